@@ -1,0 +1,165 @@
+// Every file that the log and the sink touch is touched through this interface, so that a simulated
+// disk (disk-simulated.ts) can lose, tear and refuse exactly what a real one may.
+//
+// It is synchronous on purpose: its callers are threads of their own whose whole work is the disk, and a
+// synchronous write + fdatasync costs half the CPU of libuv's (docs/decisions). What is durable:
+//   - file content after `sync()` of the file returned;
+//   - a name (create, rename, unlink) after `syncDir()` of its directory returned;
+//   - nothing else.
+import fs from 'node:fs'
+import path from 'node:path'
+
+export type OpenMode = 'read' | 'write' | 'create'
+
+export interface DiskFile {
+  readonly path: string
+  size(): number
+  /** Reads up to `into.length` bytes at `position`; returns the count, short only at the end of the file. */
+  read(into: Uint8Array, position: number): number
+  /** Writes all parts, one after the other, from `position`. Parts may view shared memory. */
+  write(parts: readonly Uint8Array[], position: number): void
+  /** fdatasync: content and size are durable when it returns. Never retried after a failure. */
+  sync(): void
+  truncate(size: number): void
+  close(): void
+}
+
+export interface Disk {
+  /** `read`: must exist. `write`: must exist, read and write. `create`: must not exist. Throws the errno error. */
+  open(file: string, mode: OpenMode): DiskFile
+  exists(file: string): boolean
+  /** Makes the folder and its parents; durable after `syncDir` of each parent that gained an entry. */
+  makeDir(dir: string): void
+  /** Names in the folder, unsorted; empty when the folder does not exist. */
+  list(dir: string): string[]
+  rename(from: string, to: string): void
+  unlink(file: string): void
+  syncDir(dir: string): void
+  /** Bytes that may still be written to the file system that holds `dir`. */
+  freeBytes(dir: string): number
+}
+
+/** Linux's IOV_MAX: more parts than this need several calls. */
+const PARTS_PER_WRITE_MAX = 1024
+
+class NodeFile implements DiskFile {
+  readonly path: string
+  readonly #fd: number
+
+  constructor(file: string, fd: number) {
+    this.path = file
+    this.#fd = fd
+  }
+
+  size(): number {
+    return fs.fstatSync(this.#fd).size
+  }
+
+  read(into: Uint8Array, position: number): number {
+    let done = 0
+    while (done < into.length) {
+      const count = fs.readSync(this.#fd, into, done, into.length - done, position + done)
+      if (count === 0) break
+      done += count
+    }
+    return done
+  }
+
+  write(parts: readonly Uint8Array[], position: number): void {
+    let at = position
+    for (let first = 0; first < parts.length; first += PARTS_PER_WRITE_MAX) {
+      const some = parts.length <= PARTS_PER_WRITE_MAX ? parts : parts.slice(first, first + PARTS_PER_WRITE_MAX)
+      at += this.#writeAll(some, at)
+    }
+  }
+
+  #writeAll(parts: readonly Uint8Array[], position: number): number {
+    let total = 0
+    for (const part of parts) total += part.length
+    let done =
+      parts.length === 1
+        ? fs.writeSync(this.#fd, parts[0]!, 0, parts[0]!.length, position)
+        : fs.writevSync(this.#fd, parts, position)
+    // A short write is legal; what is left goes part by part.
+    if (done < total) {
+      let skipped = 0
+      for (const part of parts) {
+        const from = Math.max(0, done - skipped)
+        skipped += part.length
+        let offset = from
+        while (offset < part.length) {
+          const count = fs.writeSync(this.#fd, part, offset, part.length - offset, position + done)
+          offset += count
+          done += count
+        }
+      }
+    }
+    return total
+  }
+
+  sync(): void {
+    fs.fdatasyncSync(this.#fd)
+  }
+
+  truncate(size: number): void {
+    fs.ftruncateSync(this.#fd, size)
+  }
+
+  close(): void {
+    fs.closeSync(this.#fd)
+  }
+}
+
+export class NodeDisk implements Disk {
+  open(file: string, mode: OpenMode): DiskFile {
+    return new NodeFile(file, fs.openSync(file, mode === 'read' ? 'r' : mode === 'write' ? 'r+' : 'wx+'))
+  }
+
+  exists(file: string): boolean {
+    return fs.existsSync(file)
+  }
+
+  makeDir(dir: string): void {
+    fs.mkdirSync(dir, { recursive: true })
+  }
+
+  list(dir: string): string[] {
+    try {
+      return fs.readdirSync(dir)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+      throw error
+    }
+  }
+
+  rename(from: string, to: string): void {
+    fs.renameSync(from, to)
+  }
+
+  unlink(file: string): void {
+    fs.unlinkSync(file)
+  }
+
+  syncDir(dir: string): void {
+    const fd = fs.openSync(dir, 'r')
+    try {
+      fs.fsyncSync(fd)
+    } finally {
+      fs.closeSync(fd)
+    }
+  }
+
+  freeBytes(dir: string): number {
+    const stats = fs.statfsSync(dir)
+    return stats.bavail * stats.bsize
+  }
+}
+
+/** Makes `dir` with its parents and syncs each parent that gained an entry. */
+export function makeDirDurable(disk: Disk, dir: string): void {
+  const created: string[] = []
+  for (let at = path.resolve(dir); !disk.exists(at); at = path.dirname(at)) created.push(at)
+  if (created.length === 0) return
+  disk.makeDir(dir)
+  for (const one of created) disk.syncDir(path.dirname(one))
+}
