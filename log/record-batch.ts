@@ -176,7 +176,8 @@ export class RecordBatchBuilder {
     const keys = headers.map((header) => encoder.encode(header.key))
     for (let i = 0; i < headers.length; i++) {
       const value = headers[i]!.value
-      size += sizeOfZigzagInt(keys[i]!.length) + keys[i]!.length + sizeOfZigzagInt(value.length) + value.length
+      size +=
+        sizeOfZigzagInt(keys[i]!.length) + keys[i]!.length + sizeOfZigzagInt(value.length) + value.length
     }
     this.#reserve(size + 5)
     const out = this.#bytes
@@ -290,7 +291,8 @@ export class RecordReader {
     this.headerCount = this.#zigzag()
     this.headersStart = this.#at
     this.#at = this.recordEnd
-    if (this.recordEnd > this.#batchEnd) throw new RangeError(`record at ${this.recordStart} overruns its batch`)
+    if (this.recordEnd > this.#batchEnd)
+      throw new RangeError(`record at ${this.recordStart} overruns its batch`)
     this.#left--
     return true
   }

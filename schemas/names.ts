@@ -35,7 +35,14 @@ export const tableOf = (stream: string): string => stream
 export const rejectedTableOf = (stream: string): string => `${stream}_rejected`
 
 /** Lineage columns that every table of telemetry carries after its contract's fields. */
-export const LINEAGE_COLUMNS = ['_partition', '_offset', '_receive_time', '_schema_id', '_late_ms', '_quality'] as const
+export const LINEAGE_COLUMNS = [
+  '_partition',
+  '_offset',
+  '_receive_time',
+  '_schema_id',
+  '_late_ms',
+  '_quality',
+] as const
 
 /** Record headers (marks) that normalize adds. Values are UTF-8 text. */
 export const MARK_LATE_MS = 'millrace.late_ms'

@@ -68,7 +68,8 @@ class NodeFile implements DiskFile {
   write(parts: readonly Uint8Array[], position: number): void {
     let at = position
     for (let first = 0; first < parts.length; first += PARTS_PER_WRITE_MAX) {
-      const some = parts.length <= PARTS_PER_WRITE_MAX ? parts : parts.slice(first, first + PARTS_PER_WRITE_MAX)
+      const some =
+        parts.length <= PARTS_PER_WRITE_MAX ? parts : parts.slice(first, first + PARTS_PER_WRITE_MAX)
       at += this.#writeAll(some, at)
     }
   }

@@ -39,6 +39,11 @@ export function murmur2(bytes: Uint8Array, start = 0, end = bytes.length): numbe
 }
 
 /** The partition Kafka's default partitioner gives a key. */
-export function partitionOfKey(bytes: Uint8Array, start: number, end: number, partitionCount: number): number {
+export function partitionOfKey(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  partitionCount: number,
+): number {
   return (murmur2(bytes, start, end) & 0x7fffffff) % partitionCount
 }

@@ -47,7 +47,8 @@ export function sizeOfZigzagLong(value: number): number {
 
 /** Writes a safe integer (|value| < 2^53) zigzag-coded; returns the position after it. */
 export function writeZigzagLong(into: Uint8Array, at: number, value: number): number {
-  if (value >= -0x40000000 && value <= 0x3fffffff) return writeUnsigned(into, at, (value << 1) ^ (value >> 31))
+  if (value >= -0x40000000 && value <= 0x3fffffff)
+    return writeUnsigned(into, at, (value << 1) ^ (value >> 31))
   // zigzag(v) = 2v or -2v-1, as high and low halves of 32 bits
   const m = value < 0 ? -(value + 1) : value
   let high = Math.floor(m / 0x80000000)
