@@ -1,0 +1,1 @@
+console.log("hi", process.version, process.pid, process.argv.slice(2))

@@ -1,0 +1,498 @@
+// Every option of a Millrace process, declared once: name, kind, default, range, one sentence. The command
+// line, the variables, the configuration file, `--help`, `millrace config` and docs/config.md derive from it.
+//
+// Precedence: flag > variable > file > default. `sink-commit-age-ms` is `--sink-commit-age-ms`,
+// `MILLRACE_SINK_COMMIT_AGE_MS`, and in the file `sink-commit-age-ms: 3000`, with `_` for `-` if preferred,
+// or nested: `sink: { commit_age_ms: 3000 }`. Only this file reads the environment.
+import fs from 'node:fs'
+import path from 'node:path'
+import { LineCounter, parseDocument } from 'yaml'
+import { MillraceError } from './std/errors.ts'
+
+export type OptionKind = 'address' | 'path' | 'integer' | 'choice' | 'choices' | 'boolean'
+
+interface OptionSpec {
+  kind: OptionKind
+  default: string | number | boolean | readonly string[] | undefined
+  /** What the value is, in one sentence, for --help and docs/config.md. */
+  doc: string
+  unit?: string
+  min?: number
+  max?: number
+  choices?: readonly string[]
+  /** An address that may also be `off`. */
+  mayBeOff?: boolean
+}
+
+const MIB = 1024 * 1024
+
+export const OPTIONS = {
+  data: {
+    kind: 'path',
+    default: './data',
+    doc: 'Folder of the log, the warehouse and the catalog. Made if missing.',
+  },
+  config: { kind: 'path', default: undefined, doc: 'Configuration file (YAML) with any of these options.' },
+  mqtt: {
+    kind: 'address',
+    default: '127.0.0.1:1883',
+    mayBeOff: true,
+    doc: 'Where MQTT over TCP listens. Port 0 picks a free one.',
+  },
+  ws: {
+    kind: 'address',
+    default: '127.0.0.1:8083',
+    mayBeOff: true,
+    doc: 'Where MQTT over WebSocket listens (path /mqtt).',
+  },
+  http: {
+    kind: 'address',
+    default: '127.0.0.1:8080',
+    doc: 'Where HTTP listens: health, metrics, schema registry, API.',
+  },
+  kafka: {
+    kind: 'address',
+    default: 'off',
+    mayBeOff: true,
+    doc: 'Where the Kafka protocol listens. Only `off` for now: the door is not built yet.',
+  },
+  roles: {
+    kind: 'choices',
+    default: ['ingest', 'normalize', 'sink'],
+    choices: ['ingest', 'normalize', 'sink'],
+    doc: 'Stages that this process runs.',
+  },
+  workers: {
+    kind: 'integer',
+    default: 1,
+    min: 1,
+    max: 64,
+    doc: 'Ingest worker threads; each serves its share of the connections.',
+  },
+  partitions: {
+    kind: 'integer',
+    default: 4,
+    min: 1,
+    max: 1024,
+    doc: 'Partitions of a stream’s topics where the contract does not say. Fixed when the topic is made.',
+  },
+  contracts: {
+    kind: 'path',
+    default: undefined,
+    doc: 'Folder with contracts (*.yaml) beside the shipped ones.',
+  },
+  credentials: {
+    kind: 'path',
+    default: undefined,
+    doc: 'Credentials file. Without one, anonymous clients are accepted from loopback addresses only.',
+  },
+  'log-level': {
+    kind: 'choice',
+    default: 'info',
+    choices: ['debug', 'info', 'warn', 'error', 'silent'],
+    doc: 'Least severity that is written to standard error.',
+  },
+  'log-segment-bytes': {
+    kind: 'integer',
+    default: 128 * MIB,
+    min: MIB,
+    max: 1024 * MIB,
+    unit: 'bytes',
+    doc: 'Size of one preallocated segment file of the journal.',
+  },
+  'log-retention-age-ms': {
+    kind: 'integer',
+    default: 24 * 3_600_000,
+    min: 1000,
+    max: Number.MAX_SAFE_INTEGER,
+    unit: 'milliseconds',
+    doc: 'How long a stream’s topics keep records that every stage has dealt with.',
+  },
+  'log-retention-bytes': {
+    kind: 'integer',
+    default: 4096 * MIB,
+    min: MIB,
+    max: Number.MAX_SAFE_INTEGER,
+    unit: 'bytes per partition',
+    doc: 'How much of a partition is kept of what every stage has dealt with.',
+  },
+  'log-backlog-bytes': {
+    kind: 'integer',
+    default: 8192 * MIB,
+    min: MIB,
+    max: Number.MAX_SAFE_INTEGER,
+    unit: 'bytes per partition',
+    doc: 'How far a partition’s slowest stage may fall behind before its devices are slowed.',
+  },
+  'log-reserve-bytes': {
+    kind: 'integer',
+    default: 512 * MIB,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    unit: 'bytes',
+    doc: 'Free disk below which the log refuses appends.',
+  },
+  'mqtt-packet-bytes-max': {
+    kind: 'integer',
+    default: 262_144,
+    min: 1024,
+    max: 16 * MIB,
+    unit: 'bytes',
+    doc: 'Largest MQTT packet that is accepted; announced to MQTT 5 clients.',
+  },
+  'mqtt-receive-maximum': {
+    kind: 'integer',
+    default: 2048,
+    min: 1,
+    max: 65_535,
+    unit: 'messages',
+    doc: 'QoS 1 messages an MQTT 5 client may have unacknowledged; announced in CONNACK.',
+  },
+  'mqtt-connections-max': {
+    kind: 'integer',
+    default: 100_000,
+    min: 1,
+    max: 10_000_000,
+    unit: 'connections per worker',
+    doc: 'Connections above this are refused.',
+  },
+  'device-rate-max': {
+    kind: 'integer',
+    default: 0,
+    min: 0,
+    max: 10_000_000,
+    unit: 'messages per second, 0 = none',
+    doc: 'Rate above which one connection is slowed.',
+  },
+  'ingest-bytes-max': {
+    kind: 'integer',
+    default: 64 * MIB,
+    min: MIB,
+    max: 4096 * MIB,
+    unit: 'bytes per worker',
+    doc: 'Received and not yet durable bytes that a worker holds before it stops reading.',
+  },
+  'sink-commit-age-ms': {
+    kind: 'integer',
+    default: 3000,
+    min: 100,
+    max: 3_600_000,
+    unit: 'milliseconds',
+    doc: 'Age of a table’s oldest uncommitted row at which it is committed.',
+  },
+  'sink-commit-bytes': {
+    kind: 'integer',
+    default: 128 * MIB,
+    min: MIB,
+    max: 2048 * MIB,
+    unit: 'bytes',
+    doc: 'Uncommitted bytes of a table at which it is committed.',
+  },
+  'sink-encoders': {
+    kind: 'integer',
+    default: 1,
+    min: 0,
+    max: 64,
+    unit: 'threads',
+    doc: 'Threads that encode Parquet; 0 encodes in the sink’s own thread.',
+  },
+  status: {
+    kind: 'choice',
+    default: 'auto',
+    choices: ['auto', 'live', 'lines', 'off'],
+    doc: 'The status line: live on a terminal, a line every 10 s otherwise (auto).',
+  },
+} as const satisfies Record<string, OptionSpec>
+
+export type OptionName = keyof typeof OPTIONS
+export type Origin = 'flag' | 'variable' | 'file' | 'default'
+
+export interface Address {
+  host: string
+  port: number
+}
+
+export type Role = 'ingest' | 'normalize' | 'sink'
+
+/** The merged configuration, checked. Paths are absolute. */
+export interface Config {
+  data: string
+  config: string | undefined
+  mqtt: Address | undefined
+  ws: Address | undefined
+  http: Address
+  kafka: Address | undefined
+  roles: Role[]
+  workers: number
+  partitions: number
+  contracts: string | undefined
+  credentials: string | undefined
+  logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'
+  logSegmentBytes: number
+  logRetentionAgeMs: number
+  logRetentionBytes: number
+  logBacklogBytes: number
+  logReserveBytes: number
+  mqttPacketBytesMax: number
+  mqttReceiveMaximum: number
+  mqttConnectionsMax: number
+  deviceRateMax: number
+  ingestBytesMax: number
+  sinkCommitAgeMs: number
+  sinkCommitBytes: number
+  sinkEncoders: number
+  status: 'auto' | 'live' | 'lines' | 'off'
+}
+
+export interface MergedOption {
+  name: OptionName
+  value: unknown
+  origin: Origin
+  /** What was read, before it was checked. */
+  text: string
+}
+
+const names = Object.keys(OPTIONS) as OptionName[]
+
+export const variableOf = (name: string): string => `MILLRACE_${name.replaceAll('-', '_').toUpperCase()}`
+
+const fail = (message: string, details: Record<string, unknown> = {}): never => {
+  throw new MillraceError('option_invalid', message, details)
+}
+
+/** Checks one value; `where` names it as the user wrote it (`--mqtt`, `MILLRACE_MQTT`, `millrace.yaml: mqtt`). */
+export function parseOption(name: OptionName, raw: unknown, where: string): unknown {
+  const spec: OptionSpec = OPTIONS[name]
+  const text = Array.isArray(raw) ? raw.join(',') : String(raw)
+  const read = `${where}: read ${JSON.stringify(text)}`
+  switch (spec.kind) {
+    case 'path':
+      return text === '' ? fail(`${read}, expected a path`) : path.resolve(text)
+    case 'boolean':
+      return text === 'true' || text === '1' || text === ''
+        ? true
+        : text === 'false' || text === '0'
+          ? false
+          : fail(`${read}, expected true or false`)
+    case 'integer': {
+      const value =
+        typeof raw === 'number'
+          ? raw
+          : /^\d+(_\d+)*$/.test(text)
+            ? Number(text.replaceAll('_', ''))
+            : Number.NaN
+      const { min = 0, max = Number.MAX_SAFE_INTEGER } = spec
+      if (!Number.isSafeInteger(value) || value < min || value > max)
+        fail(`${read}, expected a whole number from ${min} to ${max}${spec.unit ? ` (${spec.unit})` : ''}`)
+      return value
+    }
+    case 'choice':
+      return spec.choices!.includes(text)
+        ? text
+        : fail(`${read}, expected one of ${spec.choices!.join(', ')}`)
+    case 'choices': {
+      const parts = text.split(',').map((part) => part.trim())
+      const wrong = parts.find((part) => !spec.choices!.includes(part))
+      if (wrong !== undefined || new Set(parts).size !== parts.length)
+        fail(`${read}, expected a list of ${spec.choices!.join(', ')} separated by commas, each once`)
+      return parts
+    }
+    case 'address':
+      return parseAddress(text, spec.mayBeOff === true, read)
+  }
+}
+
+function parseAddress(text: string, mayBeOff: boolean, read: string): Address | undefined {
+  if (mayBeOff && text === 'off') return undefined
+  const match = /^(\[[0-9a-fA-F:.]+\]|[^:]*):(\d{1,5})$/.exec(text)
+  const port = match ? Number(match[2]) : Number.NaN
+  if (match === null || !(port <= 65_535))
+    return fail(`${read}, expected HOST:PORT with a port from 0 to 65535${mayBeOff ? ', or off' : ''}`)
+  const host = match[1]!.replace(/^\[|\]$/g, '')
+  return { host: host === '' ? '127.0.0.1' : host, port }
+}
+
+/** The names nearest to a misspelt one, for the error that says so. */
+function nearest(wrong: string): string {
+  const distance = (a: string, b: string): number => {
+    let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+    for (let i = 1; i <= a.length; i++) {
+      const next = [i]
+      for (let j = 1; j <= b.length; j++)
+        next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)))
+      row = next
+    }
+    return row[b.length]!
+  }
+  return [...names].sort((a, b) => distance(wrong, a) - distance(wrong, b))[0]!
+}
+
+/** Reads the file into option texts, with the line of each. Nested keys join with `-`; `_` is `-`. */
+function readFile(file: string): Map<OptionName, { raw: unknown; where: string }> {
+  let text: string
+  try {
+    text = fs.readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new MillraceError('config_unreadable', `--config ${file}: ${(error as Error).message}`, { file })
+  }
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines })
+  const first = document.errors[0]
+  if (first) {
+    const at = lines.linePos(first.pos[0])
+    throw new MillraceError(
+      'config_unreadable',
+      `${file}:${at.line}:${at.col}: ${first.message.split('\n')[0]}`,
+      { file },
+    )
+  }
+  const root: unknown = document.toJS()
+  const result = new Map<OptionName, { raw: unknown; where: string }>()
+  if (root === null || root === undefined) return result
+  if (typeof root !== 'object' || Array.isArray(root))
+    throw new MillraceError('config_unreadable', `${file}:1:1: expected a mapping of options`, { file })
+  const walk = (node: object, prefix: string, keys: string[]): void => {
+    for (const [key, raw] of Object.entries(node)) {
+      const name = (prefix === '' ? key : `${prefix}-${key}`).replaceAll('_', '-')
+      const path = [...keys, key]
+      const item = document.getIn(path, true) as { range?: [number, number, number] } | undefined
+      const at = item?.range ? lines.linePos(item.range[0]) : { line: 1, col: 1 }
+      const where = `${file}:${at.line}:${at.col}: ${path.join('.')}`
+      if (raw !== null && typeof raw === 'object' && !Array.isArray(raw)) walk(raw, name, path)
+      else if (name in OPTIONS && name !== 'config') result.set(name as OptionName, { raw, where })
+      else
+        throw new MillraceError('option_unknown', `${where}: no such option; the nearest is ${nearest(name)}`)
+    }
+  }
+  walk(root, '', [])
+  return result
+}
+
+/**
+ * Merges flags (already split by the command line, by option name), variables, file and defaults.
+ * Throws option_invalid, option_unknown or config_unreadable, each naming where the value stood.
+ */
+export function mergeOptions(
+  flags: Readonly<Record<string, string | boolean | undefined>>,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): MergedOption[] {
+  for (const name of Object.keys(flags))
+    if (!(name in OPTIONS))
+      throw new MillraceError(
+        'option_unknown',
+        `--${name}: no such option; the nearest is --${nearest(name)}`,
+      )
+  const configText = flags['config'] ?? environment[variableOf('config')]
+  const file = configText === undefined ? new Map() : readFile(path.resolve(String(configText)))
+  return names.map((name) => {
+    const flag = flags[name]
+    if (flag !== undefined)
+      return { name, value: parseOption(name, flag, `--${name}`), origin: 'flag', text: String(flag) }
+    const variable = environment[variableOf(name)]
+    if (variable !== undefined)
+      return {
+        name,
+        value: parseOption(name, variable, variableOf(name)),
+        origin: 'variable',
+        text: variable,
+      }
+    const entry = file.get(name) as { raw: unknown; where: string } | undefined
+    if (entry !== undefined)
+      return {
+        name,
+        value: parseOption(name, entry.raw, entry.where),
+        origin: 'file',
+        text: String(entry.raw),
+      }
+    const fallback = OPTIONS[name].default
+    if (fallback === undefined) return { name, value: undefined, origin: 'default', text: '' }
+    return { name, value: parseOption(name, fallback, name), origin: 'default', text: String(fallback) }
+  })
+}
+
+/** Variables that look like options and are none: said as a warning, because an environment is shared. */
+export function unknownVariables(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): string[] {
+  const known = new Set(names.map(variableOf))
+  return Object.keys(environment)
+    .filter((variable) => variable.startsWith('MILLRACE_') && !known.has(variable))
+    .map((variable) => {
+      const name = variable.slice('MILLRACE_'.length).toLowerCase().replaceAll('_', '-')
+      return `${variable} is no option; the nearest is ${variableOf(nearest(name))}`
+    })
+}
+
+/** The typed configuration of merged options, with what only their combination can tell. */
+export function configOf(merged: readonly MergedOption[]): Config {
+  const config = Object.fromEntries(
+    merged.map(({ name, value }) => [
+      name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase()),
+      value,
+    ]),
+  ) as unknown as Config
+  if (config.kafka !== undefined)
+    fail(
+      `--kafka: read ${JSON.stringify(addressText(config.kafka))}, expected off: the Kafka door is not built yet`,
+    )
+  return config
+}
+
+export const addressText = (address: Address): string =>
+  address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`
+
+/** `--help` lines of the options, two columns. */
+export function optionsHelp(): string {
+  const rows = names.map((name) => {
+    const spec: OptionSpec = OPTIONS[name]
+    const value =
+      spec.kind === 'address'
+        ? `HOST:PORT${spec.mayBeOff ? '|off' : ''}`
+        : spec.kind === 'path'
+          ? 'PATH'
+          : spec.kind === 'integer'
+            ? 'N'
+            : spec.kind === 'boolean'
+              ? ''
+              : spec.kind === 'choice'
+                ? spec.choices!.join('|')
+                : 'LIST'
+    const fallback = spec.default === undefined ? '' : ` [${String(spec.default)}]`
+    return [`  --${name} ${value}`, `${spec.doc}${spec.unit ? ` (${spec.unit})` : ''}${fallback}`] as const
+  })
+  return rows
+    .map(([left, right]) =>
+      left.length > 30 ? `${left}\n${' '.repeat(32)}${right}` : `${left.padEnd(32)}${right}`,
+    )
+    .join('\n')
+}
+
+/** docs/config.md, whole. */
+export function configMarkdown(): string {
+  const rows = names.map((name) => {
+    const spec: OptionSpec = OPTIONS[name]
+    const range =
+      spec.kind === 'integer'
+        ? `${spec.min} – ${spec.max}`
+        : spec.choices
+          ? spec.choices.join(', ')
+          : spec.mayBeOff
+            ? 'HOST:PORT or off'
+            : ''
+    return `| \`--${name}\` | \`${variableOf(name)}\` | ${spec.default === undefined ? '' : `\`${String(spec.default)}\``} | ${range} | ${spec.unit ?? ''} | ${spec.doc} |`
+  })
+  return [
+    '# Configuration',
+    '',
+    '<!-- Generated by `make docs` from config.ts; a test compares. Do not edit. -->',
+    '',
+    'Flag > variable > file > default. In the file an option is a key: `sink-commit-age-ms: 3000`,',
+    '`sink_commit_age_ms: 3000` or nested, `sink: { commit_age_ms: 3000 }`. `millrace config` prints the merged',
+    'values with the origin of each.',
+    '',
+    '| flag | variable | default | allowed | unit | meaning |',
+    '| --- | --- | --- | --- | --- | --- |',
+    ...rows,
+    '',
+  ].join('\n')
+}
