@@ -1,0 +1,47 @@
+# Millrace. `make` prints what there is; nothing is needed beforehand but make, npm and any Node from 20 on.
+TESTS = $(shell git ls-files '*.test.ts' ':!test/interop/*' ':!test/soak/*')
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+node_modules/.package-lock.json: package-lock.json
+	npm ci --loglevel=error
+	@touch $@
+
+install: node_modules/.package-lock.json ## install the dependencies as locked
+
+run: install ## start the whole pipeline: MQTT 1883, WebSocket 8083, HTTP 8080, data under ./data
+	@exec ./millrace up
+
+demo: install ## a simulated fleet of 1,000 devices for 20 s, then queries and the account
+	@./millrace demo
+
+test: install ## all tests that need nothing but npm
+	@./test/run $(TESTS)
+
+test-interop: install ## tests against clients, readers and tools of others (installs them)
+	@./test/interop/setup
+	@./test/run test/interop/*.test.ts
+
+check: install ## types, format, lint, unused exports
+	./node_modules/.bin/tsc -p .
+	./node_modules/.bin/biome check --error-on-warnings .
+	./test/node ./node_modules/knip/bin/knip.js
+
+bench: install ## measure every case with its peers (some minutes)
+	@./millrace bench all
+
+bench-peers: install ## install the peers that the package registries have
+	@./bench/install-peers
+
+docs: install ## write the generated documents
+	./millrace config --markdown > docs/config.md
+	./millrace config --errors-markdown > docs/errors.md
+
+soak: install ## the long tests: fuzz, crash rounds, kill -9 rounds
+	@MILLRACE_LONG=1 ./test/run $(TESTS)
+
+clean: ## remove what was installed and built; keeps ./data
+	rm -rf node_modules .peers .interop
+
+.PHONY: help install run demo test test-interop check bench bench-peers docs soak clean

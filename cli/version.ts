@@ -1,0 +1,19 @@
+// The version of Millrace and of the Node it runs on.
+import fs from 'node:fs'
+import type { Command } from './command.ts'
+import { parse } from './command.ts'
+
+export const VERSION: string = (
+  JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+).version
+
+export const version: Command = {
+  name: 'version',
+  summary: 'Print the version',
+  help: 'Usage: millrace version\n\nPrints the version of Millrace and of the Node it runs on.',
+  async run(args) {
+    parse(args, {})
+    process.stdout.write(`millrace ${VERSION} (node ${process.versions.node}, ${process.platform}-${process.arch})\n`)
+    return 0
+  },
+}
