@@ -1,0 +1,163 @@
+// The devices of one partition: key bytes → a dense slot number, without a string or an object per device.
+//
+//   #table      open addressing, linear probing, load ≤ 0.5: slot + 1, 0 = empty
+//   per slot    hash i32, key start i32, key length u8, offset of the last record f64
+//   #keys       key bytes back to back; holes go when the table is rebuilt
+//
+// Slots are dense (0 … count − 1), so that windows and watermarks are arrays beside this one. They only change
+// when devices are evicted, and then all of them at once: `leastRecent` picks, `keepOnly` renumbers.
+//
+// Bytes a device: 17 + 8 to 16 for the table + its key.
+import { murmur2 } from '../std/hash.ts'
+
+/** Longest device id (schemas/names.ts); what a record claims beyond it is no device. */
+export const DEVICE_KEY_BYTES_MAX = 128
+
+const SLOTS_MIN = 64
+const KEY_BYTES_MIN = 2048
+/** 2^32 / golden ratio: spreads hashes whose low bits are all equal, as those of one partition are. */
+const SPREAD = 0x9e3779b1
+
+export class DeviceTable {
+  count = 0
+  /** Hash of each slot's key: also the seed of its payload hashes. */
+  hashes = new Int32Array(SLOTS_MIN)
+  /** Raw offset of each slot's latest record: what "least recently seen" goes by, equal after any restart. */
+  lastOffsets = new Float64Array(SLOTS_MIN)
+  #keyStarts = new Int32Array(SLOTS_MIN)
+  #keyLengths = new Uint8Array(SLOTS_MIN)
+  #keys = new Uint8Array(KEY_BYTES_MIN)
+  #keysEnd = 0
+  #table = new Int32Array(SLOTS_MIN * 2)
+  #shift = 32 - Math.log2(SLOTS_MIN * 2)
+  /** Slot of the last find: a device's records come in runs. */
+  #last = -1
+
+  /** Slots that fit without growing; arrays beside this one are at least as long. */
+  get capacity(): number {
+    return this.hashes.length
+  }
+
+  /** The slot of the key bytes[start, end), or -1. */
+  find(bytes: Uint8Array, start: number, end: number): number {
+    const last = this.#last
+    if (last >= 0 && this.#equals(last, bytes, start, end)) return last
+    const found = this.#probe(murmur2(bytes, start, end), bytes, start, end)
+    if (found >= 0) this.#last = found
+    return found
+  }
+
+  /** Adds a key that `find` did not know; at most DEVICE_KEY_BYTES_MAX bytes. Returns its slot. */
+  add(bytes: Uint8Array, start: number, end: number): number {
+    if (this.count === this.capacity) this.#grow()
+    const slot = this.count++
+    const length = end - start
+    if (this.#keysEnd + length > this.#keys.length) {
+      const grown = new Uint8Array(this.#keys.length * 2)
+      grown.set(this.#keys)
+      this.#keys = grown
+    }
+    for (let i = 0; i < length; i++) this.#keys[this.#keysEnd + i] = bytes[start + i]!
+    this.hashes[slot] = murmur2(bytes, start, end)
+    this.#keyStarts[slot] = this.#keysEnd
+    this.#keyLengths[slot] = length
+    this.lastOffsets[slot] = -1
+    this.#keysEnd += length
+    this.#enter(slot)
+    this.#last = slot
+    return slot
+  }
+
+  /** A view of the slot's key; valid until the next `add` or `keepOnly`. */
+  key(slot: number): Uint8Array {
+    const start = this.#keyStarts[slot]!
+    return this.#keys.subarray(start, start + this.#keyLengths[slot]!)
+  }
+
+  /** All slots but the `evictCount` least recently seen, in ascending order. */
+  leastRecent(evictCount: number): Int32Array {
+    const order = new Int32Array(this.count)
+    for (let slot = 0; slot < this.count; slot++) order[slot] = slot
+    // Offsets are unique, so the order is total and every replay evicts the same devices.
+    order.sort((a, b) => this.lastOffsets[a]! - this.lastOffsets[b]!)
+    return order.subarray(evictCount).sort()
+  }
+
+  /** Keeps the slots `keep` (ascending) and renumbers them 0, 1, 2 … in that order. */
+  keepOnly(keep: Int32Array): void {
+    let keysEnd = 0
+    for (let slot = 0; slot < keep.length; slot++) {
+      const from = keep[slot]!
+      const start = this.#keyStarts[from]!
+      const length = this.#keyLengths[from]!
+      // Keys lie in slot order, so a move never passes what is still to be moved.
+      this.#keys.copyWithin(keysEnd, start, start + length)
+      this.hashes[slot] = this.hashes[from]!
+      this.lastOffsets[slot] = this.lastOffsets[from]!
+      this.#keyStarts[slot] = keysEnd
+      this.#keyLengths[slot] = length
+      keysEnd += length
+    }
+    this.count = keep.length
+    this.#keysEnd = keysEnd
+    this.#last = -1
+    this.#table.fill(0)
+    for (let slot = 0; slot < this.count; slot++) this.#enter(slot)
+  }
+
+  #probe(hash: number, bytes: Uint8Array, start: number, end: number): number {
+    const table = this.#table
+    const mask = table.length - 1
+    for (let at = Math.imul(hash, SPREAD) >>> this.#shift; ; at = (at + 1) & mask) {
+      const slot = table[at]! - 1
+      if (slot < 0) return -1
+      if (this.hashes[slot] === hash && this.#equals(slot, bytes, start, end)) return slot
+    }
+  }
+
+  #equals(slot: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.#keyLengths[slot] !== end - start) return false
+    const keys = this.#keys
+    for (let at = start, k = this.#keyStarts[slot]!; at < end; at++, k++) {
+      if (bytes[at] !== keys[k]) return false
+    }
+    return true
+  }
+
+  #enter(slot: number): void {
+    const table = this.#table
+    const mask = table.length - 1
+    let at = Math.imul(this.hashes[slot]!, SPREAD) >>> this.#shift
+    while (table[at] !== 0) at = (at + 1) & mask
+    table[at] = slot + 1
+  }
+
+  #grow(): void {
+    const capacity = this.capacity * 2
+    this.hashes = grownInt32(this.hashes, capacity)
+    this.lastOffsets = grownFloat64(this.lastOffsets, capacity)
+    this.#keyStarts = grownInt32(this.#keyStarts, capacity)
+    this.#keyLengths = grownUint8(this.#keyLengths, capacity)
+    this.#table = new Int32Array(capacity * 2)
+    this.#shift--
+    for (let slot = 0; slot < this.count; slot++) this.#enter(slot)
+  }
+}
+
+export function grownInt32(from: Int32Array, length: number): Int32Array<ArrayBuffer> {
+  const grown = new Int32Array(length)
+  grown.set(from)
+  return grown
+}
+
+export function grownFloat64(from: Float64Array, length: number): Float64Array<ArrayBuffer> {
+  const grown = new Float64Array(length)
+  grown.set(from)
+  return grown
+}
+
+export function grownUint8(from: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
+  const grown = new Uint8Array(length)
+  grown.set(from)
+  return grown
+}
