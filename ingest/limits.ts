@@ -1,0 +1,28 @@
+// The bounds of ingest that are not options. Options have their defaults in options.ts.
+
+/** Levels a topic or filter may have; bounds the recursion of a match. */
+export const TOPIC_LEVELS_MAX = 32
+/** Entries of a connection's topic cache, at which it starts anew. */
+export const TOPIC_CACHE_ENTRIES_MAX = 8192
+/** Filters one connection may hold. */
+export const SUBSCRIPTIONS_PER_CONNECTION_MAX = 256
+/** Topic aliases a client may use; announced as Topic Alias Maximum. */
+export const TOPIC_ALIAS_MAX = 32
+/** Unacknowledged QoS 1 PUBLISH a 3.1.1 client may have: every packet id once. */
+export const IN_FLIGHT_V4_MAX = 65_535
+/** Milliseconds a new connection has to send its CONNECT. */
+export const CONNECT_TIMEOUT_MS = 10_000
+/** Milliseconds between sweeps over all connections (keep-alive, connect timeout, memory of idle ones). */
+export const SWEEP_INTERVAL_MS = 500
+/** Bytes waiting in one subscriber's socket above which live messages to it are not queued any more. */
+export const DELIVERY_BYTES_MAX = 1 << 20
+/** QoS 1 messages in flight to a 3.1.1 subscriber, which cannot announce a Receive Maximum. */
+export const DELIVERY_IN_FLIGHT_V4_MAX = 1024
+/** Bytes on the way to another worker above which publishers of this one are not read. */
+export const HUB_BYTES_MAX = 16 << 20
+/** Secrets verified at the same time (libuv has four threads, and the log needs one). */
+export const VERIFICATIONS_RUNNING_MAX = 2
+/** Secrets waiting to be verified, above which a CONNECT gets Server busy. */
+export const VERIFICATIONS_WAITING_MAX = 10_000
+/** Presence records waiting for the log, above which they are counted instead. */
+export const PRESENCE_WAITING_MAX = 20_000
