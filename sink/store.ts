@@ -1,0 +1,143 @@
+// Where tables' files lie: local folders here, an object store behind the same five verbs. Files are only
+// ever made whole under a new name, read and deleted; none is changed or renamed, because an object store
+// could not do that.
+//
+// URIs are absolute. A `file://` URI is the path as it is, without percent-encoding: that is how the engines
+// that share a warehouse read it (PyIceberg and Hadoop take the path literally).
+import path from 'node:path'
+import { type Disk, makeDirDurable } from '../std/disk.ts'
+import { isMillraceError, MillraceError } from '../std/errors.ts'
+
+export interface NewFile {
+  uri: string
+  /** Content, part after part. */
+  parts: readonly Uint8Array[]
+}
+
+export interface Store {
+  /** Writes new files; all are durable, under their names, when it settles. After an error some may be there. Errors: `warehouse_unwritable`. */
+  put(files: readonly NewFile[]): Promise<void>
+  /** The whole file. Errors: `table_foreign` with the URI where there is none. */
+  read(uri: string): Promise<Uint8Array>
+  exists(uri: string): Promise<boolean>
+  /** URIs of the files in a folder, not in folders below it; empty where there is no such folder. */
+  list(folderUri: string): Promise<string[]>
+  /** Deletes; a file that is not there is no error. */
+  delete(uris: readonly string[]): Promise<void>
+}
+
+const SCHEME = 'file://'
+
+export function fileUri(file: string): string {
+  return SCHEME + path.resolve(file)
+}
+
+/** Path of a `file://` (or Hadoop's `file:/`) URI or of a bare absolute path. Errors: `table_foreign` for another scheme. */
+export function filePath(uri: string): string {
+  if (uri.startsWith(SCHEME)) return uri.slice(SCHEME.length)
+  if (uri.startsWith('file:/')) return uri.slice('file:'.length)
+  if (path.isAbsolute(uri)) return uri
+  throw new MillraceError('table_foreign', `${uri} is not in a local warehouse`, { uri })
+}
+
+/** A local warehouse over a Disk. */
+export class LocalStore implements Store {
+  readonly #disk: Disk
+
+  constructor(disk: Disk) {
+    this.#disk = disk
+  }
+
+  async put(files: readonly NewFile[]): Promise<void> {
+    const folders = new Set<string>()
+    for (const file of files) {
+      const at = filePath(file.uri)
+      const folder = path.dirname(at)
+      try {
+        if (!folders.has(folder)) makeDirDurable(this.#disk, folder)
+        folders.add(folder)
+        this.#write(at, file.parts)
+      } catch (error) {
+        throw unwritable(error, file.uri)
+      }
+    }
+    // The names are durable only now; one sync serves all files of a folder.
+    for (const folder of folders) {
+      try {
+        this.#disk.syncDir(folder)
+      } catch (error) {
+        throw unwritable(error, fileUri(folder))
+      }
+    }
+  }
+
+  #write(at: string, parts: readonly Uint8Array[]): void {
+    const file = this.#disk.open(at, 'create')
+    try {
+      file.write(parts, 0)
+      file.sync()
+    } catch (error) {
+      // Half a file under a name that nothing refers to: it only takes room.
+      try {
+        this.#disk.unlink(at)
+      } catch {}
+      throw error
+    } finally {
+      file.close()
+    }
+  }
+
+  async read(uri: string): Promise<Uint8Array> {
+    let file: ReturnType<Disk['open']>
+    try {
+      file = this.#disk.open(filePath(uri), 'read')
+    } catch (error) {
+      if (isMillraceError(error)) throw error
+      throw new MillraceError(
+        'table_foreign',
+        `${uri} cannot be read (${String((error as NodeJS.ErrnoException).code ?? error)}): the table refers to a file that is not there`,
+        { uri },
+        error,
+      )
+    }
+    try {
+      const bytes = new Uint8Array(file.size())
+      return bytes.subarray(0, file.read(bytes, 0))
+    } finally {
+      file.close()
+    }
+  }
+
+  async exists(uri: string): Promise<boolean> {
+    return this.#disk.exists(filePath(uri))
+  }
+
+  async list(folderUri: string): Promise<string[]> {
+    // Files of tables have an extension, folders of partitions (other engines' habit) do not.
+    return this.#disk
+      .list(filePath(folderUri))
+      .filter((name) => /\.[a-z0-9]+$/.test(name))
+      .map((name) => `${folderUri}/${name}`)
+  }
+
+  async delete(uris: readonly string[]): Promise<void> {
+    for (const uri of uris) {
+      try {
+        this.#disk.unlink(filePath(uri))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw unwritable(error, uri)
+      }
+    }
+  }
+}
+
+function unwritable(error: unknown, uri: string): unknown {
+  const code = (error as NodeJS.ErrnoException).code
+  if (isMillraceError(error) || typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return error
+  return new MillraceError(
+    'warehouse_unwritable',
+    `${uri} cannot be written (${code}): rows wait in the log until it can`,
+    { uri, errno: code },
+    error,
+  )
+}
