@@ -1,0 +1,501 @@
+// Where records become batches: one RecordBatch under construction per log partition, in shared memory,
+// shared by all connections of the worker. A value is copied once, from the receive buffer into its batch.
+//
+//   append ──► open batch of the partition ──► flush: seal all ──► log.append, one request ──► durable
+//              (chunk of the arena)            (CRC over each)     (views, no copies)          (chunks freed)
+//
+// Group commit adapts to the disk by itself: while a request is in flight, batches fill; when it is durable,
+// all that has gathered is the next request. With none in flight a flush waits for the end of the event
+// loop's turn, so that every socket that was readable adds to it.
+//
+// A record's ticket is the sequence of the flush that will carry it. Flush sequences begin at 1 and become
+// durable in order, with one exception: a partition that the log refuses for its backlog is held, so that the
+// others go on. See `PartitionHandle.heldSequence`.
+import type { AppendResult, BatchAppend, Log } from '../log/log.ts'
+import { RECORDS, sealBatch } from '../log/record-batch.ts'
+import { isMillraceError, MillraceError } from '../std/errors.ts'
+import { writeUnsigned, writeZigzagInt } from '../std/varint.ts'
+import { orderOf, SlabArena } from './slab-arena.ts'
+
+/** From `append`: memory is full until a flush is durable. Hold the packet and stop reading. */
+export const OVER_BUDGET = -1
+/** From `append`: the log refuses this partition until its reader catches up. Hold the packet; others may go on. */
+export const BACKLOG = -2
+
+/** Varints and fixed bytes of a record beside key and value, at most; and slack for copies in whole words. */
+const RECORD_OVERHEAD_MAX = 40
+/** Above this a native copy is faster than words (bench/hot-path.ts). */
+const WORD_COPY_BYTES_MAX = 256
+/** Keeps timestamp deltas within an int32 after zigzag: about 12 days. */
+const TIMESTAMP_DELTA_MAX = 0x3fffffff
+const RETRY_MS_MIN = 50
+const RETRY_MS_MAX = 1000
+
+export interface AccumulatorOptions {
+  log: Log
+  /** Largest batch; also bounds a record. Rounded up to a power of two. */
+  slabBytes: number
+  /** Memory for batches, open and in flight together: `append` answers OVER_BUDGET above it. */
+  bytesInFlightMax: number
+  /** Open bytes at which a flush does not wait for the end of the turn. */
+  flushBytes?: number
+  /**
+   * Requests under way at the same time, 1 by default. More is for a log that cannot answer `backlog_full`
+   * (Kafka): a refused batch of a partition must not be overtaken by a later one that is already on its way.
+   */
+  requestsInFlightMax?: number
+  /** Every flush up to `durableSequence` is durable (held partitions apart), or a partition is no longer held. */
+  onDurable: (durableSequence: number) => void
+  /** The log has stopped or refused for good: the worker must end. */
+  onFailure: (error: MillraceError) => void
+}
+
+/** The key of a record as it lies in the batch: length varint and bytes, padded so that it is copied in words. */
+export class RecordKey {
+  /** Bytes of length and key together. */
+  readonly encodedBytes: number
+  readonly view: DataView
+
+  constructor(key: Uint8Array) {
+    const encoded = new Uint8Array((key.length + 5 + 3) & ~3)
+    const keyStart = writeZigzagInt(encoded, 0, key.length)
+    encoded.set(key, keyStart)
+    this.encodedBytes = keyStart + key.length
+    this.view = new DataView(encoded.buffer)
+  }
+}
+
+/** A partition of a log topic, and its batch under construction. Get it once with `partition`, keep it. */
+export class PartitionHandle {
+  readonly topic: string
+  readonly partition: number
+  /**
+   * 0, or the first flush sequence whose records of this partition are not durable although `onDurable` may
+   * have passed it: the log refuses the partition for its backlog. Acknowledgements of connections that
+   * published here wait below it.
+   */
+  heldSequence = 0
+  /** The chunk: [start, limit), of 2^order bytes; limit 0 when there is none. */
+  start = 0
+  limit = 0
+  order = 0
+  /** Where the next record goes. */
+  at = 0
+  recordCount = 0
+  baseTimestamp = 0
+  maxTimestamp = 0
+  /** Order of the chunk that the last flush needed. */
+  orderUsual = 0
+  /** Sealed batches that the log refused, oldest first. */
+  held: SealedBatch[] = []
+
+  constructor(topic: string, partition: number) {
+    this.topic = topic
+    this.partition = partition
+  }
+}
+
+class SealedBatch {
+  readonly handle: PartitionHandle
+  readonly start: number
+  readonly order: number
+  readonly entry: BatchAppend
+
+  constructor(handle: PartitionHandle, start: number, order: number, entry: BatchAppend) {
+    this.handle = handle
+    this.start = start
+    this.order = order
+    this.entry = entry
+  }
+}
+
+export class BatchAccumulator {
+  /** Records and value bytes appended since the start. */
+  recordCount = 0
+  valueBytes = 0
+  readonly #log: Log
+  readonly #arena: SlabArena
+  readonly #bytes: Uint8Array
+  readonly #view: DataView
+  readonly #bytesMax: number
+  readonly #flushBytes: number
+  readonly #requestsInFlightMax: number
+  readonly #onDurable: (durableSequence: number) => void
+  readonly #onFailure: (error: MillraceError) => void
+  readonly #partitions = new Map<string, PartitionHandle>()
+
+  /** Partitions whose batch is open, in the order of their first record. */
+  #open: PartitionHandle[] = []
+  /** Batches of the flush being filled that are full already. */
+  #sealed: SealedBatch[] = []
+  /** Sequence of the flush being filled: the ticket of what is appended now. */
+  #sequence = 1
+  #durable = 0
+  /** Flushes that are durable while an earlier one is not. */
+  readonly #early = new Set<number>()
+  #requestsInFlight = 0
+  #bytesSealed = 0
+  #turnScheduled = false
+  #stopped = false
+  readonly #held = new Set<PartitionHandle>()
+  #waiters: (() => void)[] = []
+
+  /** The source of the last value and its view: one view serves all messages of a read. */
+  #source: Uint8Array
+  #sourceView: DataView
+
+  constructor(options: AccumulatorOptions) {
+    this.#log = options.log
+    this.#arena = new SlabArena(options.bytesInFlightMax, options.slabBytes)
+    this.#bytes = this.#arena.bytes
+    this.#view = this.#arena.view
+    this.#bytesMax = this.#bytes.length
+    this.#flushBytes = options.flushBytes ?? 1 << 20
+    this.#requestsInFlightMax = options.requestsInFlightMax ?? 1
+    this.#onDurable = options.onDurable
+    this.#onFailure = options.onFailure
+    this.#source = this.#bytes
+    this.#sourceView = this.#view
+  }
+
+  /** Bytes of the largest value that `append` takes with a key of 128 bytes. */
+  get valueBytesMax(): number {
+    return (1 << this.#arena.orderMax) - RECORDS - RECORD_OVERHEAD_MAX - 160
+  }
+
+  /** Every flush up to this one is durable; see `PartitionHandle.heldSequence` for the exception. */
+  get durableSequence(): number {
+    return this.#durable
+  }
+
+  /** Bytes of memory in batches, open and in flight. */
+  get bytesUsed(): number {
+    return this.#arena.bytesUsed
+  }
+
+  /** Above three quarters of the budget: stop reading where the protocol allows it. */
+  get isAboveHighWater(): boolean {
+    return this.#arena.bytesUsed > this.#bytesMax * 0.75
+  }
+
+  /** Below half of the budget: read on. */
+  get isBelowLowWater(): boolean {
+    return this.#arena.bytesUsed < this.#bytesMax * 0.5
+  }
+
+  /** Partitions that the log refuses for their backlog; usually none. */
+  get heldPartitions(): ReadonlySet<PartitionHandle> {
+    return this.#held
+  }
+
+  /** The handle of a partition, always the same object. The topic must exist in the log. */
+  partition(topic: string, partition: number): PartitionHandle {
+    const name = `${topic}/${partition}`
+    let handle = this.#partitions.get(name)
+    if (handle === undefined) {
+      handle = new PartitionHandle(topic, partition)
+      this.#partitions.set(name, handle)
+    }
+    return handle
+  }
+
+  /**
+   * Adds a record with the value values[start, end) and returns its ticket (> 0), or OVER_BUDGET or BACKLOG,
+   * and then nothing was added. `timestampMs` is the receive time, taken once per turn.
+   */
+  append(
+    handle: PartitionHandle,
+    timestampMs: number,
+    key: RecordKey,
+    values: Uint8Array,
+    start: number,
+    end: number,
+  ): number {
+    const valueLength = end - start
+    const keyBytes = key.encodedBytes
+    const room = keyBytes + valueLength + RECORD_OVERHEAD_MAX
+    let delta = timestampMs - handle.baseTimestamp
+    if (handle.at + room > handle.limit || delta > TIMESTAMP_DELTA_MAX || delta < -TIMESTAMP_DELTA_MAX) {
+      const refusal = this.#makeRoom(handle, room, timestampMs)
+      if (refusal !== 0) return refusal
+      delta = timestampMs - handle.baseTimestamp
+    }
+    const bytes = this.#bytes
+    const view = this.#view
+    const deltaCode = (delta << 1) ^ (delta >> 31)
+    const indexCode = handle.recordCount << 1
+    const valueCode = valueLength << 1
+    // length, attributes, timestamp delta, offset delta, key, value, header count
+    const size =
+      3 + // attributes, header count and the first byte of the value's length
+      (deltaCode >>> 0 < 0x80 ? 1 : sizeOfCode(deltaCode)) +
+      (indexCode < 0x80 ? 1 : sizeOfCode(indexCode)) +
+      keyBytes +
+      (valueCode < 0x80 ? 0 : sizeOfCode(valueCode) - 1) +
+      valueLength
+    let p = handle.at
+    const sizeCode = size << 1
+    if (sizeCode < 0x80) bytes[p++] = sizeCode
+    else if (sizeCode < 0x4000) {
+      bytes[p] = (sizeCode & 0x7f) | 0x80
+      bytes[p + 1] = sizeCode >>> 7
+      p += 2
+    } else p = writeUnsigned(bytes, p, sizeCode)
+    bytes[p++] = 0
+    if (deltaCode >>> 0 < 0x80) bytes[p++] = deltaCode
+    else p = writeUnsigned(bytes, p, deltaCode)
+    if (indexCode < 0x80) bytes[p++] = indexCode
+    else if (indexCode < 0x4000) {
+      bytes[p] = (indexCode & 0x7f) | 0x80
+      bytes[p + 1] = indexCode >>> 7
+      p += 2
+    } else p = writeUnsigned(bytes, p, indexCode)
+    // The key's bytes are padded to whole words, and what is written too much is overwritten by what follows.
+    const keyView = key.view
+    for (let i = 0; i < keyBytes; i += 4) view.setInt32(p + i, keyView.getInt32(i, true), true)
+    p += keyBytes
+    if (valueCode < 0x80) bytes[p++] = valueCode
+    else if (valueCode < 0x4000) {
+      bytes[p] = (valueCode & 0x7f) | 0x80
+      bytes[p + 1] = valueCode >>> 7
+      p += 2
+    } else p = writeUnsigned(bytes, p, valueCode)
+    if (values !== this.#source) {
+      this.#source = values
+      this.#sourceView = new DataView(values.buffer, values.byteOffset, values.byteLength)
+    }
+    if (valueLength >= 4 && valueLength <= WORD_COPY_BYTES_MAX) {
+      // Words, the last one overlapping the one before: no loop over the odd bytes.
+      const source = this.#sourceView
+      const last = valueLength - 4
+      for (let i = 0; i < last; i += 4) view.setInt32(p + i, source.getInt32(start + i, true), true)
+      view.setInt32(p + last, source.getInt32(start + last, true), true)
+    } else if (valueLength > 0) bytes.set(values.subarray(start, end), p)
+    p += valueLength
+    bytes[p++] = 0
+    handle.at = p
+    handle.recordCount++
+    if (timestampMs > handle.maxTimestamp) handle.maxTimestamp = timestampMs
+    this.recordCount++
+    this.valueBytes += valueLength
+    return this.#sequence
+  }
+
+  /** Sends all that has gathered, unless as many requests as allowed are in flight: their end sends it. */
+  flush(): void {
+    if (this.#stopped || this.#requestsInFlight >= this.#requestsInFlightMax) return
+    if (this.#open.length === 0 && this.#sealed.length === 0) return
+    for (const handle of this.#open) this.#seal(handle)
+    this.#open = []
+    const batches = this.#sealed
+    this.#sealed = []
+    this.#bytesSealed = 0
+    this.#requestsInFlight++
+    this.#send(this.#sequence++, batches, RETRY_MS_MIN)
+  }
+
+  /** Settles when everything appended before the call is durable, held partitions included; never after a failure. */
+  drained(): Promise<void> {
+    this.flush()
+    if (this.#isIdle()) return Promise.resolve()
+    return new Promise((resolve) => this.#waiters.push(resolve))
+  }
+
+  /** Makes room for `room` bytes in the partition's batch: opens, grows or replaces it. 0, or a refusal. */
+  #makeRoom(handle: PartitionHandle, room: number, timestampMs: number): number {
+    if (handle.heldSequence !== 0) return BACKLOG
+    if (this.#stopped) return OVER_BUDGET
+    const arena = this.#arena
+    if (handle.limit !== 0) {
+      const delta = timestampMs - handle.baseTimestamp
+      const order = orderOf(handle.at - handle.start + room)
+      if (order <= arena.orderMax && delta <= TIMESTAMP_DELTA_MAX && delta >= -TIMESTAMP_DELTA_MAX) {
+        const start = arena.allocate(order)
+        if (start < 0) return OVER_BUDGET
+        this.#bytes.copyWithin(start, handle.start, handle.at)
+        arena.free(handle.start, handle.order)
+        handle.at = start + (handle.at - handle.start)
+        handle.start = start
+        handle.limit = start + (1 << order)
+        handle.order = order
+        return 0
+      }
+      this.#seal(handle)
+      this.#open.splice(this.#open.indexOf(handle), 1)
+      if (this.#bytesSealed >= this.#flushBytes) this.flush()
+    }
+    const needed = orderOf(RECORDS + room)
+    if (needed > arena.orderMax) throw new RangeError(`record of ${room} bytes is larger than a slab`)
+    let order = Math.max(needed, handle.orderUsual)
+    let start = arena.allocate(order)
+    if (start < 0) start = arena.allocate((order = needed))
+    if (start < 0) return OVER_BUDGET
+    handle.start = start
+    handle.limit = start + (1 << order)
+    handle.order = order
+    handle.at = start + RECORDS
+    handle.recordCount = 0
+    handle.baseTimestamp = timestampMs
+    handle.maxTimestamp = timestampMs
+    this.#open.push(handle)
+    this.#schedule()
+    return 0
+  }
+
+  /** Closes the partition's batch: header, CRC, and its view among those of the flush being filled. */
+  #seal(handle: PartitionHandle): void {
+    const { start, at } = handle
+    sealBatch(this.#bytes, start, at, handle.recordCount, handle.baseTimestamp, handle.maxTimestamp)
+    this.#bytesSealed += at - start
+    this.#sealed.push(
+      new SealedBatch(handle, start, handle.order, {
+        topic: handle.topic,
+        partition: handle.partition,
+        batch: this.#bytes.subarray(start, at),
+        recordCount: handle.recordCount,
+      }),
+    )
+    // Down by one order at a time, so that one quiet turn does not make a busy partition grow anew.
+    handle.orderUsual = Math.max(orderOf(at - start), handle.orderUsual - 1)
+    handle.limit = 0
+    handle.at = 0
+  }
+
+  #schedule(): void {
+    if (this.#turnScheduled || this.#requestsInFlight >= this.#requestsInFlightMax) return
+    this.#turnScheduled = true
+    setImmediate(() => {
+      this.#turnScheduled = false
+      this.flush()
+    })
+  }
+
+  #send(sequence: number, batches: readonly SealedBatch[], retryMs: number): void {
+    this.#append(batches).then(
+      () => {
+        this.#requestsInFlight--
+        this.#free(batches)
+        this.#completed(sequence)
+      },
+      (error: unknown) => this.#refused(sequence, batches, error, retryMs),
+    )
+  }
+
+  #append(batches: readonly SealedBatch[]): Promise<AppendResult> {
+    const entries = new Array<BatchAppend>(batches.length)
+    for (let i = 0; i < batches.length; i++) entries[i] = batches[i]!.entry
+    return this.#log.append({ entries })
+  }
+
+  #free(batches: readonly SealedBatch[]): void {
+    for (const batch of batches) this.#arena.free(batch.start, batch.order)
+  }
+
+  #completed(sequence: number): void {
+    this.#early.add(sequence)
+    while (this.#early.delete(this.#durable + 1)) this.#durable++
+    // The disk first: the acknowledgements that are written now overlap with it.
+    this.flush()
+    this.#announce()
+  }
+
+  #announce(): void {
+    this.#onDurable(this.#durable)
+    if (!this.#isIdle()) return
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const resolve of waiters) resolve()
+  }
+
+  #isIdle(): boolean {
+    return this.#requestsInFlight === 0 && this.#arena.bytesUsed === 0
+  }
+
+  /** A request was refused as a whole: nothing of it is in the log. Its place in flight stays taken meanwhile. */
+  #refused(sequence: number, batches: readonly SealedBatch[], error: unknown, retryMs: number): void {
+    if (isMillraceError(error, 'log_full'))
+      setTimeout(() => this.#send(sequence, batches, Math.min(retryMs * 2, RETRY_MS_MAX)), retryMs)
+    else if (isMillraceError(error, 'backlog_full')) void this.#divide(sequence, batches)
+    else this.#fail(error)
+  }
+
+  /** At least one partition of the request is over its backlog: each goes alone, and those refused again are held. */
+  async #divide(sequence: number, batches: readonly SealedBatch[]): Promise<void> {
+    const byPartition = new Map<PartitionHandle, SealedBatch[]>()
+    for (const batch of batches) {
+      const some = byPartition.get(batch.handle)
+      if (some === undefined) byPartition.set(batch.handle, [batch])
+      else some.push(batch)
+    }
+    try {
+      await Promise.all(
+        Array.from(byPartition, async ([handle, own]) => {
+          for (let waitMs = RETRY_MS_MIN; ; waitMs = Math.min(waitMs * 2, RETRY_MS_MAX)) {
+            try {
+              await this.#append(own)
+              this.#free(own)
+              return
+            } catch (error) {
+              if (isMillraceError(error, 'backlog_full')) return this.#hold(handle, sequence, own)
+              if (!isMillraceError(error, 'log_full')) throw error
+              await new Promise((resolve) => setTimeout(resolve, waitMs))
+            }
+          }
+        }),
+      )
+    } catch (error) {
+      this.#fail(error)
+      return
+    }
+    this.#requestsInFlight--
+    this.#completed(sequence)
+  }
+
+  /** Keeps a partition's refused batches, and what has gathered for it since, until the log takes them. */
+  #hold(handle: PartitionHandle, sequence: number, refused: SealedBatch[]): void {
+    handle.heldSequence = sequence
+    handle.held = refused
+    this.#held.add(handle)
+    if (handle.limit !== 0) {
+      this.#seal(handle)
+      this.#open.splice(this.#open.indexOf(handle), 1)
+    }
+    const others: SealedBatch[] = []
+    for (const batch of this.#sealed) (batch.handle === handle ? handle.held : others).push(batch)
+    this.#sealed = others
+    this.#retryHeld(handle, RETRY_MS_MIN)
+  }
+
+  #retryHeld(handle: PartitionHandle, waitMs: number): void {
+    setTimeout(() => {
+      this.#append(handle.held).then(
+        () => {
+          this.#free(handle.held)
+          handle.held = []
+          handle.heldSequence = 0
+          this.#held.delete(handle)
+          this.#announce()
+        },
+        (error: unknown) => {
+          if (isMillraceError(error, 'backlog_full') || isMillraceError(error, 'log_full'))
+            this.#retryHeld(handle, Math.min(waitMs * 2, RETRY_MS_MAX))
+          else this.#fail(error)
+        },
+      )
+    }, waitMs)
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#onFailure(
+      isMillraceError(error) ? error : new MillraceError('internal', 'the log failed an append', {}, error),
+    )
+  }
+}
+
+/** Bytes of an unsigned varint; only for values above one byte, which are rare in what calls it. */
+function sizeOfCode(code: number): number {
+  const value = code >>> 0
+  return value < 0x4000 ? (value < 0x80 ? 1 : 2) : value < 0x200000 ? 3 : value < 0x10000000 ? 4 : 5
+}
