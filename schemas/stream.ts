@@ -24,13 +24,13 @@ export interface RuleSet {
   rules: Rule[]
 }
 
-/** One step over a record, in order. Exactly one of `set`, `drop`, `refuse` is there. CEL in strings. */
+/** One step over a record, in order. Exactly one of `set`, `refuse` is there. CEL in strings. */
 export interface Rule {
   /** Only where this CEL condition over the record's fields is true. */
   when?: string
-  /** Field := CEL expression (unit conversion, scale and offset, rename from a writer-only field, default, derived field). */
+  /** Field := CEL expression (unit conversion, scale and offset, default, derived field). `field` may be a dotted path through records. */
   set?: { field: string; value: string }
-  /** The record goes nowhere: it is counted, not rejected. Not allowed unless the contract says `allow_drop`. */
+  /** The record goes to the rejected topic with this reason. */
   refuse?: string
 }
 
@@ -58,5 +58,7 @@ export interface StreamDescriptor {
   ruleSets: RuleSet[]
   /** Event times outside [now − pastMs, now + futureMs] are rejected. */
   plausible: { pastMs: number; futureMs: number }
+  /** Records of a device that are remembered to know a duplicate by; normalize's own default where absent. */
+  duplicates?: { windowRecords: number }
   table: { bucketDevices?: number }
 }
