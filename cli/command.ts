@@ -15,9 +15,16 @@ export interface Command {
 /** Parses flags and positionals strictly; an unknown flag or a missing value is option_unknown/option_invalid (exit 2). */
 export function parse<T extends ParseArgsOptionsConfig>(args: string[], options: T, positionalsMax = 0) {
   try {
-    const parsed = parseArgs({ args, options: { ...options, help: { type: 'boolean', short: 'h' } }, allowPositionals: true })
+    const parsed = parseArgs({
+      args,
+      options: { ...options, help: { type: 'boolean', short: 'h' } },
+      allowPositionals: true,
+    })
     if (parsed.positionals.length > positionalsMax)
-      throw new MillraceError('option_invalid', `unexpected argument ${JSON.stringify(parsed.positionals[positionalsMax])}`)
+      throw new MillraceError(
+        'option_invalid',
+        `unexpected argument ${JSON.stringify(parsed.positionals[positionalsMax])}`,
+      )
     return parsed as ReturnType<typeof parseArgs<{ args: string[]; options: T; allowPositionals: true }>>
   } catch (error) {
     if (isMillraceError(error)) throw error
@@ -42,16 +49,26 @@ export function reportError(error: unknown, command: string): number {
 /** Rows as an aligned table; numbers to the right. */
 export function textTable(header: readonly string[], rows: readonly (readonly unknown[])[]): string {
   const cells = rows.map((row) => row.map(cellText))
-  const numeric = header.map((_, i) => rows.length > 0 && rows.every((row) => typeof row[i] === 'number' || typeof row[i] === 'bigint' || row[i] === null))
+  const numeric = header.map(
+    (_, i) =>
+      rows.length > 0 &&
+      rows.every((row) => typeof row[i] === 'number' || typeof row[i] === 'bigint' || row[i] === null),
+  )
   const widths = header.map((name, i) => Math.max(name.length, ...cells.map((row) => row[i]!.length)))
   const line = (row: readonly string[]): string =>
-    row.map((cell, i) => (numeric[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join('  ').trimEnd()
+    row
+      .map((cell, i) => (numeric[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+      .join('  ')
+      .trimEnd()
   return [line(header), widths.map((width) => '─'.repeat(width)).join('  '), ...cells.map(line)].join('\n')
 }
 
 function cellText(value: unknown): string {
   if (value === null || value === undefined) return 'NULL'
-  if (typeof value === 'object') return JSON.stringify(value, (_, inner: unknown) => (typeof inner === 'bigint' ? inner.toString() : inner))
+  if (typeof value === 'object')
+    return JSON.stringify(value, (_, inner: unknown) =>
+      typeof inner === 'bigint' ? inner.toString() : inner,
+    )
   return String(value)
 }
 

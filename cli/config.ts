@@ -36,10 +36,18 @@ ${optionsHelp()}`,
       const merged = mergeOptions(flags as Record<string, string>)
       for (const warning of unknownVariables()) process.stderr.write(`warning: ${warning}\n`)
       if (json === true) {
-        const entries = merged.map(({ name, value, origin, text }) => [name, { value: value ?? (text === '' ? null : text), origin }])
+        const entries = merged.map(({ name, value, origin, text }) => [
+          name,
+          { value: value ?? (text === '' ? null : text), origin },
+        ])
         process.stdout.write(`${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`)
       } else
-        process.stdout.write(`${textTable(['option', 'value', 'origin'], merged.map(({ name, value, origin, text }) => [name, valueText(value, text), origin]))}\n`)
+        process.stdout.write(
+          `${textTable(
+            ['option', 'value', 'origin'],
+            merged.map(({ name, value, origin, text }) => [name, valueText(value, text), origin]),
+          )}\n`,
+        )
     }
     return 0
   },
@@ -65,7 +73,9 @@ export function errorsMarkdown(): string {
     '',
     '| code | what to do | exit | meaning |',
     '| --- | --- | --- | --- |',
-    ...Object.entries(ERROR_CODES).map(([code, entry]) => `| \`${code}\` | ${does[entry.action]} | ${entry.exit} | ${entry.meaning} |`),
+    ...Object.entries(ERROR_CODES).map(
+      ([code, entry]) => `| \`${code}\` | ${does[entry.action]} | ${entry.exit} | ${entry.meaning} |`,
+    ),
     '',
   ].join('\n')
 }

@@ -38,7 +38,18 @@ export interface CsvMapping {
   fields: Record<string, FieldMapping>
 }
 
-const FIELD_KEYS = new Set(['column', 'row', 'value', 'type', 'time', 'strip', 'missing', 'map', 'scale', 'offset'])
+const FIELD_KEYS = new Set([
+  'column',
+  'row',
+  'value',
+  'type',
+  'time',
+  'strip',
+  'missing',
+  'map',
+  'scale',
+  'offset',
+])
 
 const invalid = (file: string, message: string): never => {
   throw new MillraceError('option_invalid', `${file}: ${message}`, { file })
@@ -52,16 +63,27 @@ export function readMapping(file: string): CsvMapping {
   } catch (error) {
     return invalid(file, (error as Error).message.split('\n')[0]!)
   }
-  if (typeof document !== 'object' || document === null) return invalid(file, 'expected a mapping with `fields`')
-  const { stream = 'telemetry', device, delimiter = ',', fields, ...rest } = document as Record<string, unknown>
+  if (typeof document !== 'object' || document === null)
+    return invalid(file, 'expected a mapping with `fields`')
+  const {
+    stream = 'telemetry',
+    device,
+    delimiter = ',',
+    fields,
+    ...rest
+  } = document as Record<string, unknown>
   const unknown = Object.keys(rest)[0]
-  if (unknown !== undefined) invalid(file, `no such key ${unknown}; allowed: stream, device, delimiter, fields`)
+  if (unknown !== undefined)
+    invalid(file, `no such key ${unknown}; allowed: stream, device, delimiter, fields`)
   if (typeof fields !== 'object' || fields === null) return invalid(file, '`fields` is missing')
   for (const [name, mapping] of Object.entries(fields as Record<string, FieldMapping>)) {
     if (typeof mapping !== 'object' || mapping === null) invalid(file, `fields.${name}: expected a mapping`)
     const wrong = Object.keys(mapping).find((key) => !FIELD_KEYS.has(key))
-    if (wrong !== undefined) invalid(file, `fields.${name}: no such key ${wrong}; allowed: ${[...FIELD_KEYS].join(', ')}`)
-    const sources = [mapping.column !== undefined, mapping.row === true, 'value' in mapping].filter(Boolean).length
+    if (wrong !== undefined)
+      invalid(file, `fields.${name}: no such key ${wrong}; allowed: ${[...FIELD_KEYS].join(', ')}`)
+    const sources = [mapping.column !== undefined, mapping.row === true, 'value' in mapping].filter(
+      Boolean,
+    ).length
     if (sources !== 1) invalid(file, `fields.${name}: give exactly one of column, row, value`)
   }
   return {
@@ -90,11 +112,15 @@ export function compileMapping(
 ): (row: readonly string[], rowNumber: number) => Record<string, unknown> {
   const columns = uniqueColumns(header)
   const parts = Object.entries(mapping.fields).map(([name, field]) => {
-    if (field.row === true) return { name, read: (_row: readonly string[], rowNumber: number): unknown => rowNumber }
+    if (field.row === true)
+      return { name, read: (_row: readonly string[], rowNumber: number): unknown => rowNumber }
     if (field.column === undefined) return { name, read: (): unknown => field.value }
     const index = columns.indexOf(field.column)
     if (index < 0)
-      return invalid(file, `no column ${JSON.stringify(field.column)} for field ${name}; it has ${columns.map((column) => JSON.stringify(column)).join(', ')}`)
+      return invalid(
+        file,
+        `no column ${JSON.stringify(field.column)} for field ${name}; it has ${columns.map((column) => JSON.stringify(column)).join(', ')}`,
+      )
     const missing = new Set(field.missing ?? [''])
     return { name, read: (row: readonly string[]): unknown => convert(row[index] ?? '', field, missing) }
   })

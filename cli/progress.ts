@@ -17,7 +17,9 @@ export function progressBar(label: string, stream: NodeJS.WriteStream = process.
       drawnAt = now
       const share = total > 0 ? Math.min(1, done / total) : 0
       const filled = Math.round(share * WIDTH)
-      stream.write(`\r${label} ${'█'.repeat(filled)}${'░'.repeat(WIDTH - filled)} ${(share * 100).toFixed(0).padStart(3)} %\x1b[K`)
+      stream.write(
+        `\r${label} ${'█'.repeat(filled)}${'░'.repeat(WIDTH - filled)} ${(share * 100).toFixed(0).padStart(3)} %\x1b[K`,
+      )
     },
     end: () => {
       stream.write('\r\x1b[K')

@@ -62,7 +62,8 @@ export async function replayFile(options: ReplayOptions): Promise<ReplayAccount>
         setTimeout(resolve, 100)
       })
     }
-    if (failure !== undefined) throw new MillraceError('server_unreachable', `${options.url}: ${failure.message}`)
+    if (failure !== undefined)
+      throw new MillraceError('server_unreachable', `${options.url}: ${failure.message}`)
   }
   const source = fs.createReadStream(options.file)
   source.on('data', (chunk) => {
@@ -107,12 +108,17 @@ async function connect(options: ReplayOptions, device: string): Promise<MqttClie
         clientId: device,
         clean: true,
         reconnectPeriod: 500,
-        ...(options.username === undefined ? {} : { username: options.username, password: options.password ?? '' }),
+        ...(options.username === undefined
+          ? {}
+          : { username: options.username, password: options.password ?? '' }),
       },
       false,
     )
   } catch (error) {
-    throw new MillraceError('server_unreachable', `${options.url}: ${(error as Error).message || 'no answer'}; start one with \`millrace up\``)
+    throw new MillraceError(
+      'server_unreachable',
+      `${options.url}: ${(error as Error).message || 'no answer'}; start one with \`millrace up\``,
+    )
   }
 }
 
@@ -152,14 +158,20 @@ refused, with the reasons. Exit code 0 when every row was acknowledged, 1 when s
       1,
     )
     const file = positionals[0]
-    if (file === undefined) throw new MillraceError('option_invalid', 'name the CSV file: millrace replay FILE.csv --map MAP.yaml')
-    if (values.map === undefined) throw new MillraceError('option_invalid', '--map: missing; it names the mapping of columns to fields')
+    if (file === undefined)
+      throw new MillraceError('option_invalid', 'name the CSV file: millrace replay FILE.csv --map MAP.yaml')
+    if (values.map === undefined)
+      throw new MillraceError('option_invalid', '--map: missing; it names the mapping of columns to fields')
     if (!fs.existsSync(file)) throw new MillraceError('option_invalid', `${file}: no such file`)
     const number = (name: 'rate' | 'limit'): number | undefined => {
       const text = values[name]
       if (text === undefined) return undefined
       const value = Number(text)
-      if (!(value > 0)) throw new MillraceError('option_invalid', `--${name}: read ${JSON.stringify(text)}, expected a number above 0`)
+      if (!(value > 0))
+        throw new MillraceError(
+          'option_invalid',
+          `--${name}: read ${JSON.stringify(text)}, expected a number above 0`,
+        )
       return value
     }
     const bar = progressBar(path.basename(file))
@@ -183,7 +195,8 @@ refused, with the reasons. Exit code 0 when every row was acknowledged, 1 when s
       process.stdout.write(
         `${account.device}: ${count(account.rows)} rows = ${count(account.acknowledged)} acknowledged + ${count(refused)} refused, in ${account.seconds.toFixed(1)} s\n`,
       )
-      for (const [reason, times] of Object.entries(account.refused)) process.stdout.write(`  refused ${count(times)} ×: ${reason}\n`)
+      for (const [reason, times] of Object.entries(account.refused))
+        process.stdout.write(`  refused ${count(times)} ×: ${reason}\n`)
     }
     return refused === 0 ? EXIT.ok : EXIT.failure
   },

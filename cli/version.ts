@@ -13,7 +13,9 @@ export const version: Command = {
   help: 'Usage: millrace version\n\nPrints the version of Millrace and of the Node it runs on.',
   async run(args) {
     parse(args, {})
-    process.stdout.write(`millrace ${VERSION} (node ${process.versions.node}, ${process.platform}-${process.arch})\n`)
+    process.stdout.write(
+      `millrace ${VERSION} (node ${process.versions.node}, ${process.platform}-${process.arch})\n`,
+    )
     return 0
   },
 }

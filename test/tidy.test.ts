@@ -9,7 +9,10 @@ import { errorsMarkdown } from '../cli/config.ts'
 import { configMarkdown } from '../config.ts'
 
 const root = path.resolve(import.meta.dirname, '..')
-const tracked = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { cwd: root, encoding: 'utf8' })
+const tracked = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], {
+  cwd: root,
+  encoding: 'utf8',
+})
   .split('\n')
   .filter((file) => file !== '' && fs.existsSync(path.join(root, file)))
 const sources = tracked.filter((file) => file.endsWith('.ts'))
@@ -59,7 +62,9 @@ test('imports go down only, and stages never import each other', () => {
 
 test('of schemas, only the registry knows the log', () => {
   const wrong = sources
-    .filter((file) => file.startsWith('schemas/') && !/^schemas\/registry/.test(file) && !file.endsWith('.test.ts'))
+    .filter(
+      (file) => file.startsWith('schemas/') && !/^schemas\/registry/.test(file) && !file.endsWith('.test.ts'),
+    )
     .filter((file) => importsOf(file).some((target) => target.startsWith('log/')))
   assert.deepEqual(wrong, [])
 })
@@ -67,19 +72,38 @@ test('of schemas, only the registry knows the log', () => {
 test('only main.ts and config.ts see two stages', () => {
   const stages = new Set(['ingest', 'normalize', 'sink'])
   const wrong = sources.filter((file) => {
-    if (['main.ts', 'config.ts'].includes(file) || /^(cli|test|bench)\//.test(file) || /\.(test|bench)\.ts$/.test(file)) return false
-    return new Set(importsOf(file).map(part).filter((name) => stages.has(name))).size > 1
+    if (
+      ['main.ts', 'config.ts'].includes(file) ||
+      /^(cli|test|bench)\//.test(file) ||
+      /\.(test|bench)\.ts$/.test(file)
+    )
+      return false
+    return (
+      new Set(
+        importsOf(file)
+          .map(part)
+          .filter((name) => stages.has(name)),
+      ).size > 1
+    )
   })
   assert.deepEqual(wrong, [])
 })
 
 test('nothing imports the bench', () => {
-  const wrong = sources.filter((file) => !file.startsWith('bench/') && !/\.(bench|test)\.ts$/.test(file) && importsOf(file).some((target) => target.startsWith('bench/')))
+  const wrong = sources.filter(
+    (file) =>
+      !file.startsWith('bench/') &&
+      !/\.(bench|test)\.ts$/.test(file) &&
+      importsOf(file).some((target) => target.startsWith('bench/')),
+  )
   assert.deepEqual(wrong, [])
 })
 
 test('every export is used, and every dependency', () => {
-  const result = spawnSync(process.execPath, ['node_modules/knip/bin/knip.js', '--no-progress'], { cwd: root, encoding: 'utf8' })
+  const result = spawnSync(process.execPath, ['node_modules/knip/bin/knip.js', '--no-progress'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
   assert.equal(result.status, 0, `${result.stdout}${result.stderr}`)
 })
 
@@ -101,16 +125,28 @@ test('every link of the documents leads to a file', () => {
 test('the file map of docs/architecture.md names every folder of sources', () => {
   const text = read('docs/architecture.md')
   const folders = new Set(sources.filter((file) => file.includes('/')).map(part))
-  assert.deepEqual([...folders].filter((folder) => !text.includes(`${folder}/`)), [])
+  assert.deepEqual(
+    [...folders].filter((folder) => !text.includes(`${folder}/`)),
+    [],
+  )
 })
 
 test('no committed file holds a registry address or a path of a machine', () => {
   const wrong: string[] = []
-  const patterns = [/registry\.npmjs/, /pypi\.org|files\.pythonhosted/, /repo1?\.maven/, new RegExp(`["' (]/${'work'}/`), new RegExp(`/${'root'}/`)]
+  const patterns = [
+    /registry\.npmjs/,
+    /pypi\.org|files\.pythonhosted/,
+    /repo1?\.maven/,
+    new RegExp(`["' (]/${'work'}/`),
+    new RegExp(`/${'root'}/`),
+  ]
   for (const file of tracked) {
     if (/\.(png|hex|svg|avro|parquet)$/.test(file)) continue
     const text = read(file)
     for (const pattern of patterns) if (pattern.test(text)) wrong.push(`${file}: ${pattern}`)
   }
-  assert.deepEqual(wrong.filter((line) => !line.startsWith('test/tidy.test.ts')), [])
+  assert.deepEqual(
+    wrong.filter((line) => !line.startsWith('test/tidy.test.ts')),
+    [],
+  )
 })

@@ -1,0 +1,129 @@
+// Runs the pipeline: prints what listens where and how to send a first message, then a status line, and drains
+// on SIGINT or SIGTERM.
+import type { Config } from '../config.ts'
+import { addressText, configOf, mergeOptions, optionsHelp, unknownVariables } from '../config.ts'
+import { type Running, startMillrace } from '../main.ts'
+import { EXIT } from '../std/errors.ts'
+import type { Command } from './command.ts'
+import { count, parse, reportError } from './command.ts'
+import { configFlags } from './config.ts'
+import { VERSION } from './version.ts'
+
+/** A status line for people looking on; every 10 s where the output is kept in a file. */
+const LIVE_INTERVAL_MS = 1000
+const LINES_INTERVAL_MS = 10_000
+
+export const up: Command = {
+  name: 'up',
+  summary: 'Run the pipeline',
+  help: `Usage: millrace up [options]
+
+Starts ingest, normalize and sink in one process. SIGINT or SIGTERM drains: everything acknowledged is in the
+tables or in the log, and the next start goes on from there.
+
+Each option is also a variable (--log-level is MILLRACE_LOG_LEVEL) and a key of the configuration file;
+flag > variable > file > default. docs/config.md has them all with their ranges.
+
+${optionsHelp()}`,
+  async run(args) {
+    const { values } = parse(args, configFlags)
+    const config = configOf(mergeOptions(values as Record<string, string>))
+    for (const warning of unknownVariables()) process.stderr.write(`warning: ${warning}\n`)
+    // A signal that comes during the start drains as soon as the start is through.
+    const stop = nextSignal()
+    const running = await startMillrace(config)
+    process.stdout.write(`${banner(config, running)}\n`)
+    const status = showStatus(running, config.status)
+    try {
+      await Promise.race([stop, running.failed])
+    } catch (error) {
+      status.end()
+      await running.abort()
+      return reportError(error, 'up') === EXIT.ok ? EXIT.internal : reportExit(error)
+    }
+    status.end()
+    process.stdout.write('draining: no new connections; what was acknowledged goes to the tables\n')
+    const left = await running.drain()
+    process.stdout.write(
+      left === 0
+        ? 'drained: everything acknowledged is in the tables\n'
+        : `stopped: ${count(left)} records wait in the log for the next start\n`,
+    )
+    return EXIT.ok
+  },
+}
+
+function reportExit(error: unknown): number {
+  const code = (error as { exitCode?: unknown }).exitCode
+  return typeof code === 'number' && code !== 0 ? code : EXIT.internal
+}
+
+function nextSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    process.once('SIGINT', resolve)
+    process.once('SIGTERM', resolve)
+  }).then(() => {
+    // A second Ctrl-C means now: the log is crash-safe.
+    process.once('SIGINT', () => process.exit(130))
+  })
+}
+
+function banner(config: Config, running: Running): string {
+  const { mqtt, ws, http } = running.addresses
+  const lines = [`Millrace ${VERSION}: ${config.roles.join(', ')}; data in ${config.data}`]
+  if (mqtt) lines.push(`  MQTT 3.1.1, 5      mqtt://${addressText(mqtt)}`)
+  if (ws) lines.push(`  MQTT, WebSocket    ws://${addressText(ws)}/mqtt`)
+  lines.push(
+    `  HTTP               http://${addressText(http)}   /readyz /metrics /schema-registry /v1/openapi.json`,
+  )
+  lines.push(
+    `  Iceberg catalog    sqlite:///${config.data}/catalog.db (name millrace), warehouse file://${config.data}/warehouse`,
+  )
+  if (running.anonymous)
+    lines.push('  warning: no --credentials: anonymous clients are accepted from this machine')
+  if (mqtt) {
+    const sample = `{"event_time":"${new Date().toISOString()}","seq":1,"temperature":21.5,"humidity":40,"pressure":null,"air_quality":null,"occupancy":"vacant","firmware":"1.0.0","battery":90}`
+    lines.push(
+      '',
+      'Send a first message:',
+      `  mosquitto_pub -h ${mqtt.host} -p ${mqtt.port} -V mqttv5 -q 1 -i sensor-1 -t devices/sensor-1/telemetry -m '${sample}'`,
+      `  node_modules/.bin/mqtt publish -h ${mqtt.host} -p ${mqtt.port} -q 1 -i sensor-1 -t devices/sensor-1/telemetry -m '${sample}'`,
+      '',
+      'and a few seconds later:',
+      `  ./millrace query "SELECT * FROM telemetry"${config.data.endsWith('/data') ? '' : ` --data ${config.data}`}`,
+      '',
+    )
+  }
+  return lines.join('\n')
+}
+
+function showStatus(running: Running, mode: Config['status']): { end(): void } {
+  const live = mode === 'live' || (mode === 'auto' && process.stdout.isTTY)
+  if (mode === 'off') return { end: () => {} }
+  let before = running.status()
+  let at = performance.now()
+  const timer = setInterval(
+    () => {
+      const now = performance.now()
+      const status = running.status()
+      const perSecond = (key: 'messagesIn' | 'refused'): string =>
+        count(((status[key] - before[key]) * 1000) / (now - at))
+      const line =
+        `${count(status.connections)} connections · ${perSecond('messagesIn')} messages/s in · ${perSecond('refused')} refused/s · ` +
+        `${count(status.rowsCommitted)} rows committed · freshness ${status.freshnessMs === undefined ? '–' : `${(status.freshnessMs / 1000).toFixed(1)} s`}`
+      const trouble = status.trouble.length > 0 ? ` · ${status.trouble.join('; ')}` : ''
+      process.stdout.write(
+        live ? `\r${line}${trouble}\x1b[K` : `${new Date().toISOString()} ${line}${trouble}\n`,
+      )
+      before = status
+      at = now
+    },
+    live ? LIVE_INTERVAL_MS : LINES_INTERVAL_MS,
+  )
+  return {
+    end: () => {
+      clearInterval(timer)
+      if (live) process.stdout.write('\n')
+    },
+  }
+}
