@@ -13,6 +13,12 @@ import { randomBytes } from 'node:crypto'
 export interface Clock {
   /** Milliseconds since the epoch. */
   now(): number
+  sleep(ms: number): Promise<void>
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
 }
 
 /** Fills the buffer with random bytes. */

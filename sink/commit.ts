@@ -1,0 +1,259 @@
+// The commit: staged files that nobody sees become a snapshot by one compare-and-swap of the catalog.
+//
+//   1. data files are durable already (staging); the manifest that lists them is written once
+//   2. manifest list = the current snapshot's manifests + that one
+//   3. catalog.commit requires the table's identity and that main is still the snapshot of step 2
+//
+// A conflict repeats 2 and 3 on newer metadata; the manifest stays, because sequence numbers are inherited.
+// Before each try the plan is asked whether it still holds: an append holds only while the ancestry of the
+// current snapshot ends where its rows begin, so that a zombie writer, or a second sink on the same table,
+// commits nothing twice. When the catalog does not answer, the table is looked at first: the snapshot id is
+// the same in all tries, so its presence is the answer; and from then on no file of the commit is deleted,
+// because an answer that is still under way may yet refer to it.
+import { isMillraceError, MillraceError } from '../std/errors.ts'
+import type { Catalog, LoadedTable, TableId } from './catalog.ts'
+import { printTableId } from './catalog.ts'
+import type { Clock, Names } from './file-names.ts'
+import { ADDED, type DataFile, type ManifestEntry, writeManifest } from './iceberg/manifest.ts'
+import {
+  describeManifest,
+  type ManifestFile,
+  readManifestList,
+  writeManifestList,
+} from './iceberg/manifest-list.ts'
+import { currentSnapshot, defaultSpec, MAIN, schemaById, snapshotById } from './iceberg/metadata.ts'
+import { type Change, type Operation, type Snapshot, summaryOf } from './iceberg/snapshot.ts'
+import { OFFSETS_PROPERTY, printOffsets, sameOffsets, tableOffsets } from './offsets.ts'
+import type { NewFile, Store } from './store.ts'
+
+const TRIES_MAX = 8
+const BACKOFF_MS_FIRST = 10
+const BACKOFF_MS_MAX = 2000
+
+/** What a commit works with. */
+export interface CommitTools {
+  catalog: Catalog
+  store: Store
+  names: Names
+  clock: Clock
+}
+
+/** A snapshot in the making. */
+export interface SnapshotPlan {
+  operation: Operation
+  change: Change
+  /** Files that must be durable before the first try: manifests of this commit. */
+  newFiles: readonly NewFile[]
+  /** Whether the plan still holds on this metadata. */
+  holds(table: LoadedTable): boolean
+  /** Manifests of the new snapshot, given those of the current one; undefined where the plan does not hold any more. */
+  manifests(
+    current: readonly ManifestFile[],
+    snapshotId: number,
+    sequenceNumber: number | bigint,
+  ): ManifestFile[] | undefined
+  /** `millrace.offsets` of the new snapshot. */
+  offsets(table: LoadedTable): string
+}
+
+export type CommitOutcome =
+  | { committed: true; table: LoadedTable; snapshotId: number; conflicts: number }
+  /** Not done and never will be. `mayDelete`: no try was left unanswered, so the staged files are refuse. */
+  | { committed: false; mayDelete: boolean; conflicts: number }
+
+/**
+ * Commits the plan, trying again after conflicts. `snapshotId` must be that of the plan's manifests. Errors:
+ * `table_missing`; `table_conflict` after too many conflicts; whatever the store throws. After an error
+ * nothing of the plan may be deleted where `isAmbiguous(error)`.
+ */
+export async function commitSnapshot(
+  tools: CommitTools,
+  id: TableId,
+  snapshotId: number,
+  plan: SnapshotPlan,
+): Promise<CommitOutcome> {
+  let ambiguous = false
+  let conflicts = 0
+  let unwritten = plan.newFiles
+  for (let tries = 0; tries < TRIES_MAX; tries++) {
+    if (tries > 0) await tools.clock.sleep(backoffMs(tries, tools.names))
+    const table = await tools.catalog.load(id).catch((error: unknown) => {
+      throw ambiguous ? markAmbiguous(error) : error
+    })
+    if (table === undefined) {
+      const missing = new MillraceError('table_missing', `table ${printTableId(id)} does not exist`)
+      throw ambiguous ? markAmbiguous(missing) : missing
+    }
+    if (snapshotById(table.metadata, snapshotId) !== undefined)
+      return { committed: true, table, snapshotId, conflicts }
+    if (!plan.holds(table)) return { committed: false, mayDelete: !ambiguous, conflicts }
+
+    const parent = currentSnapshot(table.metadata)
+    const current =
+      parent === undefined ? [] : readManifestList(await tools.store.read(parent['manifest-list']))
+    const sequenceNumber = BigInt(table.metadata['last-sequence-number']) + 1n
+    const sequence = sequenceNumber <= Number.MAX_SAFE_INTEGER ? Number(sequenceNumber) : sequenceNumber
+    const manifests = plan.manifests(current, snapshotId, sequence)
+    if (manifests === undefined) return { committed: false, mayDelete: !ambiguous, conflicts }
+
+    const parentId = parent?.['snapshot-id']
+    const list = `${table.metadata.location}/metadata/snap-${snapshotId}-${tools.names.uuid()}.avro`
+    const listBytes = writeManifestList(
+      manifests,
+      { id: snapshotId, parentId, sequenceNumber: sequence },
+      tools.names.bytes(16),
+    )
+    await tools.store.put([...unwritten, { uri: list, parts: [listBytes] }])
+    unwritten = []
+    const offsets = plan.offsets(table)
+    const snapshot: Snapshot = {
+      'snapshot-id': snapshotId,
+      ...(parentId === undefined ? {} : { 'parent-snapshot-id': parentId }),
+      'sequence-number': sequence,
+      'timestamp-ms': Math.max(tools.clock.now(), table.metadata['last-updated-ms']),
+      'manifest-list': list,
+      summary: summaryOf(plan.operation, plan.change, parent?.summary, { [OFFSETS_PROPERTY]: offsets }),
+      'schema-id': table.metadata['current-schema-id'],
+    }
+    try {
+      const after = await tools.catalog.commit(
+        id,
+        [
+          { type: 'assert-table-uuid', uuid: table.metadata['table-uuid'] },
+          { type: 'assert-ref-snapshot-id', ref: MAIN, 'snapshot-id': parentId ?? null },
+          { type: 'assert-current-schema-id', 'current-schema-id': table.metadata['current-schema-id'] },
+        ],
+        [
+          { action: 'add-snapshot', snapshot },
+          {
+            action: 'set-snapshot-ref',
+            'ref-name': MAIN,
+            ...table.metadata.refs[MAIN],
+            type: 'branch',
+            'snapshot-id': snapshotId,
+          },
+          { action: 'set-properties', updates: { [OFFSETS_PROPERTY]: offsets } },
+        ],
+      )
+      return { committed: true, table: after, snapshotId, conflicts }
+    } catch (error) {
+      if (isMillraceError(error, 'commit_ambiguous')) ambiguous = true
+      else if (isMillraceError(error, 'table_conflict')) {
+        conflicts++
+        if (!ambiguous) await tools.store.delete([list])
+      } else {
+        if (ambiguous) throw markAmbiguous(error)
+        await tools.store.delete([list]).catch(() => {})
+        throw error
+      }
+    }
+  }
+  const message = `${printTableId(id)}: ${TRIES_MAX} tries, each met by a conflict or no answer`
+  throw ambiguous
+    ? new MillraceError('commit_ambiguous', message)
+    : new MillraceError('table_conflict', message)
+}
+
+/** Whether a failed commit may yet turn out to be done. */
+export function isAmbiguous(error: unknown): boolean {
+  return isMillraceError(error, 'commit_ambiguous')
+}
+
+function markAmbiguous(error: unknown): MillraceError {
+  return new MillraceError(
+    'commit_ambiguous',
+    `after a commit without an answer: ${String((error as Error).message)}`,
+    {},
+    error,
+  )
+}
+
+/** Doubles up to the maximum, and takes half to all of it, so that two writers do not meet again. */
+function backoffMs(tries: number, names: Names): number {
+  const full = Math.min(BACKOFF_MS_MAX, BACKOFF_MS_FIRST * 2 ** tries)
+  return full * (0.5 + names.bytes(1)[0]! / 512)
+}
+
+/** Rows of one stretch of a source, encoded and durable, that no snapshot refers to yet. */
+export interface Staged {
+  tableUuid: string
+  /** Schema and spec that the files were written with. */
+  schemaId: number
+  specId: number
+  /** `sourceKey` of log and topic. */
+  source: string
+  /** Next offset of every partition before and after these rows. */
+  from: readonly number[]
+  to: readonly number[]
+  /** Whether the ancestry held `from` (false: the source is new to the table). */
+  known: boolean
+  files: readonly DataFile[]
+}
+
+/** Appends staged rows to their table. Deletes the staged files where the plan turned out stale and nothing is ambiguous. */
+export async function commitStaged(
+  tools: CommitTools,
+  table: LoadedTable,
+  staged: Staged,
+): Promise<CommitOutcome> {
+  const { names, store } = tools
+  const snapshotId = names.snapshotId()
+  const spec = defaultSpec(table.metadata)
+  const schema = schemaById(table.metadata, staged.schemaId)!
+  const entries: ManifestEntry[] = staged.files.map((file) => ({
+    status: ADDED,
+    snapshot_id: snapshotId,
+    sequence_number: null,
+    file_sequence_number: null,
+    data_file: file,
+  }))
+  const path = `${table.metadata.location}/metadata/${names.uuid()}-m.avro`
+  const bytes = writeManifest(schema, spec, entries, names.bytes(16))
+  const plan: SnapshotPlan = {
+    operation: 'append',
+    change: {
+      addedFiles: staged.files.length,
+      addedRows: sum(staged.files, (file) => file.record_count),
+      addedBytes: sum(staged.files, (file) => file.file_size_in_bytes),
+      deletedFiles: 0,
+      deletedRows: 0,
+      deletedBytes: 0,
+      changedPartitions: new Set(staged.files.map((file) => JSON.stringify(file.partition))).size,
+    },
+    newFiles: [{ uri: path, parts: [bytes] }],
+    holds: (now) => stagedHolds(now, staged),
+    manifests: (current, id, sequence) => [
+      describeManifest(entries, spec, { path, byteLength: bytes.length }, id, sequence),
+      ...current,
+    ],
+    offsets: (now) => printOffsets(tableOffsets(now.metadata), staged.source, staged.to),
+  }
+  let outcome: CommitOutcome
+  try {
+    outcome = await commitSnapshot(tools, table.id, snapshotId, plan)
+  } catch (error) {
+    // Leftovers are refuse unless the commit may yet be done; what cannot be deleted is found by orphan removal.
+    if (!isAmbiguous(error)) await discard(store, staged, path)
+    throw error
+  }
+  if (!outcome.committed && outcome.mayDelete) await discard(store, staged, path)
+  return outcome
+}
+
+function stagedHolds(table: LoadedTable, staged: Staged): boolean {
+  const { metadata } = table
+  if (metadata['table-uuid'] !== staged.tableUuid) return false
+  if (metadata['current-schema-id'] !== staged.schemaId) return false
+  if (metadata['default-spec-id'] !== staged.specId) return false
+  const ends = tableOffsets(metadata).get(staged.source)
+  return ends === undefined ? !staged.known : staged.known && sameOffsets(ends, staged.from)
+}
+
+/** Deletes files that no snapshot refers to; best effort. */
+export async function discard(store: Store, staged: Staged, ...others: string[]): Promise<void> {
+  await store.delete([...staged.files.map((file) => file.file_path), ...others]).catch(() => {})
+}
+
+function sum(files: readonly DataFile[], of: (file: DataFile) => number | bigint): number {
+  return files.reduce((total, file) => total + Number(of(file)), 0)
+}
