@@ -1,0 +1,378 @@
+// Test support: two schemas like the shipped contracts, random schemas, random values for them, and the bytes
+// that writers other than ours may make of them. Values are those of avsc with `wrapUnions: 'always'` and
+// longs as BigInt, so that avsc can encode them as an independent oracle.
+import avsc from 'avsc'
+import fc from 'fast-check'
+import type { AvroNode } from './avro-schema.ts'
+import { branchName, parseAvroSchema } from './avro-schema.ts'
+
+/** About 40 bytes a datum: the shape that the speed goals are stated for. */
+export const SENSOR_SCHEMA = JSON.stringify({
+  type: 'record',
+  name: 'Telemetry',
+  namespace: 'millrace.environment',
+  fields: [
+    { name: 'event_time', type: { type: 'long', logicalType: 'timestamp-micros' } },
+    { name: 'seq', type: 'long' },
+    { name: 'temperature', type: 'double' },
+    { name: 'humidity', type: 'double' },
+    { name: 'pressure', type: ['null', 'double'], default: null },
+    { name: 'air_quality', type: ['null', 'double'], default: null },
+    {
+      name: 'occupancy',
+      type: { type: 'enum', name: 'Occupancy', symbols: ['unknown', 'free', 'occupied'] },
+    },
+    { name: 'firmware', type: 'string' },
+    { name: 'battery', type: 'double' },
+  ],
+})
+
+/** Every kind that a table can hold, nested. */
+export const MACHINE_SCHEMA = JSON.stringify({
+  type: 'record',
+  name: 'Machine',
+  namespace: 'millrace.machine',
+  fields: [
+    { name: 'event_time', type: { type: 'long', logicalType: 'timestamp-millis' } },
+    { name: 'run', type: { type: 'string', logicalType: 'uuid' } },
+    {
+      name: 'position',
+      type: [
+        'null',
+        {
+          type: 'record',
+          name: 'Position',
+          fields: [
+            { name: 'x', type: 'float' },
+            { name: 'y', type: 'float' },
+            { name: 'label', type: ['string', 'null'], default: 'none' },
+          ],
+        },
+      ],
+      default: null,
+    },
+    { name: 'readings', type: { type: 'array', items: 'double' } },
+    {
+      name: 'events',
+      type: { type: 'array', items: { type: 'array', items: ['null', 'int'] } },
+      default: [],
+    },
+    { name: 'labels', type: { type: 'map', values: 'string' }, default: {} },
+    {
+      name: 'axes',
+      type: {
+        type: 'map',
+        values: {
+          type: 'record',
+          name: 'Axis',
+          fields: [
+            { name: 'angle', type: 'double' },
+            { name: 'homed', type: 'boolean' },
+          ],
+        },
+      },
+    },
+    { name: 'cost', type: ['null', { type: 'bytes', logicalType: 'decimal', precision: 12, scale: 3 }] },
+    { name: 'started', type: { type: 'int', logicalType: 'date' } },
+    { name: 'shift_start', type: { type: 'int', logicalType: 'time-millis' }, default: 0 },
+    { name: 'cycle', type: { type: 'long', logicalType: 'time-micros' }, default: 0 },
+    { name: 'serial', type: { type: 'fixed', name: 'Serial', size: 6 } },
+    { name: 'trace', type: 'bytes' },
+    {
+      name: 'mode',
+      type: { type: 'enum', name: 'Mode', symbols: ['idle', 'run', 'fault'], default: 'idle' },
+    },
+  ],
+})
+
+/** avsc's type of a schema, as oracle: unions wrapped, longs of 64 bits as BigInt, logical types ignored. */
+export function oracleType(schema: string): avsc.Type {
+  return avsc.Type.forSchema(JSON.parse(schema), {
+    wrapUnions: 'always',
+    typeHook: (type) => (isLong(type) ? bigLong : undefined),
+  })
+}
+
+function isLong(type: unknown): boolean {
+  return type === 'long' || (typeof type === 'object' && (type as { type?: unknown } | null)?.type === 'long')
+}
+
+const bigLong = avsc.types.LongType.__with({
+  fromBuffer: (bytes: Buffer) => bytes.readBigInt64LE(),
+  toBuffer: (value: bigint) => {
+    const bytes = Buffer.alloc(8)
+    bytes.writeBigInt64LE(BigInt.asIntN(64, value))
+    return bytes
+  },
+  fromJSON: (value: number | bigint) => BigInt(value),
+  toJSON: (value: bigint) => Number(value),
+  isValid: (value: unknown) => typeof value === 'bigint' && BigInt.asIntN(64, value) === value,
+  compare: (a: bigint, b: bigint) => (a < b ? -1 : a > b ? 1 : 0),
+})
+
+export interface SchemaOptions {
+  /** Unions of any branches, null alone and records of nothing too: what a table cannot hold. */
+  anyUnion?: boolean
+  /** Types that refer to themselves. */
+  recursion?: boolean
+  logical?: boolean
+}
+
+type SchemaJson = string | SchemaJson[] | { [key: string]: unknown }
+
+/** Random schemas as Avro JSON text; the root is a record. Names are numbered, so that none is given twice. */
+export function schemaArbitrary(options: SchemaOptions = {}): fc.Arbitrary<string> {
+  const leaf: fc.Arbitrary<SchemaJson>[] = [
+    fc.constantFrom<SchemaJson>('boolean', 'int', 'long', 'float', 'double', 'bytes', 'string'),
+    fc.integer({ min: 1, max: 5 }).map((count) => ({
+      type: 'enum',
+      symbols: Array.from({ length: count }, (_, i) => `S${i}`),
+    })),
+    fc.integer({ min: 1, max: 9 }).map((size) => ({ type: 'fixed', size })),
+  ]
+  if (options.anyUnion === true) leaf.push(fc.constantFrom<SchemaJson>('null', { type: 'fixed', size: 0 }))
+  if (options.logical === true)
+    leaf.push(
+      fc.constantFrom<SchemaJson>(
+        { type: 'int', logicalType: 'date' },
+        { type: 'int', logicalType: 'time-millis' },
+        { type: 'long', logicalType: 'time-micros' },
+        { type: 'long', logicalType: 'timestamp-millis' },
+        { type: 'long', logicalType: 'timestamp-micros' },
+        { type: 'string', logicalType: 'uuid' },
+        { type: 'bytes', logicalType: 'decimal', precision: 5, scale: 2 },
+        { type: 'bytes', logicalType: 'decimal', precision: 38, scale: 0 },
+        { type: 'fixed', size: 8, logicalType: 'decimal', precision: 18, scale: 9 },
+        { type: 'fixed', size: 16, logicalType: 'uuid' },
+      ),
+    )
+  const { record } = fc.letrec<{ node: SchemaJson; record: SchemaJson }>((tie) => ({
+    node: fc.oneof(
+      { depthSize: 'small', withCrossShrink: true },
+      ...leaf,
+      tie('node').map((inner) => [inner, 'null']),
+      tie('node').map((inner) => ['null', inner]),
+      tie('node').map((items) => ({ type: 'array', items })),
+      tie('node').map((values) => ({ type: 'map', values })),
+      tie('record'),
+      ...(options.anyUnion === true ? [fc.array(tie('node'), { minLength: 1, maxLength: 4 })] : []),
+      ...(options.recursion === true ? [fc.constant<SchemaJson>({ $self: true })] : []),
+    ),
+    record: fc
+      .array(tie('node'), { minLength: options.anyUnion === true ? 0 : 1, maxLength: 5 })
+      .map((types) => ({ type: 'record', fields: types.map((type, i) => ({ name: `f${i}`, type })) })),
+  }))
+  return record.map((json) => JSON.stringify(named(json, { next: 0 }, undefined, false)))
+}
+
+/** Gives names, turns references to oneself into ones that an end can be found to, drops what unions forbid. */
+function named(
+  json: SchemaJson,
+  names: { next: number },
+  self: string | undefined,
+  inUnion: boolean,
+): SchemaJson {
+  if (typeof json === 'string') return json
+  if (Array.isArray(json)) {
+    const branches: SchemaJson[] = []
+    const seen = new Set<string>()
+    const isSelf = (branch: SchemaJson) => (branch as { $self?: boolean }).$self === true
+    for (const branch of json.some(isSelf) ? ['null', ...json] : json) {
+      if (Array.isArray(branch)) continue
+      const inner = named(branch, names, self, true)
+      const key =
+        typeof inner === 'string'
+          ? inner
+          : String((inner as Record<string, unknown>)['name'] ?? (inner as Record<string, unknown>)['type'])
+      if (seen.has(key)) continue
+      seen.add(key)
+      branches.push(inner)
+    }
+    return branches.length === 0 ? 'int' : branches.length === 1 && branches[0] === 'null' ? 'int' : branches
+  }
+  if (json['$self'] === true) {
+    if (self === undefined) return 'int'
+    return inUnion ? self : ['null', self]
+  }
+  const copy: { [key: string]: unknown } = { ...json }
+  if (json['type'] === 'record' || json['type'] === 'enum' || json['type'] === 'fixed')
+    copy['name'] = `N${names.next++}`
+  if (json['type'] === 'record')
+    copy['fields'] = (json['fields'] as { name: string; type: SchemaJson }[]).map((field) => ({
+      name: field.name,
+      type: named(field.type, names, copy['name'] as string, false),
+    }))
+  if (json['type'] === 'array') copy['items'] = named(json['items'] as SchemaJson, names, self, false)
+  if (json['type'] === 'map') copy['values'] = named(json['values'] as SchemaJson, names, self, false)
+  return copy
+}
+
+const UUID = '0123456789abcdef'
+
+/** Random values of `node` in avsc's form. Recursive values end after a few levels. */
+export function valueArbitrary(node: AvroNode, depth = 0): fc.Arbitrary<unknown> {
+  switch (node.kind) {
+    case 'null':
+      return fc.constant(null)
+    case 'boolean':
+      return fc.boolean()
+    case 'int':
+      if (node.logical === 'time-millis') return fc.integer({ min: 0, max: 86_399_999 })
+      return fc.oneof(fc.integer(), fc.integer({ min: -100, max: 100 }))
+    case 'long':
+      if (node.logical === 'time-micros') return fc.bigInt({ min: 0n, max: 86_399_999_999n })
+      return fc.oneof(
+        fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+        fc.bigInt({ min: -1000n, max: 1000n }),
+        fc.bigInt({ min: 1_600_000_000_000_000n, max: 1_900_000_000_000_000n }),
+      )
+    case 'float':
+      return fc.float({ noNaN: true })
+    case 'double':
+      return fc.double({ noNaN: true })
+    case 'bytes':
+      if (node.decimal !== undefined) return decimalArbitrary(node.decimal.precision, undefined)
+      return fc.uint8Array({ maxLength: 80 }).map((bytes) => Buffer.from(bytes))
+    case 'fixed':
+      if (node.decimal !== undefined) return decimalArbitrary(node.decimal.precision, node.size)
+      return fc.uint8Array({ minLength: node.size, maxLength: node.size }).map((bytes) => Buffer.from(bytes))
+    case 'string':
+      if (node.logical === 'uuid')
+        return fc
+          .array(fc.constantFrom(...UUID), { minLength: 32, maxLength: 32 })
+          .map((hex) => hex.join('').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-'))
+      return fc.oneof(
+        fc.string({ maxLength: 12 }),
+        fc.string({ unit: 'grapheme', maxLength: 40 }),
+        fc.constantFrom('1.0.0', '2.1.0'),
+      )
+    case 'enum':
+      return fc.constantFrom(...node.symbols)
+    case 'array':
+      if (depth > 3) return fc.constant([])
+      return fc.array(valueArbitrary(node.items, depth), { maxLength: 4 })
+    case 'map':
+      if (depth > 3) return fc.constant({})
+      return fc.dictionary(
+        fc.string({ maxLength: 6 }).filter((key) => key !== '__proto__'),
+        valueArbitrary(node.values, depth),
+        { maxKeys: 3, noNullPrototype: true },
+      )
+    case 'union': {
+      const branches =
+        depth > 3 && node.branches.some((b) => b.kind === 'null')
+          ? node.branches.filter((b) => b.kind === 'null')
+          : node.branches
+      return fc.oneof(
+        ...branches.map((branch) =>
+          branch.kind === 'null'
+            ? fc.constant(null)
+            : valueArbitrary(branch, depth).map((value) => ({ [branchName(branch)]: value })),
+        ),
+      )
+    }
+    case 'record': {
+      const inside = node.recursive ? depth + 1 : depth
+      return fc
+        .tuple(...node.fields.map((field) => valueArbitrary(field.node, inside)))
+        .map((values) => Object.fromEntries(node.fields.map((field, i) => [field.name, values[i]])))
+    }
+  }
+}
+
+function decimalArbitrary(precision: number, size: number | undefined): fc.Arbitrary<Buffer> {
+  const limit = 10n ** BigInt(precision) - 1n
+  return fc.oneof(fc.bigInt({ min: -limit, max: limit }), fc.constantFrom(limit, -limit, 0n)).map((value) => {
+    let length = size ?? 1
+    if (size === undefined) while (BigInt.asIntN(8 * length, value) !== value) length++
+    const hex = BigInt.asUintN(8 * length, value)
+      .toString(16)
+      .padStart(2 * length, '0')
+    return Buffer.from(hex, 'hex')
+  })
+}
+
+/** A schema, its node and one random value for it. */
+export function datumArbitrary(
+  options: SchemaOptions = {},
+): fc.Arbitrary<{ schema: string; node: AvroNode; value: unknown }> {
+  return schemaArbitrary(options).chain((schema) => {
+    const node = parseAvroSchema(schema)
+    return valueArbitrary(node).map((value) => ({ schema, node, value }))
+  })
+}
+
+/**
+ * Encodes like a writer with other habits than avsc's: arrays and maps in several blocks, some with their size
+ * in bytes, integers padded where the format leaves room. `choose(n)` gives numbers below n.
+ */
+export function encodeLoosely(node: AvroNode, value: unknown, choose: (n: number) => number): number[] {
+  const varint = (number: bigint, bytesMax: number): number[] => {
+    let zigzag = BigInt.asUintN(64, (number << 1n) ^ (number >> 63n))
+    const bytes: number[] = []
+    do {
+      bytes.push(Number(zigzag & 0x7fn))
+      zigzag >>= 7n
+    } while (zigzag > 0n)
+    if (choose(4) === 0) while (bytes.length < bytesMax && choose(3) > 0) bytes.push(0)
+    return bytes.map((byte, i) => (i < bytes.length - 1 ? byte | 0x80 : byte))
+  }
+  const long = (number: number | bigint) => varint(BigInt(number), 10)
+  const int = (number: number) => varint(BigInt(number), 5)
+  const sized = (bytes: Uint8Array) => [...long(bytes.length), ...bytes]
+  const blocks = (items: number[][]): number[] => {
+    const bytes: number[] = []
+    for (let at = 0; at < items.length; ) {
+      const count = 1 + choose(items.length - at)
+      const body = items.slice(at, at + count).flat()
+      if (choose(2) === 0) bytes.push(...long(count), ...body)
+      else bytes.push(...long(-count), ...long(body.length), ...body)
+      at += count
+    }
+    return [...bytes, ...long(0)]
+  }
+  const encode = (node: AvroNode, value: unknown): number[] => {
+    switch (node.kind) {
+      case 'null':
+        return []
+      case 'boolean':
+        return [value === true ? 1 : 0]
+      case 'int':
+        return int(value as number)
+      case 'long':
+        return long(value as bigint)
+      case 'float':
+        return [...new Uint8Array(Float32Array.of(value as number).buffer)]
+      case 'double':
+        return [...new Uint8Array(Float64Array.of(value as number).buffer)]
+      case 'bytes':
+        return sized(value as Buffer)
+      case 'string':
+        return sized(Buffer.from(value as string))
+      case 'fixed':
+        return [...(value as Buffer)]
+      case 'enum':
+        return int(node.symbols.indexOf(value as string))
+      case 'array':
+        return blocks((value as unknown[]).map((item) => encode(node.items, item)))
+      case 'map':
+        return blocks(
+          Object.entries(value as object).map(([key, item]) => [
+            ...sized(Buffer.from(key)),
+            ...encode(node.values, item),
+          ]),
+        )
+      case 'union': {
+        const key = value === null ? 'null' : Object.keys(value as object)[0]!
+        const index = node.branches.findIndex((branch) => branchName(branch) === key)
+        const inner = value === null ? null : (value as Record<string, unknown>)[key]
+        return [...int(index), ...encode(node.branches[index]!, inner)]
+      }
+      case 'record':
+        return node.fields.flatMap((field) =>
+          encode(field.node, (value as Record<string, unknown>)[field.name]),
+        )
+    }
+  }
+  return encode(node, value)
+}
