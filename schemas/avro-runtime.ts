@@ -37,7 +37,7 @@ export function skipLong(bytes: Uint8Array, at: number, end: number): number {
     return bytes[at + 2]! < 0x80 ? at + 3 : at + 4
   }
   let p = at
-  const stop = at + 9 < end ? at + 9 : end
+  const stop = Math.min(at + 9, end)
   while (p < stop) if (bytes[p++]! < 0x80) return p
   if (p >= end) return -TRUNCATED
   const last = bytes[p]!
@@ -47,7 +47,7 @@ export function skipLong(bytes: Uint8Array, at: number, end: number): number {
 /** Position after an int: at most five bytes, the fifth at most 15. */
 export function skipInt(bytes: Uint8Array, at: number, end: number): number {
   let p = at
-  const stop = at + 4 < end ? at + 4 : end
+  const stop = Math.min(at + 4, end)
   while (p < stop) if (bytes[p++]! < 0x80) return p
   if (p >= end) return -TRUNCATED
   const last = bytes[p]!
