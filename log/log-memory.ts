@@ -1,147 +1,160 @@
-// The log in memory: the fake that tests of stages run on, and the model that the conformance suite holds the
-// others against. It keeps every promise of log.ts but durability.
+// The log in memory, for tests of the stages: the whole contract of log.ts, nothing durable. Batches are
+// plain objects in arrays; what is slow here is simple, so that it can serve as the model of the journal.
 import { randomUUID } from 'node:crypto'
 import { MillraceError } from '../std/errors.ts'
+import {
+  backlogFull,
+  checkBatches,
+  checkTopic,
+  offsetAboveEnd,
+  offsetBelowStart,
+  offsetConflict,
+  partitionUnknown,
+  referenceMissing,
+  topicConflict,
+  topicUnknown,
+} from './batch-check.ts'
+import { compactBatch, keyText } from './batch-compact.ts'
 import type {
   AppendRequest,
   AppendResult,
-  BatchAppend,
   Changes,
   Log,
   PartitionRange,
   ReadResult,
-  ReferenceAppend,
   Topic,
   TopicConfig,
 } from './log.ts'
-import { BASE_OFFSET, batchCrcMatches, patchBaseOffset, readBatchHeader } from './record-batch.ts'
+import { patchBaseOffset, patchLeaderEpoch, RecordReader } from './record-batch.ts'
 
 interface StoredBatch {
   baseOffset: number
   nextOffset: number
+  maxTimestamp: number
   bytes: Uint8Array
 }
 
 interface Partition {
-  batches: StoredBatch[]
   start: number
   end: number
-  /** Sequence of the append that grew it last. */
-  changed: number
+  /** Sequence of the append that it grew by last. */
+  sequence: number
+  batches: StoredBatch[]
+  /** Next offset by stage. */
+  positions: Map<string, number>
 }
 
-interface StoredTopic extends Topic {
+interface StoredTopic {
+  topic: Topic
   partitions: Partition[]
 }
 
 export interface MemoryLogOptions {
-  /** Called before each append takes effect: delays or throws, as a slow or failing disk would. */
-  beforeAppend?: (request: AppendRequest) => Promise<void> | void
+  /** Milliseconds since 1970. */
+  now?: () => number
+  /** How long a tombstone stays readable before compaction removes it. */
+  tombstoneAgeMs?: number
 }
 
 export class MemoryLog implements Log {
   readonly id: string = randomUUID()
+  readonly #now: () => number
+  readonly #tombstoneAgeMs: number
   readonly #topics = new Map<string, StoredTopic>()
-  readonly #positions = new Map<string, number>()
-  readonly #options: MemoryLogOptions
+  readonly #waiting = new Set<() => void>()
   #sequence = 0
-  #waiting: (() => void)[] = []
+  #closed = false
 
   constructor(options: MemoryLogOptions = {}) {
-    this.#options = options
+    this.#now = options.now ?? Date.now
+    this.#tombstoneAgeMs = options.tombstoneAgeMs ?? 24 * 3_600_000
   }
 
   async createTopic(name: string, config: TopicConfig): Promise<Topic> {
-    const existing = this.#topics.get(name)
-    if (existing !== undefined) {
-      if (existing.config.partitions !== config.partitions || existing.config.cleanup !== config.cleanup)
-        throw new MillraceError(
-          'topic_conflict',
-          `topic ${name} exists with ${existing.config.partitions} partitions, cleanup ${existing.config.cleanup}`,
-        )
-      const updated = { ...existing, config }
-      this.#topics.set(name, updated)
-      return { name, id: updated.id, config }
+    checkTopic(name, config)
+    const found = this.#topics.get(name)
+    if (found !== undefined) {
+      const exists = found.topic.config
+      if (exists.partitions !== config.partitions || exists.cleanup !== config.cleanup)
+        throw topicConflict(name, exists, config)
+      found.topic = { ...found.topic, config: { ...config } }
+      return found.topic
     }
-    const partitions = Array.from({ length: config.partitions }, () => ({
-      batches: [],
-      start: 0,
-      end: 0,
-      changed: 0,
-    }))
-    const topic = { name, id: randomUUID(), config, partitions }
-    this.#topics.set(name, topic)
-    return { name, id: topic.id, config }
+    const partitions: Partition[] = []
+    for (let i = 0; i < config.partitions; i++)
+      partitions.push({ start: 0, end: 0, sequence: 0, batches: [], positions: new Map() })
+    const topic: Topic = { name, id: randomUUID(), config: { ...config } }
+    this.#topics.set(name, { topic, partitions })
+    return topic
   }
 
   async describeTopic(name: string): Promise<Topic | undefined> {
-    const topic = this.#topics.get(name)
-    return topic && { name, id: topic.id, config: topic.config }
+    return this.#topics.get(name)?.topic
   }
 
   async listTopics(): Promise<Topic[]> {
-    return [...this.#topics.values()].map(({ name, id, config }) => ({ name, id, config }))
+    return [...this.#topics.values()].map((stored) => stored.topic)
   }
 
   async append(request: AppendRequest): Promise<AppendResult> {
-    await this.#options.beforeAppend?.(request)
-    // Everything is checked before anything changes: all of it or none.
-    const ends = new Map<Partition, number>()
-    const planned = request.entries.map((entry) => {
+    if (this.#closed) throw new MillraceError('log_stopped', 'the log is closed')
+    // First everything that can be refused, then the change: a refused request leaves nothing.
+    const grown = new Map<Partition, { end: number; bytes: number }>()
+    const added: { partition: Partition; batch: StoredBatch }[] = []
+    const baseOffsets: number[] = []
+    for (const entry of request.entries) {
       const partition = this.#partition(entry.topic, entry.partition)
-      const baseOffset = ends.get(partition) ?? partition.end
-      if (entry.expectedOffset !== undefined && entry.expectedOffset !== partition.end)
-        throw new MillraceError(
-          'offset_conflict',
-          `${entry.topic}/${entry.partition}: next offset is ${partition.end}, expected ${entry.expectedOffset}`,
-        )
-      const batches = this.#copies(entry, baseOffset)
-      ends.set(partition, batches.at(-1)?.nextOffset ?? baseOffset)
-      return { partition, baseOffset, batches }
-    })
-    this.#sequence++
-    for (const { partition, batches } of planned) {
-      partition.batches.push(...batches)
-      partition.end = batches.at(-1)?.nextOffset ?? partition.end
-      partition.changed = this.#sequence
+      let { end, bytes: grownBytes } = grown.get(partition) ?? { end: partition.end, bytes: 0 }
+      if (entry.expectedOffset !== undefined && entry.expectedOffset !== end)
+        throw offsetConflict(entry.topic, entry.partition, entry.expectedOffset, end)
+      baseOffsets.push(end)
+      for (const batch of 'reference' in entry ? [this.#referenced(entry.reference)] : split(entry)) {
+        const length = batch.nextOffset - batch.baseOffset
+        const bytes = batch.bytes.slice()
+        patchBaseOffset(bytes, 0, end)
+        patchLeaderEpoch(bytes, 0, 0)
+        added.push({
+          partition,
+          batch: { baseOffset: end, nextOffset: end + length, maxTimestamp: batch.maxTimestamp, bytes },
+        })
+        end += length
+        grownBytes += bytes.length
+      }
+      grown.set(partition, { end, bytes: grownBytes })
+      const waiting = this.#backlogBytes(entry.topic, partition)
+      const max = this.#topics.get(entry.topic)!.topic.config.backlogBytesMax
+      if (waiting !== undefined && waiting + grownBytes > max)
+        throw backlogFull(entry.topic, entry.partition, waiting, max)
     }
-    for (const { stage, topic, partition, nextOffset } of request.positions ?? [])
-      this.#positions.set(`${stage}\0${topic}\0${partition}`, nextOffset)
-    const waiting = this.#waiting
-    this.#waiting = []
-    for (const wake of waiting) wake()
-    return { baseOffsets: planned.map(({ baseOffset }) => baseOffset) }
+    for (const position of request.positions ?? []) this.#partition(position.topic, position.partition)
+    // From here on nothing can fail.
+    const sequence = ++this.#sequence
+    for (const { partition, batch } of added) {
+      partition.batches.push(batch)
+      partition.end = batch.nextOffset
+      partition.sequence = sequence
+    }
+    for (const position of request.positions ?? [])
+      this.#partition(position.topic, position.partition).positions.set(position.stage, position.nextOffset)
+    if (added.length > 0) for (const wake of this.#waiting) wake()
+    return { baseOffsets }
   }
 
   async read(topic: string, partition: number, offset: number, bytesMax: number): Promise<ReadResult> {
     const stored = this.#partition(topic, partition)
-    if (offset < stored.start)
-      throw new MillraceError(
-        'offset_below_start',
-        `${topic}/${partition}: offset ${offset} is below the start ${stored.start}`,
-      )
-    if (offset > stored.end)
-      throw new MillraceError(
-        'offset_above_end',
-        `${topic}/${partition}: offset ${offset} is above the end ${stored.end}`,
-      )
-    const first = stored.batches.findIndex((batch) => batch.nextOffset > offset)
-    if (first < 0) return { batches: new Uint8Array(0), nextOffset: offset }
-    const chosen: StoredBatch[] = []
-    let size = 0
-    for (let i = first; i < stored.batches.length; i++) {
-      const batch = stored.batches[i]!
-      if (chosen.length > 0 && size + batch.bytes.length > bytesMax) break
-      chosen.push(batch)
-      size += batch.bytes.length
+    if (offset < stored.start) throw offsetBelowStart(topic, partition, offset, stored.start)
+    if (offset > stored.end) throw offsetAboveEnd(topic, partition, offset, stored.end)
+    const parts: Uint8Array[] = []
+    let bytes = 0
+    let nextOffset = offset
+    for (const batch of stored.batches) {
+      if (batch.nextOffset <= offset) continue
+      if (parts.length > 0 && bytes + batch.bytes.length > bytesMax) break
+      parts.push(batch.bytes)
+      bytes += batch.bytes.length
+      nextOffset = batch.nextOffset
     }
-    const batches = new Uint8Array(size)
-    let at = 0
-    for (const batch of chosen) {
-      batches.set(batch.bytes, at)
-      at += batch.bytes.length
-    }
-    return { batches, nextOffset: chosen.at(-1)!.nextOffset }
+    return { batches: concat(parts, bytes), nextOffset }
   }
 
   async range(topic: string, partition: number): Promise<PartitionRange> {
@@ -150,92 +163,143 @@ export class MemoryLog implements Log {
   }
 
   async changes(sequence: number, timeoutMs: number): Promise<Changes> {
-    const collect = (): Changes => {
-      const partitions: Changes['partitions'] = []
-      for (const topic of this.#topics.values())
-        topic.partitions.forEach((partition, index) => {
-          if (partition.changed > sequence)
-            partitions.push({ topic: topic.name, partition: index, end: partition.end })
-        })
-      return { sequence: this.#sequence, partitions }
-    }
-    const now = collect()
-    if (now.partitions.length > 0 || timeoutMs <= 0) return now
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, timeoutMs)
-      this.#waiting.push(() => {
-        clearTimeout(timer)
-        resolve()
+    if (sequence >= this.#sequence && !this.#closed && timeoutMs > 0) {
+      await new Promise<void>((resolve) => {
+        const wake = (): void => {
+          clearTimeout(timer)
+          this.#waiting.delete(wake)
+          resolve()
+        }
+        const timer = setTimeout(wake, timeoutMs)
+        this.#waiting.add(wake)
       })
-    })
-    return collect()
+    }
+    const partitions = []
+    for (const [topic, stored] of this.#topics) {
+      for (let i = 0; i < stored.partitions.length; i++) {
+        const { sequence: grownAt, start, end } = stored.partitions[i]!
+        if (grownAt > sequence && end > start) partitions.push({ topic, partition: i, end })
+      }
+    }
+    return { sequence: this.#sequence, partitions }
   }
 
   async position(stage: string, topic: string, partition: number): Promise<number | undefined> {
-    return this.#positions.get(`${stage}\0${topic}\0${partition}`)
+    return this.#partition(topic, partition).positions.get(stage)
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     for (const wake of this.#waiting) wake()
-    this.#waiting = []
   }
 
-  /** Forgets everything below `offset`, as retention would; for tests of readers that fell behind. */
-  truncateBefore(topic: string, partition: number, offset: number): void {
-    const stored = this.#partition(topic, partition)
-    stored.batches = stored.batches.filter((batch) => batch.nextOffset > offset)
-    stored.start = Math.max(stored.start, offset)
+  /** Does all retention and compaction that is due. */
+  maintain(): void {
+    for (const stored of this.#topics.values()) {
+      for (const partition of stored.partitions) {
+        if (stored.topic.config.cleanup === 'compact') this.#compact(partition)
+        else this.#retain(stored, partition)
+      }
+    }
   }
 
   #partition(topic: string, partition: number): Partition {
-    const stored = this.#topics.get(topic)?.partitions[partition]
-    if (stored === undefined)
-      throw new MillraceError('topic_unknown', `no topic ${topic} with a partition ${partition}`)
-    return stored
+    const stored = this.#topics.get(topic)
+    if (stored === undefined) throw topicUnknown(topic)
+    const found = stored.partitions[partition]
+    if (found === undefined) throw partitionUnknown(topic, partition)
+    return found
   }
 
-  /** The entry's batches with their base offsets in place: a copy of our own. */
-  #copies(entry: BatchAppend | ReferenceAppend, baseOffset: number): StoredBatch[] {
-    const source = 'batch' in entry ? entry.batch : this.#referenced(entry)
-    const bytes = new Uint8Array(source.length)
-    bytes.set(source)
-    const result: StoredBatch[] = []
-    let at = 0
-    let next = baseOffset
-    let records = 0
-    while (at < bytes.length) {
-      const header = readBatchHeader(bytes, at)
-      if (header === undefined || !batchCrcMatches(bytes, at, header.byteLength))
-        throw new MillraceError(
-          'batch_invalid',
-          `${entry.topic}/${entry.partition}: no valid batch at byte ${at}`,
-        )
-      patchBaseOffset(bytes, at + BASE_OFFSET, next)
-      const following = next + header.lastOffsetDelta + 1
-      result.push({
-        baseOffset: next,
-        nextOffset: following,
-        bytes: bytes.subarray(at, at + header.byteLength),
-      })
-      records += header.recordCount
-      next = following
-      at += header.byteLength
+  #referenced(reference: { topic: string; partition: number; baseOffset: number }): StoredBatch {
+    const { topic, partition, baseOffset } = reference
+    const source = this.#partition(topic, partition)
+    if (baseOffset < source.start) throw offsetBelowStart(topic, partition, baseOffset, source.start)
+    const batch = source.batches.find((one) => one.baseOffset === baseOffset)
+    if (batch === undefined) throw referenceMissing(topic, partition, baseOffset)
+    return batch
+  }
+
+  /**
+   * The next offset of the slowest stage that registered on any partition of the topic: one that has not
+   * registered on this partition yet has dealt with nothing of it. Undefined where the topic has no stage.
+   */
+  #floor(topic: string, partition: Partition): number | undefined {
+    const stages = new Set<string>()
+    for (const one of this.#topics.get(topic)!.partitions)
+      for (const stage of one.positions.keys()) stages.add(stage)
+    if (stages.size === 0) return undefined
+    return Math.min(...[...stages].map((stage) => partition.positions.get(stage) ?? 0))
+  }
+
+  #backlogBytes(topic: string, partition: Partition): number | undefined {
+    const floor = this.#floor(topic, partition)
+    if (floor === undefined) return undefined
+    let bytes = 0
+    for (const batch of partition.batches) if (batch.nextOffset > floor) bytes += batch.bytes.length
+    return bytes
+  }
+
+  #retain(stored: StoredTopic, partition: Partition): void {
+    const { retentionAgeMs, retentionBytes } = stored.topic.config
+    const floor = this.#floor(stored.topic.name, partition) ?? Number.POSITIVE_INFINITY
+    const newest = this.#now() - retentionAgeMs
+    let bytes = 0
+    for (const batch of partition.batches) bytes += batch.bytes.length
+    while (partition.batches.length > 0) {
+      const batch = partition.batches[0]!
+      if (batch.nextOffset > floor) break
+      if (batch.maxTimestamp >= newest && bytes <= retentionBytes) break
+      partition.batches.shift()
+      bytes -= batch.bytes.length
+      partition.start = batch.nextOffset
     }
-    if (records !== entry.recordCount)
-      throw new MillraceError(
-        'batch_invalid',
-        `${entry.topic}/${entry.partition}: ${records} records, said to be ${entry.recordCount}`,
-      )
-    return result
   }
 
-  #referenced(entry: ReferenceAppend): Uint8Array {
-    const { topic, partition, baseOffset } = entry.reference
-    const batch = this.#partition(topic, partition).batches.find(
-      (candidate) => candidate.baseOffset === baseOffset,
-    )
-    if (batch === undefined)
-      throw new MillraceError('batch_invalid', `no batch at ${topic}/${partition}/${baseOffset} to refer to`)
-    return batch.bytes
+  #compact(partition: Partition): void {
+    const reader = new RecordReader()
+    const latest = new Map<string, number>()
+    for (const batch of partition.batches) {
+      reader.reset(batch.bytes)
+      while (reader.next()) {
+        const key = keyText(reader)
+        if (key !== undefined) latest.set(key, reader.offset)
+      }
+    }
+    const tombstonesUpTo = this.#now() - this.#tombstoneAgeMs
+    const keeps = (record: RecordReader): boolean => {
+      const key = keyText(record)
+      if (key === undefined) return true
+      if (latest.get(key) !== record.offset) return false
+      return record.valueStart >= 0 || record.timestamp > tombstonesUpTo
+    }
+    // The last batch stays whole: it shows where the partition ends.
+    const last = partition.batches.length - 1
+    partition.batches = partition.batches.flatMap((batch, i) => {
+      if (i === last) return [batch]
+      const bytes = compactBatch(batch.bytes, reader, keeps)
+      return bytes === undefined ? [] : [{ ...batch, bytes }]
+    })
   }
+}
+
+function split(entry: { batch: Uint8Array; recordCount: number }): StoredBatch[] {
+  let at = 0
+  let offset = 0
+  return checkBatches(entry.batch, entry.recordCount).map((header) => {
+    const bytes = entry.batch.subarray(at, (at += header.byteLength))
+    const baseOffset = offset
+    offset += header.lastOffsetDelta + 1
+    return { baseOffset, nextOffset: offset, maxTimestamp: header.maxTimestamp, bytes }
+  })
+}
+
+function concat(parts: Uint8Array[], length: number): Uint8Array {
+  const out = new Uint8Array(length)
+  let at = 0
+  for (const part of parts) {
+    out.set(part, at)
+    at += part.length
+  }
+  return out
 }

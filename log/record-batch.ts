@@ -88,6 +88,11 @@ export function patchBaseOffset(bytes: Uint8Array, start: number, baseOffset: nu
   writeInt64(header, BASE_OFFSET, baseOffset)
 }
 
+/** Sets partitionLeaderEpoch of the batch at `start`; the CRC does not cover it. */
+export function patchLeaderEpoch(bytes: Uint8Array, start: number, epoch: number): void {
+  new DataView(bytes.buffer, bytes.byteOffset + start, MAGIC).setInt32(PARTITION_LEADER_EPOCH, epoch)
+}
+
 export interface BatchHeader {
   baseOffset: number
   /** Bytes of the whole batch, header included. */
