@@ -69,13 +69,6 @@ export const OPTIONS = {
     max: 64,
     doc: 'Ingest worker threads; each serves its share of the connections.',
   },
-  partitions: {
-    kind: 'integer',
-    default: 4,
-    min: 1,
-    max: 1024,
-    doc: 'Partitions of a stream’s topics where the contract does not say. Fixed when the topic is made.',
-  },
   contracts: {
     kind: 'path',
     default: undefined,
@@ -224,7 +217,6 @@ export interface Config {
   kafka: Address | undefined
   roles: Role[]
   workers: number
-  partitions: number
   contracts: string | undefined
   credentials: string | undefined
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'

@@ -25,7 +25,10 @@ The user name of CONNECT is TENANT/DEVICE unless \`username\` gives another.`,
   async run(args) {
     const { values, positionals } = parse(args, { password: { type: 'string' } }, 1)
     if (positionals[0] !== 'hash')
-      throw new MillraceError('option_invalid', `read ${JSON.stringify(positionals[0] ?? '')}, expected: millrace credentials hash`)
+      throw new MillraceError(
+        'option_invalid',
+        `read ${JSON.stringify(positionals[0] ?? '')}, expected: millrace credentials hash`,
+      )
     const secret = values.password ?? (await readStdin()).replace(/\r?\n$/, '')
     if (secret === '') throw new MillraceError('option_invalid', 'the secret is empty')
     process.stdout.write(`${await hashPassword(secret)}\n`)

@@ -13,8 +13,14 @@ const DAY_MS = 24 * HOUR_MS
 async function settled(http: string): Promise<Record<string, number>> {
   return until('the tables to hold all records', async () => {
     const now = await account(http)
-    const { raw, normalized, rejected, duplicates, rows, rejectedRows, rejectedAtDoor } = now as Record<string, number>
-    const done = raw === normalized! + rejected! + duplicates! && rows === normalized && rejectedRows === rejected! + rejectedAtDoor!
+    const { raw, normalized, rejected, duplicates, rows, rejectedRows, rejectedAtDoor } = now as Record<
+      string,
+      number
+    >
+    const done =
+      raw === normalized! + rejected! + duplicates! &&
+      rows === normalized &&
+      rejectedRows === rejected! + rejectedAtDoor!
     return done ? now : undefined
   })
 }
@@ -41,9 +47,18 @@ for (const [name, scheme, protocolVersion] of [
       return now['rows'] === 3 ? now : undefined
     })
     assert.equal(after['acknowledged'], 2)
-    const rows = await query(data, 'SELECT seq, temperature, pressure, occupancy, device_id FROM telemetry ORDER BY seq')
+    const rows = await query(
+      data,
+      'SELECT seq, temperature, pressure, occupancy, device_id FROM telemetry ORDER BY seq',
+    )
     assert.deepEqual(
-      rows.map((row) => [Number(row['seq']), row['temperature'], row['pressure'], row['occupancy'], row['device_id']]),
+      rows.map((row) => [
+        Number(row['seq']),
+        row['temperature'],
+        row['pressure'],
+        row['occupancy'],
+        row['device_id'],
+      ]),
       [1, 2, 3].map((seq) => {
         const expected = reading(seq)
         return [seq, expected.temperature, expected.pressure, expected.occupancy, 'sensor-1']
@@ -63,13 +78,18 @@ test('drain and restart: nothing lost, nothing twice, schema ids survive', async
     assert.equal(codec.schemaId, before.schemaId)
     const client = await mqtt.connectAsync(running.url, { clientId: `d-${round}`, protocolVersion: 5 })
     await Promise.all(
-      Array.from({ length: 500 }, (_, i) => client.publishAsync(`devices/d-${round}/telemetry`, codec.encode(reading(i)), { qos: 1 })),
+      Array.from({ length: 500 }, (_, i) =>
+        client.publishAsync(`devices/d-${round}/telemetry`, codec.encode(reading(i)), { qos: 1 }),
+      ),
     )
     await client.endAsync()
     const started = Date.now()
     assert.equal(await running.stop(), 0)
     assert.ok(Date.now() - started < 20_000)
-    const [row] = await query(data, 'SELECT count(*) AS n, count(DISTINCT device_id || seq) AS d FROM telemetry')
+    const [row] = await query(
+      data,
+      'SELECT count(*) AS n, count(DISTINCT device_id || seq) AS d FROM telemetry',
+    )
     assert.deepEqual([Number(row!['n']), Number(row!['d'])], [(round + 1) * 500, (round + 1) * 500])
     running = await startProcess(data)
   }
@@ -101,9 +121,21 @@ test('resets, backfills, resends, far days, equal device names: each with its ac
   })
   assert.deepEqual(
     { ...after },
-    { acknowledged: 51, raw: 51, normalized: 40, rejected: 1, rejectedAtDoor: 0, duplicates: 10, rows: 40, rejectedRows: 1 },
+    {
+      acknowledged: 51,
+      raw: 51,
+      normalized: 40,
+      rejected: 1,
+      rejectedAtDoor: 0,
+      duplicates: 10,
+      rows: 40,
+      rejectedRows: 1,
+    },
   )
-  const [days] = await query(data, "SELECT count(DISTINCT date_trunc('day', event_time)) AS n, count(*) FILTER (WHERE _late_ms > 0) AS late FROM telemetry")
+  const [days] = await query(
+    data,
+    "SELECT count(DISTINCT date_trunc('day', event_time)) AS n, count(*) FILTER (WHERE _late_ms > 0) AS late FROM telemetry",
+  )
   assert.ok(Number(days!['n']) >= 20)
   assert.ok(Number(days!['late']) >= 19)
   const [rejected] = await query(data, 'SELECT code, field, reason FROM telemetry_rejected')
@@ -118,18 +150,29 @@ test('two tenants may have devices of one name', async (t) => {
   const contracts = temporaryFolder(t)
   writeFileSync(`${contracts}/a.yaml`, contract('acme'))
   writeFileSync(`${contracts}/b.yaml`, contract('blue'))
-  const hash = async (password: string): Promise<string> => (await millrace(['credentials', 'hash', '--password', password])).stdout.trim()
+  const hash = async (password: string): Promise<string> =>
+    (await millrace(['credentials', 'hash', '--password', password])).stdout.trim()
   writeFileSync(
     `${data}/credentials.yaml`,
     `credentials:\n  - { tenant: acme, device: pump, hash: "${await hash('one')}" }\n  - { tenant: blue, device: pump, hash: "${await hash('two')}" }\n`,
   )
-  const running = await startProcess(data, ['--contracts', contracts, '--credentials', `${data}/credentials.yaml`])
+  const running = await startProcess(data, [
+    '--contracts',
+    contracts,
+    '--credentials',
+    `${data}/credentials.yaml`,
+  ])
   t.after(() => running.kill())
   for (const [username, password, value] of [
     ['acme/pump', 'one', 1],
     ['blue/pump', 'two', 2],
   ] as const) {
-    const client = await mqtt.connectAsync(running.url, { clientId: 'pump', username, password, protocolVersion: 5 })
+    const client = await mqtt.connectAsync(running.url, {
+      clientId: 'pump',
+      username,
+      password,
+      protocolVersion: 5,
+    })
     await client.publishAsync('devices/pump/level', JSON.stringify({ value }), { qos: 1 })
     await client.endAsync()
   }
