@@ -30,7 +30,7 @@ function rulesOf(
         { name: 'at', type: { type: 'long', logicalType: 'timestamp-millis' } },
         { name: 'money', type: { type: 'bytes', logicalType: 'decimal', precision: 4, scale: 2 } },
         {
-          name: 'in',
+          name: 'inner',
           type: ['null', { type: 'record', name: 'inner_type', fields: [{ name: 'x', type: 'float' }] }],
         },
       ],

@@ -1,0 +1,421 @@
+// The embedded schema registry, with the semantics of Confluent's: subjects with versions, ids that are global and
+// never given out again, compatibility levels, soft and permanent deletes.
+//
+// Its truth is the compacted topic `millrace._schemas`. A change is planned on the state up to the topic's end and
+// appended on condition that the end is still there (append-if-next-offset-is); where another writer was first,
+// its events are applied and the change is planned anew. So any number of processes may write to one topic.
+import type { Log } from '../log/log.ts'
+import { RecordBatchBuilder, RecordReader } from '../log/record-batch.ts'
+import { isMillraceError } from '../std/errors.ts'
+import { parseAvroSchema } from './avro-schema.ts'
+import { REJECTED_SUBJECT, SCHEMAS_TOPIC } from './names.ts'
+import {
+  COMPATIBILITY_LEVELS,
+  type CompatibilityLevel,
+  findIncompatibilities,
+  type Incompatibility,
+} from './registry-compatibility.ts'
+import { decodeEvent, encodeEvent, type RegistryEvent } from './registry-events.ts'
+import { REGISTRY_CODE, type RegisteredVersion, RegistryState, registryError } from './registry-state.ts'
+import { isStreamSubject, requireTable, resolveSubject } from './registry-table.ts'
+
+export type { CompatibilityLevel } from './registry-compatibility.ts'
+export type { RegisteredVersion } from './registry-state.ts'
+
+export interface RegistryOptions {
+  /** Whether a subject belongs to a stream: its schemas must fit a table and are never deleted for good. Default: by its name. */
+  isStream?: (subject: string) => boolean
+  /** Milliseconds since the epoch. */
+  now?: () => number
+}
+
+/** What changed, for those who keep schemas elsewhere (workers, caches). */
+export interface RegistryChange {
+  subject: string
+  version: number
+  id: number
+  schema: string
+  /** `purged`: gone for good. */
+  what: 'registered' | 'deleted' | 'purged'
+}
+
+const READ_BYTES = 1 << 20
+const SUBJECT_LENGTH_MAX = 255
+/** Longer schemas are refused, so that an event stays a small record. */
+const SCHEMA_BYTES_MAX = 512 * 1024
+/** Each failed attempt means that another writer made progress. */
+const ATTEMPTS_MAX = 100
+
+export class SchemaRegistry {
+  readonly #log: Log
+  readonly #isStream: (subject: string) => boolean
+  readonly #now: () => number
+  readonly #state = new RegistryState()
+  readonly #listeners = new Set<(change: RegistryChange) => void>()
+  #nextOffset = 0
+  /** Changes and refreshes of this process run one after the other. */
+  #tail: Promise<unknown> = Promise.resolve()
+
+  private constructor(log: Log, options: RegistryOptions) {
+    this.#log = log
+    this.#isStream = options.isStream ?? isStreamSubject
+    this.#now = options.now ?? Date.now
+  }
+
+  /** Makes the topic where there is none, and reads it from its beginning. */
+  static async open(log: Log, options: RegistryOptions = {}): Promise<SchemaRegistry> {
+    await log.createTopic(SCHEMAS_TOPIC, {
+      partitions: 1,
+      cleanup: 'compact',
+      retentionAgeMs: Number.POSITIVE_INFINITY,
+      retentionBytes: Number.POSITIVE_INFINITY,
+      backlogBytesMax: Number.POSITIVE_INFINITY,
+    })
+    const registry = new SchemaRegistry(log, options)
+    registry.#nextOffset = (await log.range(SCHEMAS_TOPIC, 0)).start
+    await registry.refresh()
+    return registry
+  }
+
+  /** Calls `listener` after each change, of this process or another's once it was read; returns what ends that. */
+  onChange(listener: (change: RegistryChange) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Applies what other writers have appended. */
+  refresh(): Promise<void> {
+    return this.#serially(() => this.#readToEnd())
+  }
+
+  // Reading
+
+  subjects(includeDeleted = false): string[] {
+    return [...this.#state.subjects()]
+      .filter((one) => includeDeleted || this.#state.live(one).length > 0)
+      .sort()
+  }
+
+  /** The subject's versions, ascending. Errors: 40401. */
+  versions(name: string, includeDeleted = false): RegisteredVersion[] {
+    const subject = this.resolve(name)
+    const found = includeDeleted ? [...this.#state.versions(subject)] : this.#state.live(subject)
+    if (found.length === 0) throw subjectUnknown(subject)
+    return found
+  }
+
+  /** One version; `latest` is the highest. Errors: 40401, 40402. */
+  version(name: string, version: number | 'latest', includeDeleted = false): RegisteredVersion {
+    const versions = this.versions(name, includeDeleted)
+    const found = version === 'latest' ? versions.at(-1) : versions.find((one) => one.version === version)
+    if (found === undefined) throw versionUnknown(version)
+    return found
+  }
+
+  /** The schema of an id, soft-deleted or not. Errors: 40403. */
+  schemaOf(id: number): string {
+    const found = this.#state.byId(id)
+    if (found === undefined)
+      throw registryError('schema_unknown', REGISTRY_CODE.schemaUnknown, `Schema ${id} not found.`)
+    return found.schema
+  }
+
+  /** Where an id is used. Errors: 40403. */
+  usesOf(id: number, includeDeleted = false): RegisteredVersion[] {
+    this.schemaOf(id)
+    return this.#state.byId(id)!.uses.filter((one) => includeDeleted || !one.deleted)
+  }
+
+  /** The version under which a subject has this very schema. Errors: 40401, 40403, 42201. */
+  lookup(name: string, schema: string, includeDeleted = false): RegisteredVersion {
+    requireAvro(schema)
+    const id = this.#state.idOf(schema)
+    const found = this.versions(name, includeDeleted).findLast((one) => one.id === id)
+    if (found === undefined)
+      throw registryError('schema_unknown', REGISTRY_CODE.schemaUnknown, 'Schema not found.')
+    return found
+  }
+
+  /** The level that applies to a subject, or the global one. */
+  level(name?: string): CompatibilityLevel {
+    const own = name === undefined ? undefined : this.ownLevel(name)
+    return own ?? this.#state.globalLevel
+  }
+
+  /** The level set for the subject itself. */
+  ownLevel(name: string): CompatibilityLevel | undefined {
+    return this.#state.levelOf(this.resolve(name))
+  }
+
+  /** Why `schema` may not follow: all versions by the subject's level, or one version. Errors: 40401, 40402, 42201. */
+  incompatibilities(name: string, schema: string, version?: number | 'latest'): Incompatibility[] {
+    const subject = this.resolve(name)
+    this.#requireAllowed(subject, schema)
+    const level = this.level(subject)
+    if (version === undefined) return findIncompatibilities(level, schema, this.#state.live(subject))
+    return findIncompatibilities(level, schema, [this.version(subject, version)])
+  }
+
+  /** Errors: schema_incompatible (409) where the schema is neither there nor may follow by the subject's level. */
+  requireCompatible(name: string, schema: string): void {
+    const subject = this.resolve(name)
+    this.#requireAllowed(subject, schema)
+    const live = this.#state.live(subject)
+    const known = this.#state.idOf(schema)
+    if (known !== undefined && live.some((one) => one.id === known)) return
+    const level = this.level(subject)
+    const found = findIncompatibilities(level, schema, live)
+    if (found.length > 0) throw incompatible(subject, level, found)
+  }
+
+  /** The subject that a name stands for: `<topic>-value` is the topic's stream. */
+  resolve(name: string): string {
+    return resolveSubject(name, REJECTED_SUBJECT)
+  }
+
+  // Writing
+
+  /** Registers a schema, or finds it. Errors: schema_invalid (42201), schema_incompatible (409). */
+  async register(name: string, schema: string): Promise<RegisteredVersion> {
+    const subject = this.resolve(name)
+    if (subject.length === 0 || subject.length > SUBJECT_LENGTH_MAX)
+      throw registryError(
+        'schema_invalid',
+        REGISTRY_CODE.schemaInvalid,
+        `a subject has 1 to ${SUBJECT_LENGTH_MAX} characters`,
+      )
+    this.#requireAllowed(subject, schema)
+    return this.#change(() => this.#planRegister(subject, schema))
+  }
+
+  #planRegister(subject: string, schema: string): Plan<RegisteredVersion> {
+    const known = this.#state.idOf(schema)
+    const live = this.#state.live(subject)
+    const existing = live.findLast((one) => one.id === known)
+    if (known !== undefined && existing !== undefined) return { events: [], result: () => existing }
+    this.requireCompatible(subject, schema)
+    const version = (this.#state.versions(subject).at(-1)?.version ?? 0) + 1
+    // The text that the id already stands for, so that one id never has two.
+    const text = known === undefined ? schema : this.schemaOf(known)
+    const value = { id: known ?? this.#state.lastId + 1, schema: text, deleted: false }
+    return {
+      events: [{ kind: 'schema', subject, version, value }],
+      result: () => ({ subject, version, ...value }),
+    }
+  }
+
+  /** Soft-deletes all versions, or deletes soft-deleted ones for good; the versions. Errors: 40401, 40404, 40405, 42205. */
+  deleteSubject(name: string, permanent: boolean): Promise<number[]> {
+    const subject = this.resolve(name)
+    return this.#change(() => {
+      const all = this.#state.versions(subject)
+      if (all.length === 0) throw subjectUnknown(subject)
+      const live = all.filter((one) => !one.deleted)
+      if (!permanent && live.length === 0)
+        throw registryError(
+          'schema_unknown',
+          REGISTRY_CODE.subjectSoftDeleted,
+          `Subject '${subject}' was soft deleted. Set permanent=true to delete permanently`,
+        )
+      if (permanent && live.length > 0)
+        throw registryError(
+          'schema_unknown',
+          REGISTRY_CODE.subjectNotSoftDeleted,
+          `Subject '${subject}' was not deleted first before being permanently deleted`,
+        )
+      const gone = permanent ? all : live
+      const versions = gone.map((one) => one.version)
+      return { events: this.#deletions(gone, permanent), result: () => versions }
+    })
+  }
+
+  /** The same for one version. Errors: also 40402, 40406, 40407. */
+  deleteVersion(name: string, version: number | 'latest', permanent: boolean): Promise<number> {
+    const subject = this.resolve(name)
+    return this.#change(() => {
+      const entry = this.version(subject, version, version !== 'latest')
+      if (!permanent && entry.deleted)
+        throw registryError(
+          'schema_unknown',
+          REGISTRY_CODE.versionSoftDeleted,
+          `Subject '${subject}' Version ${entry.version} was soft deleted. Set permanent=true to delete permanently`,
+        )
+      if (permanent && !entry.deleted)
+        throw registryError(
+          'schema_unknown',
+          REGISTRY_CODE.versionNotSoftDeleted,
+          `Subject '${subject}' Version ${entry.version} was not deleted first before being permanently deleted`,
+        )
+      return { events: this.#deletions([entry], permanent), result: () => entry.version }
+    })
+  }
+
+  #deletions(entries: readonly RegisteredVersion[], permanent: boolean): RegistryEvent[] {
+    const events: RegistryEvent[] = entries.map(({ subject, version, id, schema }) => ({
+      kind: 'schema',
+      subject,
+      version,
+      value: permanent ? undefined : { id, schema, deleted: true },
+    }))
+    if (!permanent) return events
+    const { subject } = entries[0]!
+    if (this.#isStream(subject))
+      throw registryError(
+        'schema_invalid',
+        REGISTRY_CODE.notPermitted,
+        `Subject '${subject}' belongs to a stream: its records carry the ids of its schemas, which are kept so that they stay readable`,
+      )
+    return [...events, { kind: 'id_floor', id: this.#state.lastId }]
+  }
+
+  /** Sets the level of a subject, or the global one. Errors: 42203. */
+  async setLevel(level: string, name?: string): Promise<CompatibilityLevel> {
+    const known = COMPATIBILITY_LEVELS.find((one) => one === level.toUpperCase())
+    if (known === undefined)
+      throw registryError(
+        'schema_invalid',
+        REGISTRY_CODE.levelInvalid,
+        `Invalid compatibility level. Valid values are ${COMPATIBILITY_LEVELS.join(', ')}`,
+      )
+    const subject = name === undefined ? undefined : this.resolve(name)
+    return this.#change(() => ({ events: [{ kind: 'config', subject, level: known }], result: () => known }))
+  }
+
+  /** Takes a subject's level back (40408 where it has none), or the global one to BACKWARD; the level that was. */
+  deleteLevel(name?: string): Promise<CompatibilityLevel> {
+    const subject = name === undefined ? undefined : this.resolve(name)
+    return this.#change(() => {
+      const before = subject === undefined ? this.#state.globalLevel : this.#state.levelOf(subject)
+      if (before === undefined) throw levelUnset(subject!)
+      return { events: [{ kind: 'config', subject, level: undefined }], result: () => before }
+    })
+  }
+
+  #requireAllowed(subject: string, schema: string): void {
+    requireAvro(schema)
+    if (this.#isStream(subject)) requireTable(schema)
+  }
+
+  // The log
+
+  #serially<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(run)
+    this.#tail = result.catch(() => undefined)
+    return result
+  }
+
+  #change<T>(plan: () => Plan<T>): Promise<T> {
+    return this.#serially(async () => {
+      for (let attempt = 1; ; attempt++) {
+        await this.#readToEnd()
+        const { events, result } = plan()
+        if (events.length === 0) return result()
+        try {
+          await this.#append(events)
+        } catch (error) {
+          if (!isMillraceError(error, 'offset_conflict') || attempt === ATTEMPTS_MAX) throw error
+          continue
+        }
+        await this.#readToEnd()
+        return result()
+      }
+    })
+  }
+
+  async #append(events: readonly RegistryEvent[]): Promise<void> {
+    const builder = new RecordBatchBuilder()
+    const now = this.#now()
+    for (const event of events) {
+      const { key, value } = encodeEvent(event)
+      builder.append(now, key, value)
+    }
+    await this.#log.append({
+      entries: [
+        {
+          topic: SCHEMAS_TOPIC,
+          partition: 0,
+          batch: builder.finish(),
+          recordCount: events.length,
+          expectedOffset: this.#nextOffset,
+        },
+      ],
+    })
+  }
+
+  async #readToEnd(): Promise<void> {
+    const reader = new RecordReader()
+    const { end } = await this.#log.range(SCHEMAS_TOPIC, 0)
+    while (this.#nextOffset < end) {
+      const { batches, nextOffset } = await this.#log.read(SCHEMAS_TOPIC, 0, this.#nextOffset, READ_BYTES)
+      reader.reset(batches)
+      while (reader.next()) {
+        if (reader.offset < this.#nextOffset || reader.keyStart < 0) continue
+        const key = reader.bytes.subarray(reader.keyStart, reader.keyEnd)
+        const value =
+          reader.valueStart < 0 ? undefined : reader.bytes.subarray(reader.valueStart, reader.valueEnd)
+        const event = decodeEvent(key, value)
+        if (event !== undefined) this.#apply(event)
+      }
+      // Compaction may have taken the last records away: their offsets count all the same.
+      this.#nextOffset = nextOffset > this.#nextOffset ? nextOffset : end
+    }
+  }
+
+  #apply(event: RegistryEvent): void {
+    const before = event.kind === 'schema' ? this.#find(event.subject, event.version) : undefined
+    this.#state.apply(event)
+    if (event.kind !== 'schema') return
+    const after = this.#find(event.subject, event.version)
+    const entry = after ?? before
+    if (entry === undefined) return
+    const { subject, version, id, schema } = entry
+    const what = after === undefined ? 'purged' : after.deleted ? 'deleted' : 'registered'
+    for (const listener of this.#listeners) listener({ subject, version, id, schema, what })
+  }
+
+  #find(subject: string, version: number): RegisteredVersion | undefined {
+    return this.#state.versions(subject).find((one) => one.version === version)
+  }
+}
+
+interface Plan<T> {
+  events: readonly RegistryEvent[]
+  /** Called once the events are durable. */
+  result: () => T
+}
+
+function requireAvro(schema: string): void {
+  if (Buffer.byteLength(schema) > SCHEMA_BYTES_MAX)
+    throw registryError(
+      'schema_invalid',
+      REGISTRY_CODE.schemaInvalid,
+      `a schema has at most ${SCHEMA_BYTES_MAX} bytes`,
+    )
+  parseAvroSchema(schema)
+}
+
+function subjectUnknown(subject: string): Error {
+  return registryError('schema_unknown', REGISTRY_CODE.subjectUnknown, `Subject '${subject}' not found.`)
+}
+
+function versionUnknown(version: number | 'latest'): Error {
+  return registryError('schema_unknown', REGISTRY_CODE.versionUnknown, `Version ${version} not found.`)
+}
+
+export function levelUnset(subject: string): Error {
+  return registryError(
+    'schema_unknown',
+    REGISTRY_CODE.levelUnset,
+    `Subject '${subject}' does not have subject-level compatibility configured`,
+  )
+}
+
+function incompatible(subject: string, level: CompatibilityLevel, found: readonly Incompatibility[]): Error {
+  const reasons = found.map((one) => `${one.message} (${one.direction} with version ${one.version})`)
+  return registryError(
+    'schema_incompatible',
+    REGISTRY_CODE.incompatible,
+    `Schema being registered is incompatible with an earlier schema for subject "${subject}", level ${level}: ${reasons.join('; ')}`,
+    { subject, level, incompatibilities: found },
+  )
+}
