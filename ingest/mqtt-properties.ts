@@ -210,7 +210,8 @@ export class PacketReader {
     if (length > this.left) this.fail(REASON.malformedPacket)
     if (this.reason !== 0) return new Uint8Array(0)
     this.at += length
-    return this.bytes.slice(this.at - length, this.at)
+    // Not slice: that of a Buffer would be a view of memory that the next read overwrites.
+    return new Uint8Array(this.bytes.subarray(this.at - length, this.at))
   }
 
   /** Property length and properties of a packet of this type (or WILL). */

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import path from 'node:path'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { IPublishPacket } from 'mqtt-packet'
+import { conversation, encode } from './mqtt-arbitraries.ts'
+import { CLOSE, CONTINUE, HOLD, type MqttParser, PAUSE } from './mqtt-parser.ts'
+import { Recorder } from './mqtt-recorder.ts'
+
+const level = fc.constantFrom(4 as const, 5 as const)
+const NAMES: Record<string, string> = { pingreq: 'ping' }
+
+test('golden packets', () => {
+  const folder = path.join(import.meta.dirname, 'golden')
+  const cases = fs.readdirSync(folder).filter((file) => file.endsWith('.hex'))
+  assert.ok(cases.length > 30)
+  for (const file of cases) {
+    const bytes = Buffer.from(
+      fs.readFileSync(path.join(folder, file), 'utf8').replace(/\s|#.*$/gm, ''),
+      'hex',
+    )
+    const expected = JSON.parse(fs.readFileSync(path.join(folder, file.replace('.hex', '.json')), 'utf8'))
+    const recorder = new Recorder(expected.packetBytesMax ?? 65_536, expected.level)
+    recorder.feed(bytes)
+    assert.deepEqual(recorder.events, expected.events, file)
+    const byBytes = new Recorder(expected.packetBytesMax ?? 65_536, expected.level)
+    byBytes.feed(
+      bytes,
+      Array.from({ length: bytes.length }, (_, i) => i),
+    )
+    assert.deepEqual(byBytes.events, expected.events, `${file}, byte by byte`)
+  }
+})
+
+test('what mqtt-packet writes is found, in any cutting', () => {
+  const input = level.chain((one) => fc.tuple(fc.constant(one), conversation(one), fc.array(fc.nat())))
+  fc.assert(
+    fc.property(input, ([one, packets, numbers]) => {
+      const bytes = encode(packets, one)
+      const cuts = numbers.map((n) => n % (bytes.length + 1)).sort((a, b) => a - b)
+      const whole = new Recorder().feed(bytes)
+      assert.deepEqual(new Recorder().feed(bytes, cuts).events, whole.events)
+      assert.deepEqual(
+        whole.events.map((event) => event.event),
+        packets.map((packet) => NAMES[packet.cmd] ?? packet.cmd),
+      )
+      for (const [i, packet] of packets.entries())
+        if (packet.cmd === 'publish') assertPublish(whole.events[i]!, packet as IPublishPacket)
+      assert.equal(whole.parser.carriedBytes, 0)
+    }),
+    { numRuns: 400 },
+  )
+})
+
+function assertPublish(event: Record<string, unknown>, packet: IPublishPacket): void {
+  const flags = (packet.dup ? 8 : 0) | (packet.qos << 1) | (packet.retain ? 1 : 0)
+  assert.equal(event['flags'], flags)
+  assert.equal(event['topic'], packet.topic)
+  assert.equal(event['packetId'], packet.qos > 0 ? packet.messageId : 0)
+  assert.equal(event['payload'], Buffer.from(packet.payload).toString('hex'))
+}
+
+test('pauses and holds give every packet once, in order, in any cutting', () => {
+  const input = level.chain((one) =>
+    fc.tuple(
+      fc.constant(one),
+      conversation(one),
+      fc.array(fc.nat()),
+      fc.array(fc.constantFrom(CONTINUE, PAUSE, HOLD), { maxLength: 12 }),
+    ),
+  )
+  fc.assert(
+    fc.property(input, ([one, packets, numbers, answers]) => {
+      const bytes = encode(packets, one)
+      const cuts = numbers.map((n) => n % (bytes.length + 1)).sort((a, b) => a - b)
+      const expected = new Recorder().feed(bytes).events
+      const recorder = new Recorder()
+      recorder.answers.push(...answers)
+      recorder.feed(bytes, cuts)
+      for (let i = 0; i < 40; i++) recorder.parser.resume()
+      // A packet that was held was given again: drop its first appearances.
+      const events = recorder.events.filter((_, i) => answers[i] !== HOLD)
+      assert.deepEqual(events, expected)
+      assert.equal(recorder.parser.carriedBytes, 0)
+    }),
+    { numRuns: 400 },
+  )
+})
+
+test('nothing is read after CLOSE', () => {
+  const recorder = new Recorder(1000, 4)
+  recorder.answers.push(CONTINUE, CLOSE)
+  const pings = Uint8Array.of(0xc0, 0, 0xc0, 0, 0xc0, 0)
+  assert.equal(recorder.parser.parse(pings, 0, 6), CLOSE)
+  assert.equal(recorder.parser.parse(pings, 0, 6), CLOSE)
+  assert.equal(recorder.parser.resume(), CLOSE)
+  assert.equal(recorder.events.length, 2)
+})
+
+test('an announced packet gets memory only as its bytes come', () => {
+  const recorder = new Recorder(1 << 20, 4)
+  const parser: MqttParser = recorder.parser
+  parser.parse(Uint8Array.of(0x30, 0xff, 0xff, 0x1f, 0, 1), 0, 6)
+  assert.ok(parser.carriedBytes <= 64)
+  parser.parse(new Uint8Array(100), 0, 100)
+  assert.ok(parser.carriedBytes <= 256)
+  parser.close()
+  assert.equal(parser.carriedBytes, 0)
+})

@@ -1,0 +1,92 @@
+// Test support: a handler that writes down what the parser finds, as plain values to compare.
+
+import { decodeConnect } from './mqtt-packets.ts'
+import { CONTINUE, HOLD, MALFORMED_MESSAGES, MqttParser, type PacketHandler } from './mqtt-parser.ts'
+
+const hex = (bytes: Uint8Array, start: number, end: number) =>
+  Buffer.from(bytes.subarray(start, end)).toString('hex')
+
+export type MqttEvent = Record<string, unknown> & { event: string }
+
+export class Recorder implements PacketHandler {
+  readonly events: MqttEvent[] = []
+  readonly parser: MqttParser
+  /** Answers to give, in turn, instead of CONTINUE. */
+  readonly answers: number[] = []
+
+  constructor(packetBytesMax = 65_536, level = 0) {
+    this.parser = new MqttParser(this, packetBytesMax)
+    this.parser.level = level
+  }
+
+  /** Feeds copies of the parts, each in a larger buffer that is overwritten afterwards: nothing may be read later. */
+  feed(bytes: Uint8Array, cuts: readonly number[] = []): this {
+    let from = 0
+    for (const to of [...cuts, bytes.length]) {
+      const buffer = new Uint8Array(to - from + 14).fill(0xaa)
+      buffer.set(bytes.subarray(from, to), 7)
+      this.parser.parse(buffer, 7, 7 + to - from)
+      buffer.fill(0x55)
+      from = to
+    }
+    return this
+  }
+
+  #answer(event: MqttEvent): number {
+    const answer = this.answers.shift() ?? CONTINUE
+    this.events.push(event)
+    return answer
+  }
+
+  onConnect(bytes: Uint8Array, start: number, end: number): number {
+    const answer = this.#answer({ event: 'connect', body: hex(bytes, start, end) })
+    if (answer !== HOLD) this.parser.level = decodeConnect(bytes, start, end).level === 4 ? 4 : 5
+    return answer
+  }
+
+  onPublish(
+    bytes: Uint8Array,
+    flags: number,
+    topicStart: number,
+    topicEnd: number,
+    packetId: number,
+    propertiesStart: number,
+    propertiesEnd: number,
+    payloadStart: number,
+    payloadEnd: number,
+  ): number {
+    // FLAG_SAME_TOPIC depends on the cutting; that it is right is checked here.
+    const topic = Buffer.from(bytes.subarray(topicStart, topicEnd)).toString()
+    if ((flags & ~0x0f) !== 0 && this.#lastTopic !== topic)
+      throw new Error('FLAG_SAME_TOPIC on another topic')
+    this.#lastTopic = topic
+    return this.#answer({
+      event: 'publish',
+      flags: flags & 0x0f,
+      topic,
+      packetId,
+      properties: hex(bytes, propertiesStart, propertiesEnd),
+      payload: hex(bytes, payloadStart, payloadEnd),
+    })
+  }
+  #lastTopic = ''
+
+  onPuback(packetId: number, reason: number): number {
+    return this.#answer({ event: 'puback', packetId, reason })
+  }
+  onSubscribe(bytes: Uint8Array, start: number, end: number): number {
+    return this.#answer({ event: 'subscribe', body: hex(bytes, start, end) })
+  }
+  onUnsubscribe(bytes: Uint8Array, start: number, end: number): number {
+    return this.#answer({ event: 'unsubscribe', body: hex(bytes, start, end) })
+  }
+  onDisconnect(bytes: Uint8Array, start: number, end: number): number {
+    return this.#answer({ event: 'disconnect', body: hex(bytes, start, end) })
+  }
+  onPing(): number {
+    return this.#answer({ event: 'ping' })
+  }
+  onMalformed(reason: number, message: number): void {
+    this.events.push({ event: 'malformed', reason, message: MALFORMED_MESSAGES[message] })
+  }
+}
