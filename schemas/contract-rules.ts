@@ -174,9 +174,10 @@ class RuleReader {
   #expression(entries: Entries): string | undefined {
     const at = entries.get('value')
     if (at !== undefined) {
-      // `value: 5` and `value: true` are CEL as well as YAML.
+      // `value: 5`, `value: true` and `value: null` are CEL as well as YAML.
       const value = this.#yaml.scalar(at)
-      if (typeof value === 'number') return (at.node as { source?: string }).source ?? String(value)
+      const { source } = (at.node ?? {}) as { source?: string }
+      if (typeof value === 'number' || (value === null && source === 'null')) return source ?? String(value)
       return typeof value === 'boolean' ? String(value) : this.#yaml.string(at)
     }
     this.#yaml.problem(entries.at, 'needs value, a CEL expression')

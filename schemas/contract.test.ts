@@ -313,7 +313,7 @@ describe('rules', () => {
   test('short forms become set', () => {
     const contract = parseContract(
       rules(
-        '{ convert: t, from: °F }\n      - { scale: p, factor: 0.1, offset: -4 }\n      - { default: p, value: 0 }',
+        '{ convert: t, from: °F }\n      - { scale: p, factor: 0.1, offset: -4 }\n      - { default: p, value: 0 }\n      - { set: p, value: null }',
       ),
       'pump.yaml',
     )
@@ -321,6 +321,7 @@ describe('rules', () => {
       { set: { field: 't', value: '(t - 32.0) * 5.0 / 9.0' } },
       { when: 'p != null', set: { field: 'p', value: 'p * double(0.1) + double(-4)' } },
       { when: 'p == null', set: { field: 'p', value: '0' } },
+      { set: { field: 'p', value: 'null' } },
     ])
   })
 })

@@ -83,8 +83,18 @@ describe('rules', () => {
       { when: 'd < 0.0', refuse: 'negative' },
       { set: { field: 'i', value: 'i / l' } },
     ).select('')
-    assert.deepEqual(set.apply({ d: -1, i: 1, l: 1 }), { reason: 'negative', field: undefined, step: 0 })
-    assert.deepEqual(set.apply({ d: 1, i: 1, l: 0 }), { reason: 'int divide by zero', field: 'i', step: 1 })
+    assert.deepEqual(set.apply({ d: -1, i: 1, l: 1 }), {
+      code: 'rule_refused',
+      reason: 'negative',
+      field: undefined,
+      step: 0,
+    })
+    assert.deepEqual(set.apply({ d: 1, i: 1, l: 0 }), {
+      code: 'rule_failed',
+      reason: 'int divide by zero',
+      field: 'i',
+      step: 1,
+    })
     assert.equal(set.apply({ d: 1, i: 1, l: 1 }), undefined)
     const fit = rulesOf({ set: { field: 'i', value: 'l' } }, { set: { field: 'e', value: 's' } }).select('')
     assert.match(fit.apply({ i: 0, l: 2 ** 40, s: 'a' })!.reason, /1099511627776 does not fit/)

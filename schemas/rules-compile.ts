@@ -14,6 +14,8 @@ export type DecodedRecord = Record<string, unknown>
 
 /** Why a record was refused by a rule. */
 export interface RuleRefusal {
+  /** A `refuse` step applied, or a step could not be computed. */
+  code: 'rule_refused' | 'rule_failed'
   /** For people: the contract's own words, or what failed. */
   reason: string
   /** Dotted path of the field that the step sets; undefined for a `refuse` step. */
@@ -98,7 +100,12 @@ function compileSet(
         const step = steps[i]!
         const reason = step.run(record)
         if (reason !== undefined)
-          return { reason, field: step.path.length === 0 ? undefined : step.path.join('.'), step: i }
+          return {
+            code: reason === step.refuse ? 'rule_refused' : 'rule_failed',
+            reason,
+            field: step.path.length === 0 ? undefined : step.path.join('.'),
+            step: i,
+          }
       }
       return undefined
     },
@@ -108,6 +115,8 @@ function compileSet(
 interface Step {
   reads: readonly string[]
   path: readonly string[]
+  /** The contract's reason, of a `refuse` step. */
+  refuse: string | undefined
   /** Undefined when done or not applicable, else the reason to refuse the record. */
   run(record: DecodedRecord): string | undefined
 }
@@ -119,12 +128,12 @@ export function compileRule(rule: Rule, schema: AvroRecord, fields: CelFields): 
     throw wrong('when', `a condition must be bool, is ${celTypeName(when.type)}`)
   if (rule.set === undefined) {
     const reason = rule.refuse ?? 'refused by a rule'
-    if (when === undefined) return { reads: [], path: [], run: () => reason }
+    if (when === undefined) return { reads: [], path: [], refuse: reason, run: () => reason }
     const run = (record: DecodedRecord): string | undefined => {
       const holds = when.evaluate(record)
       return holds === true ? reason : failureOf(holds)
     }
-    return { reads: when.reads, path: [], run }
+    return { reads: when.reads, path: [], refuse: reason, run }
   }
   const { set } = rule
   const path = set.field.split('.')
@@ -146,7 +155,7 @@ export function compileRule(rule: Rule, schema: AvroRecord, fields: CelFields): 
     owner[path[path.length - 1]!] = fitted
     return undefined
   }
-  return { reads: [...new Set([...(when?.reads ?? []), ...value.reads])], path, run }
+  return { reads: [...new Set([...(when?.reads ?? []), ...value.reads])], path, refuse: undefined, run }
 }
 
 function failureOf(condition: unknown): string | undefined {
