@@ -15,7 +15,7 @@
 // Rings start at 16 and double until 2^c, the largest power of two that gives every device of the partition
 // its equal share of the byte budget. When more devices come and the share halves, all longer rings are cut
 // at once: what a window holds depends on the records alone, never on memory layout or restarts.
-import { grownFloat64, grownInt32, grownUint8 } from './devices.ts'
+import { grownFloat64, grownInt32, grownUint8 } from './key-table.ts'
 
 const CLASS_MIN = 4
 /** 65,536 records: more than the 65,535 packet ids an MQTT client can have in flight. */
@@ -155,7 +155,7 @@ export class DuplicateWindows {
     this.#sequence[slot] = sequence
   }
 
-  /** Renumbers as DeviceTable.keepOnly does. */
+  /** Renumbers as KeyTable.keepOnly does. */
   keepOnly(keep: Int32Array): void {
     for (let slot = 0; slot < keep.length; slot++) {
       const from = keep[slot]!

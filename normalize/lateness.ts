@@ -6,7 +6,7 @@
 //   plausible   receive time − past ≤ event time ≤ receive time + future: else rejected
 //
 // Times are milliseconds as doubles; microseconds are the fraction.
-import { grownFloat64 } from './devices.ts'
+import { grownFloat64 } from './key-table.ts'
 
 /** How far behind its device's watermark a record may be before it is marked late. */
 export const LATENESS_MS_DEFAULT = 600_000
@@ -44,7 +44,7 @@ export class Watermarks {
     return eventMs < watermark - latenessMs ? Math.floor(watermark - eventMs) : 0
   }
 
-  /** Renumbers as DeviceTable.keepOnly does. */
+  /** Renumbers as KeyTable.keepOnly does. */
   keepOnly(keep: Int32Array): void {
     for (let slot = 0; slot < keep.length; slot++) this.values[slot] = this.values[keep[slot]!]!
   }

@@ -18,8 +18,8 @@
 // All little-endian. Bytes a device: 37 + its key + 8 for every record in its window.
 import { NORMALIZE_STATE_TOPIC } from '../schemas/names.ts'
 import { MillraceError } from '../std/errors.ts'
-import { DeviceTable } from './devices.ts'
 import { DuplicateWindows, type WindowLimits } from './duplicates.ts'
+import { grownFloat64, KeyTable } from './key-table.ts'
 import { Watermarks } from './lateness.ts'
 
 export interface StateLimits extends WindowLimits {
@@ -59,7 +59,9 @@ export const chunkKey = (rawTopic: string, partition: number, generation: number
   `${rawTopic}/${partition}/${generation}/${chunk}`
 
 export class PartitionState {
-  readonly devices = new DeviceTable()
+  readonly devices = new KeyTable()
+  /** Raw offset of each slot's latest record: what "least recently seen" goes by, equal after any restart. */
+  lastOffsets = new Float64Array(0)
   readonly windows: DuplicateWindows
   readonly watermarks = new Watermarks()
   /** Devices forgotten to make room. */
@@ -80,17 +82,26 @@ export class PartitionState {
   #add(bytes: Uint8Array, start: number, end: number): number {
     if (this.devices.count >= this.#devicesMax) this.#evict()
     const slot = this.devices.add(bytes, start, end)
-    this.windows.reserve(this.devices.capacity)
-    this.watermarks.reserve(this.devices.capacity)
+    const { capacity } = this.devices
+    if (this.lastOffsets.length < capacity) {
+      this.lastOffsets = grownFloat64(this.lastOffsets, capacity)
+      this.windows.reserve(capacity)
+      this.watermarks.reserve(capacity)
+    }
+    this.lastOffsets[slot] = -1
     this.windows.addSlot()
     this.watermarks.reset(slot)
     return slot
   }
 
   #evict(): void {
-    const count = Math.ceil(this.#devicesMax / EVICTED_PART)
-    const keep = this.devices.leastRecent(count)
-    this.deviceEvictions += this.devices.count - keep.length
+    const order = new Int32Array(this.devices.count)
+    for (let slot = 0; slot < order.length; slot++) order[slot] = slot
+    // Offsets are unique, so the order is total and every replay evicts the same devices.
+    order.sort((a, b) => this.lastOffsets[a]! - this.lastOffsets[b]!)
+    const keep = order.subarray(Math.ceil(this.#devicesMax / EVICTED_PART)).sort()
+    this.deviceEvictions += order.length - keep.length
+    for (let slot = 0; slot < keep.length; slot++) this.lastOffsets[slot] = this.lastOffsets[keep[slot]!]!
     this.devices.keepOnly(keep)
     this.windows.keepOnly(keep)
     this.watermarks.keepOnly(keep)
@@ -128,7 +139,7 @@ export class PartitionState {
       bytes[at++] = key.length
       bytes.set(key, at)
       at += key.length
-      out.setFloat64(at, this.devices.lastOffsets[slot]!, true)
+      out.setFloat64(at, this.lastOffsets[slot]!, true)
       out.setFloat64(at + 8, this.watermarks.values[slot]!, true)
       out.setFloat64(at + 16, this.windows.latestEventTime(slot), true)
       out.setFloat64(at + 24, this.windows.highestSequence(slot), true)
@@ -151,7 +162,7 @@ export class PartitionState {
         const keyLength = from.getUint8(at++)
         const slot = this.#add(bytes, at, at + keyLength)
         at += keyLength
-        this.devices.lastOffsets[slot] = from.getFloat64(at, true)
+        this.lastOffsets[slot] = from.getFloat64(at, true)
         this.watermarks.values[slot] = from.getFloat64(at + 8, true)
         const eventTime = from.getFloat64(at + 16, true)
         const sequence = from.getFloat64(at + 24, true)

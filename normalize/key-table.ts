@@ -1,36 +1,34 @@
-// The devices of one partition: key bytes → a dense slot number, without a string or an object per device.
+// Key bytes (device ids, firmware versions) → a dense slot number, without a string or an object per key.
 //
 //   #table      open addressing, linear probing, load ≤ 0.5: slot + 1, 0 = empty
-//   per slot    hash i32, key start i32, key length u8, offset of the last record f64
-//   #keys       key bytes back to back; holes go when the table is rebuilt
+//   per slot    hash i32, key start i32, key length u8
+//   #keys       key bytes back to back, in slot order
 //
-// Slots are dense (0 … count − 1), so that windows and watermarks are arrays beside this one. They only change
-// when devices are evicted, and then all of them at once: `leastRecent` picks, `keepOnly` renumbers.
+// Slots are dense (0 … count − 1), so that what belongs to a key lies in arrays beside this one. They only
+// change when keys are given up, and then all of them at once: `keepOnly` renumbers.
 //
-// Bytes a device: 17 + 8 to 16 for the table + its key.
+// Bytes a key: 9 + 8 to 16 for the table + the key itself.
 import { murmur2 } from '../std/hash.ts'
 
-/** Longest device id (schemas/names.ts); what a record claims beyond it is no device. */
-export const DEVICE_KEY_BYTES_MAX = 128
+/** Longest key: a device id has at most 128 bytes (schemas/names.ts), a length here one byte. */
+export const KEY_BYTES_MAX = 128
 
 const SLOTS_MIN = 64
 const KEY_BYTES_MIN = 2048
 /** 2^32 / golden ratio: spreads hashes whose low bits are all equal, as those of one partition are. */
 const SPREAD = 0x9e3779b1
 
-export class DeviceTable {
+export class KeyTable {
   count = 0
   /** Hash of each slot's key: also the seed of its payload hashes. */
   hashes = new Int32Array(SLOTS_MIN)
-  /** Raw offset of each slot's latest record: what "least recently seen" goes by, equal after any restart. */
-  lastOffsets = new Float64Array(SLOTS_MIN)
   #keyStarts = new Int32Array(SLOTS_MIN)
   #keyLengths = new Uint8Array(SLOTS_MIN)
   #keys = new Uint8Array(KEY_BYTES_MIN)
   #keysEnd = 0
   #table = new Int32Array(SLOTS_MIN * 2)
   #shift = 32 - Math.log2(SLOTS_MIN * 2)
-  /** Slot of the last find: a device's records come in runs. */
+  /** Slot of the last find: equal keys come in runs. */
   #last = -1
 
   /** Slots that fit without growing; arrays beside this one are at least as long. */
@@ -47,7 +45,7 @@ export class DeviceTable {
     return found
   }
 
-  /** Adds a key that `find` did not know; at most DEVICE_KEY_BYTES_MAX bytes. Returns its slot. */
+  /** Adds a key that `find` did not know; at most KEY_BYTES_MAX bytes. Returns its slot. */
   add(bytes: Uint8Array, start: number, end: number): number {
     if (this.count === this.capacity) this.#grow()
     const slot = this.count++
@@ -61,7 +59,6 @@ export class DeviceTable {
     this.hashes[slot] = murmur2(bytes, start, end)
     this.#keyStarts[slot] = this.#keysEnd
     this.#keyLengths[slot] = length
-    this.lastOffsets[slot] = -1
     this.#keysEnd += length
     this.#enter(slot)
     this.#last = slot
@@ -74,15 +71,6 @@ export class DeviceTable {
     return this.#keys.subarray(start, start + this.#keyLengths[slot]!)
   }
 
-  /** All slots but the `evictCount` least recently seen, in ascending order. */
-  leastRecent(evictCount: number): Int32Array {
-    const order = new Int32Array(this.count)
-    for (let slot = 0; slot < this.count; slot++) order[slot] = slot
-    // Offsets are unique, so the order is total and every replay evicts the same devices.
-    order.sort((a, b) => this.lastOffsets[a]! - this.lastOffsets[b]!)
-    return order.subarray(evictCount).sort()
-  }
-
   /** Keeps the slots `keep` (ascending) and renumbers them 0, 1, 2 … in that order. */
   keepOnly(keep: Int32Array): void {
     let keysEnd = 0
@@ -93,7 +81,6 @@ export class DeviceTable {
       // Keys lie in slot order, so a move never passes what is still to be moved.
       this.#keys.copyWithin(keysEnd, start, start + length)
       this.hashes[slot] = this.hashes[from]!
-      this.lastOffsets[slot] = this.lastOffsets[from]!
       this.#keyStarts[slot] = keysEnd
       this.#keyLengths[slot] = length
       keysEnd += length
@@ -135,7 +122,6 @@ export class DeviceTable {
   #grow(): void {
     const capacity = this.capacity * 2
     this.hashes = grownInt32(this.hashes, capacity)
-    this.lastOffsets = grownFloat64(this.lastOffsets, capacity)
     this.#keyStarts = grownInt32(this.#keyStarts, capacity)
     this.#keyLengths = grownUint8(this.#keyLengths, capacity)
     this.#table = new Int32Array(capacity * 2)

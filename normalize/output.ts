@@ -1,0 +1,262 @@
+// The normalized batches of one step, in one growing buffer: partition after partition, passed batches between
+// written ones, in order.
+//
+// A written batch collects the records of any number of raw batches until a passed batch, its size or the end
+// of the partition's turn closes it. Records keep their receive time; deltas are computed anew. Marks are record headers
+// (schemas/names.ts), built in a small buffer before the record that carries them.
+import { RECORDS, type RecordReader, sealBatch } from '../log/record-batch.ts'
+import { MARK_LATE_MS, MARK_QUALITY, MARK_SOURCE } from '../schemas/names.ts'
+import { sizeOfZigzagInt, sizeOfZigzagLong, writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
+
+/** A written batch is closed at about this size: what Kafka's brokers take by default, with room to spare. */
+export const BATCH_BYTES_MAX = 512 * 1024
+
+/** Below this a loop beats a call of `set` with a view. */
+const LOOP_COPY_BYTES_MAX = 96
+
+export type OutputSegment =
+  /** bytes[start, end) of `OutputBatches.bytes`: one sealed batch. */
+  | { kind: 'written'; start: number; end: number; recordCount: number }
+  /** A raw batch as it lies in the log. */
+  | { kind: 'passed'; baseOffset: number; recordCount: number }
+
+/** A header key with its length before it, as it stands in a record. */
+function headerKey(name: string): Uint8Array {
+  const key = new TextEncoder().encode(name)
+  const bytes = new Uint8Array(5 + key.length)
+  const at = writeZigzagInt(bytes, 0, key.length)
+  bytes.set(key, at)
+  return bytes.subarray(0, at + key.length)
+}
+
+const LATE_KEY = headerKey(MARK_LATE_MS)
+const QUALITY_KEY = headerKey(MARK_QUALITY)
+const SOURCE_KEY = headerKey(MARK_SOURCE)
+
+const MARKS: readonly string[] = [MARK_LATE_MS, MARK_QUALITY, MARK_SOURCE]
+const MARK_PREFIX = new TextEncoder().encode('millrace.')
+
+/** Whether a record already carries what looks like a mark: whoever wrote it to the raw topic, it was not us. */
+export function carriesMarks(record: RecordReader): boolean {
+  const { bytes, headersStart, recordEnd } = record
+  // Any place will do: the few records with such bytes elsewhere are only written anew.
+  for (let at = headersStart; at + MARK_PREFIX.length <= recordEnd; at++) {
+    let i = 0
+    while (i < MARK_PREFIX.length && bytes[at + i] === MARK_PREFIX[i]) i++
+    if (i === MARK_PREFIX.length) return true
+  }
+  return false
+}
+
+/** The headers that normalize adds to one record. */
+export class Marks {
+  bytes = new Uint8Array(256)
+  end = 0
+  count = 0
+  /** The record's own headers are in here, as far as they stay. */
+  replaces = false
+  readonly #digits = new Uint8Array(64)
+
+  clear(): void {
+    this.end = this.count = 0
+    this.replaces = false
+  }
+
+  /** Takes over the record's headers without the marks among them. */
+  replaceHeaders(record: RecordReader): void {
+    this.replaces = true
+    for (const { key, value } of record.headers()) {
+      if (!MARKS.includes(key)) this.#add(headerKey(key), value, value.length)
+    }
+  }
+
+  late(ms: number): void {
+    const length = writeDecimal(this.#digits, 0, ms)
+    this.#add(LATE_KEY, this.#digits, length)
+  }
+
+  /** Position of the raw record; the sub-index counts the records that came from it. */
+  source(partition: number, offset: number, subIndex: number): void {
+    const digits = this.#digits
+    let at = writeDecimal(digits, 0, partition)
+    digits[at++] = 0x2f
+    at = writeDecimal(digits, at, offset)
+    digits[at++] = 0x2f
+    this.#add(SOURCE_KEY, digits, writeDecimal(digits, at, subIndex))
+  }
+
+  /** `names`: the fields out of range, comma-separated UTF-8. */
+  quality(names: Uint8Array): void {
+    this.#add(QUALITY_KEY, names, names.length)
+  }
+
+  #add(key: Uint8Array, value: Uint8Array, valueLength: number): void {
+    const needed = this.end + key.length + 5 + valueLength
+    if (needed > this.bytes.length) {
+      const grown = new Uint8Array(needed * 2)
+      grown.set(this.bytes)
+      this.bytes = grown
+    }
+    copyBytes(key, 0, key.length, this.bytes, this.end)
+    const at = writeZigzagInt(this.bytes, this.end + key.length, valueLength)
+    copyBytes(value, 0, valueLength, this.bytes, at)
+    this.end = at + valueLength
+    this.count++
+  }
+}
+
+export class OutputBatches {
+  bytes = new Uint8Array(64 * 1024)
+  #segments: OutputSegment[] = []
+  /** Where the open batch begins, -1 when none is open. */
+  #open = -1
+  #end = 0
+  #count = 0
+  #baseTimestamp = 0
+  #maxTimestamp = 0
+
+  /** Starts a new step; what earlier segments named is overwritten. */
+  clear(): void {
+    this.#segments = []
+    this.#open = -1
+    this.#end = 0
+  }
+
+  /** Closes the open batch and hands over the segments since the last call: those of one partition. */
+  take(): OutputSegment[] {
+    this.#close()
+    const segments = this.#segments
+    this.#segments = []
+    return segments
+  }
+
+  /** The raw batch goes on whole, by reference. */
+  passReference(baseOffset: number, recordCount: number): void {
+    this.#close()
+    this.#segments.push({ kind: 'passed', baseOffset, recordCount })
+  }
+
+  /** The raw batch from[start, end) goes on whole, as a copy: the log will patch its base offset. */
+  passCopy(from: Uint8Array, start: number, end: number, recordCount: number): void {
+    this.#close()
+    this.#reserve(end - start)
+    this.bytes.set(from.subarray(start, end), this.#end)
+    this.#segments.push({ kind: 'written', start: this.#end, end: this.#end + end - start, recordCount })
+    this.#end += end - start
+  }
+
+  /** The reader's record, unchanged but for its deltas. */
+  copy(record: RecordReader): void {
+    const { bytes, keyStart, keyEnd, valueStart, valueEnd } = record
+    this.#begin(
+      record.timestamp,
+      keyEnd - keyStart,
+      valueEnd - valueStart,
+      record.headerCount,
+      record.recordEnd - record.headersStart,
+    )
+    this.#nullable(bytes, keyStart, keyEnd)
+    this.#nullable(bytes, valueStart, valueEnd)
+    this.#end = writeZigzagInt(this.bytes, this.#end, record.headerCount)
+    this.#copy(bytes, record.headersStart, record.recordEnd)
+  }
+
+  /** The reader's record with value[valueStart, valueEnd) in place of its own, and marks after its headers. */
+  write(record: RecordReader, value: Uint8Array, valueStart: number, valueEnd: number, marks: Marks): void {
+    const { bytes, keyStart, keyEnd, recordEnd } = record
+    const headersStart = marks.replaces ? recordEnd : record.headersStart
+    const headerCount = marks.replaces ? marks.count : record.headerCount + marks.count
+    this.#begin(
+      record.timestamp,
+      keyEnd - keyStart,
+      valueEnd - valueStart,
+      headerCount,
+      recordEnd - headersStart + marks.end,
+    )
+    this.#nullable(bytes, keyStart, keyEnd)
+    this.#nullable(value, valueStart, valueEnd)
+    this.#end = writeZigzagInt(this.bytes, this.#end, headerCount)
+    this.#copy(bytes, headersStart, recordEnd)
+    this.#copy(marks.bytes, 0, marks.end)
+  }
+
+  #close(): void {
+    if (this.#open < 0) return
+    sealBatch(this.bytes, this.#open, this.#end, this.#count, this.#baseTimestamp, this.#maxTimestamp)
+    this.#segments.push({ kind: 'written', start: this.#open, end: this.#end, recordCount: this.#count })
+    this.#open = -1
+  }
+
+  /** Writes a record's bytes up to its key length. Lengths: 0 for null too, whose varint is as long. */
+  #begin(
+    timestamp: number,
+    keyLength: number,
+    valueLength: number,
+    headerCount: number,
+    headerBytes: number,
+  ): void {
+    if (this.#open >= 0 && this.#end - this.#open >= BATCH_BYTES_MAX) this.#close()
+    if (this.#open < 0) {
+      this.#reserve(RECORDS)
+      this.#open = this.#end
+      this.#end += RECORDS
+      this.#count = 0
+      this.#baseTimestamp = this.#maxTimestamp = timestamp
+    } else if (timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp
+    const timestampDelta = timestamp - this.#baseTimestamp
+    const size =
+      1 +
+      sizeOfZigzagLong(timestampDelta) +
+      sizeOfZigzagInt(this.#count) +
+      sizeOfZigzagInt(keyLength) +
+      keyLength +
+      sizeOfZigzagInt(valueLength) +
+      valueLength +
+      sizeOfZigzagInt(headerCount) +
+      headerBytes
+    this.#reserve(size + 5)
+    const out = this.bytes
+    let at = writeZigzagInt(out, this.#end, size)
+    out[at++] = 0
+    at = writeZigzagLong(out, at, timestampDelta)
+    this.#end = writeZigzagInt(out, at, this.#count++)
+  }
+
+  #nullable(from: Uint8Array, start: number, end: number): void {
+    this.#end = writeZigzagInt(this.bytes, this.#end, start < 0 ? -1 : end - start)
+    this.#copy(from, start, end)
+  }
+
+  #copy(from: Uint8Array, start: number, end: number): void {
+    copyBytes(from, start, end, this.bytes, this.#end)
+    this.#end += end - start
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#end + bytes <= this.bytes.length) return
+    const grown = new Uint8Array(Math.max(this.bytes.length * 2, this.#end + bytes))
+    grown.set(this.bytes.subarray(0, this.#end))
+    this.bytes = grown
+  }
+}
+
+/** Writes a non-negative safe integer in decimal digits; returns the position after them. */
+function writeDecimal(into: Uint8Array, at: number, value: number): number {
+  let digits = 1
+  for (let bound = 10; bound <= value; bound *= 10) digits++
+  let rest = value
+  for (let i = at + digits - 1; i >= at; i--) {
+    const next = Math.floor(rest / 10)
+    into[i] = 0x30 + (rest - next * 10)
+    rest = next
+  }
+  return at + digits
+}
+
+function copyBytes(from: Uint8Array, start: number, end: number, into: Uint8Array, at: number): void {
+  if (end - start > LOOP_COPY_BYTES_MAX) {
+    into.set(from.subarray(start, end), at)
+    return
+  }
+  for (let i = start, p = at; i < end; i++, p++) into[p] = from[i]!
+}

@@ -1,0 +1,571 @@
+// The loop of the stage: follows the raw topics, reads what is new, and commits, step by step.
+//
+// A step reads some batches of some partitions, fair among streams, and commits what came of them in one atomic
+// append: outputs, input positions, state. While it is being written the next step is already read; it is
+// submitted when the one before has settled, so that the log sees the steps in order. Steps are never built
+// twice: memory is ahead of the log by the step in flight, and an append that may be retried is retried as it is.
+//
+//   backlog_full        the step is split by stream; the streams that are refused wait with what they have
+//   log_full            all streams of the step wait
+//   offset_below_start  that stream stops, shown by onStreamError; never a reset
+//   anything else       thrown: the thread ends, and the process with it
+import type { AppendRequest, Changes, Log } from '../log/log.ts'
+import { normalizedTopic, rawTopic, rejectedTopic } from '../schemas/names.ts'
+import type { StreamDescriptor } from '../schemas/stream.ts'
+import type { CounterBlock } from '../std/counters.ts'
+import { isMillraceError, MillraceError } from '../std/errors.ts'
+import { murmur2 } from '../std/hash.ts'
+import type { NormalizeCounter } from './counters.ts'
+import { LATENESS_MS_DEFAULT } from './lateness.ts'
+import { OutputBatches } from './output.ts'
+import { PartitionNormalizer, Tally } from './partition.ts'
+import { RejectedBatches } from './rejected-batches.ts'
+import { Snapshots, STATE_STAGE } from './snapshots.ts'
+import { PartitionState, STATE_LIMITS_DEFAULT, type StateLimits } from './state.ts'
+import { mergeRequests, NORMALIZE_STAGE, StepPart, type StreamTopics } from './step.ts'
+import { compileTransform, type StreamTransform } from './transform.ts'
+
+const READ_BYTES_MAX_DEFAULT = 1024 * 1024
+const STEP_BYTES_MAX_DEFAULT = 4 * 1024 * 1024
+/** How long an idle stage waits for the log to grow before it looks around. */
+const IDLE_MS = 30_000
+const RETRY_MS_MIN = 20
+const RETRY_MS_MAX = 1000
+
+export interface NormalizeOptions {
+  log: Log
+  streams: readonly StreamDescriptor[]
+  /** Schema id of REJECTED_SUBJECT. */
+  rejectedSchemaId: number
+  counters: CounterBlock<NormalizeCounter>
+  /** Which partitions are this stage's: every `count`th from `index` on. All where absent. */
+  share?: { index: number; count: number }
+  latenessMs?: number
+  limits?: Partial<StateLimits>
+  /** Whether the log takes ReferenceAppend; default true. */
+  references?: boolean
+  /** Bytes of one partition that are read at once, and of all partitions in one step. */
+  readBytesMax?: number
+  stepBytesMax?: number
+  /** Milliseconds; only for the spacing of retries and snapshots. */
+  now?: () => number
+  /** A stream was stopped; the others go on. */
+  onStreamError?: (stream: string, error: MillraceError) => void
+}
+
+interface Partition {
+  stream: Stream
+  number: number
+  normalizer: PartitionNormalizer
+  snapshots: Snapshots
+  nextOffset: number
+  /** Offset after the last durable raw record, as far as known. */
+  end: number
+  queued: boolean
+}
+
+interface Stream extends StreamTopics {
+  name: string
+  descriptor: StreamDescriptor
+  transform: StreamTransform
+  partitions: Map<number, Partition>
+  /** Partitions with records to read, in turn. */
+  pending: Partition[]
+  queued: boolean
+  stopped: boolean
+  /** Parts of steps that the log refused for now, oldest first; nothing more is read meanwhile. */
+  waiting: StepPart<Stream>[]
+  retryAt: number
+  retryMs: number
+}
+
+type Parts = Map<Stream, StepPart<Stream>>
+
+export class NormalizeStage {
+  readonly #options: NormalizeOptions
+  readonly #log: Log
+  readonly #limits: StateLimits
+  readonly #now: () => number
+  readonly #streams = new Map<string, Stream>()
+  readonly #byTopic = new Map<string, Stream>()
+  /** Streams with something to read, in turn. */
+  readonly #ready: Stream[] = []
+  #sequence = 0
+  #changes: Promise<Changes> | undefined
+  #inFlight: Promise<void> | undefined
+  #failure: unknown
+  #nextStreams: readonly StreamDescriptor[] | undefined
+  #wake: (() => void) | undefined
+  #woken = false
+  readonly #spare: OutputBatches[] = []
+
+  constructor(options: NormalizeOptions) {
+    this.#options = options
+    this.#log = options.log
+    this.#limits = { ...STATE_LIMITS_DEFAULT, ...options.limits }
+    this.#now = options.now ?? Date.now
+  }
+
+  /** Restores state and positions. Once, before the first step. */
+  async start(): Promise<void> {
+    await Snapshots.createTopic(this.#log)
+    await this.#applyStreams(this.#options.streams)
+  }
+
+  /** The streams as they are from the next step on: new ones, new versions, and without those that are gone. */
+  setStreams(streams: readonly StreamDescriptor[]): void {
+    this.#nextStreams = streams
+    this.wake()
+  }
+
+  /** Ends the wait of a `step` that has nothing to do, or the next such wait. */
+  wake(): void {
+    this.#woken = true
+    this.#wake?.()
+  }
+
+  /** Nothing is left to read, nothing in flight, and no stream waits for the log. */
+  get caughtUp(): boolean {
+    if (this.#inFlight !== undefined || this.#ready.length > 0) return false
+    for (const stream of this.#streams.values()) if (stream.waiting.length > 0) return false
+    return true
+  }
+
+  /**
+   * Reads, and submits what came of it; returns the number of records dealt with. With nothing to do it waits
+   * up to `timeoutMs` for new records (0: returns at once), after the append in flight has settled.
+   */
+  async step(timeoutMs = 0): Promise<number> {
+    if (this.#nextStreams !== undefined) {
+      const streams = this.#nextStreams
+      this.#nextStreams = undefined
+      await this.settle()
+      await this.#applyStreams(streams)
+    }
+    await this.#retryWaiting()
+    await this.#follow(0)
+    if (this.#ready.length === 0) {
+      await this.settle()
+      const parts: Parts = new Map()
+      this.#addSnapshots(parts)
+      if (parts.size > 0) {
+        this.#launch(parts, this.#takeOutput())
+        return 0
+      }
+      if (timeoutMs > 0) await this.#follow(this.#waitMs(timeoutMs))
+    }
+    return this.#ready.length === 0 ? 0 : this.#readStep()
+  }
+
+  /** Waits for the append in flight; throws what it threw. */
+  async settle(): Promise<void> {
+    await this.#inFlight
+    this.#inFlight = undefined
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  /** Steps until `signal` aborts; then the append in flight has settled. */
+  async run(signal: AbortSignal): Promise<void> {
+    const wake = (): void => this.wake()
+    signal.addEventListener('abort', wake)
+    try {
+      while (!signal.aborted) await this.step(IDLE_MS)
+      await this.settle()
+    } finally {
+      signal.removeEventListener('abort', wake)
+    }
+  }
+
+  // Streams
+
+  async #applyStreams(descriptors: readonly StreamDescriptor[]): Promise<void> {
+    const names = new Set(descriptors.map((descriptor) => `${descriptor.tenant}.${descriptor.stream}`))
+    for (const [name, stream] of this.#streams) {
+      if (names.has(name)) continue
+      stream.stopped = true
+      this.#streams.delete(name)
+      this.#byTopic.delete(stream.raw)
+    }
+    const added: Partition[] = []
+    for (const descriptor of descriptors) {
+      const name = `${descriptor.tenant}.${descriptor.stream}`
+      const known = this.#streams.get(name)
+      const transform = compileTransform(descriptor)
+      if (known === undefined) {
+        const stream = newStream(name, descriptor, transform)
+        this.#streams.set(name, stream)
+        this.#byTopic.set(stream.raw, stream)
+        added.push(...(await this.#addPartitions(stream)))
+      } else {
+        known.descriptor = descriptor
+        known.transform = transform
+        for (const partition of known.partitions.values()) partition.normalizer.setTransform(transform)
+      }
+    }
+    await this.#restore(added)
+    this.#countGauges()
+  }
+
+  async #addPartitions(stream: Stream): Promise<Partition[]> {
+    const topic = await this.#log.describeTopic(stream.raw)
+    if (topic === undefined) {
+      this.#stop(stream, new MillraceError('topic_unknown', `the log has no topic ${stream.raw}`))
+      return []
+    }
+    const { share } = this.#options
+    const name = new TextEncoder().encode(stream.raw)
+    const first = murmur2(name) & 0x7fffffff
+    for (let number = 0; number < topic.config.partitions; number++) {
+      if (share !== undefined && (first + number) % share.count !== share.index) continue
+      const range = await this.#log.range(stream.raw, number)
+      const committed = await this.#log.position(NORMALIZE_STAGE, stream.raw, number)
+      stream.partitions.set(number, {
+        stream,
+        number,
+        normalizer: new PartitionNormalizer(stream.transform, new PartitionState(this.#limitsOf(stream)), {
+          partition: number,
+          latenessMs: this.#options.latenessMs ?? LATENESS_MS_DEFAULT,
+          references: this.#options.references ?? true,
+        }),
+        snapshots: new Snapshots(topic, number),
+        nextOffset: committed ?? range.start,
+        end: range.end,
+        queued: false,
+      })
+    }
+    return [...stream.partitions.values()]
+  }
+
+  #limitsOf(stream: Stream): StateLimits {
+    const windowRecords = stream.descriptor.duplicates?.windowRecords
+    return windowRecords === undefined ? this.#limits : { ...this.#limits, windowRecordsMax: windowRecords }
+  }
+
+  /** Gives new partitions the state that their snapshot and the records after it make. */
+  async #restore(partitions: readonly Partition[]): Promise<void> {
+    if (partitions.length === 0) return
+    await Snapshots.load(
+      this.#log,
+      partitions.map((partition) => partition.snapshots),
+    )
+    for (const partition of partitions) {
+      const { stream, snapshots, normalizer } = partition
+      const from = await this.#log.position(STATE_STAGE, stream.raw, partition.number)
+      let offset = snapshots.restore(normalizer.state) ?? from ?? partition.nextOffset
+      try {
+        await this.#checkRange(partition)
+        while (offset < partition.nextOffset) offset = await this.#replay(partition, offset)
+      } catch (error) {
+        this.#stopOrThrow(stream, error)
+      }
+      snapshots.base = snapshots.base ?? from
+      this.#enqueue(partition)
+    }
+  }
+
+  async #checkRange(partition: Partition): Promise<void> {
+    const { raw } = partition.stream
+    const { start, end } = await this.#log.range(raw, partition.number)
+    const { nextOffset, number } = partition
+    if (nextOffset < start) {
+      const message = `${raw}/${number}: normalize is at offset ${nextOffset}, the log begins at ${start}; the records between are gone`
+      throw new MillraceError('offset_below_start', message, { topic: raw, partition: number })
+    }
+    if (nextOffset > end) {
+      const message = `${raw}/${number}: normalize is at offset ${nextOffset}, the log ends at ${end}`
+      throw new MillraceError('offset_above_end', message, { topic: raw, partition: number })
+    }
+  }
+
+  /** Records whose outputs are committed change the state again, and nothing else. */
+  async #replay(partition: Partition, offset: number): Promise<number> {
+    const { stream, number, normalizer, nextOffset } = partition
+    const { readBytesMax = READ_BYTES_MAX_DEFAULT } = this.#options
+    const read = await this.#log.read(stream.raw, number, offset, readBytesMax)
+    const output = this.#takeOutput()
+    const rejected = new RejectedBatches(stream.raw, this.#options.rejectedSchemaId)
+    normalizer.process(read.batches, offset, nextOffset, output, rejected, new Tally())
+    this.#spare.push(output)
+    partition.snapshots.noteInput(read.batches.length, this.#now())
+    return read.nextOffset > offset ? read.nextOffset : nextOffset
+  }
+
+  #stopOrThrow(stream: Stream, error: unknown): void {
+    const stops =
+      isMillraceError(error, 'offset_below_start') ||
+      isMillraceError(error, 'offset_above_end') ||
+      isMillraceError(error, 'topic_unknown')
+    if (!stops) throw error
+    this.#stop(stream, error)
+  }
+
+  #stop(stream: Stream, error: MillraceError): void {
+    if (stream.stopped) return
+    stream.stopped = true
+    stream.pending = []
+    this.#options.onStreamError?.(stream.name, error)
+  }
+
+  // Following the log
+
+  /** Takes in which partitions have grown; waits for that, or for `wake`, up to `timeoutMs`. */
+  async #follow(timeoutMs: number): Promise<void> {
+    // A wait that was broken off is still under way and is taken up again.
+    const resumed = this.#changes !== undefined
+    const changes = (this.#changes ??= this.#log.changes(this.#sequence, timeoutMs))
+    let result: Changes | undefined
+    if (resumed || timeoutMs > 0) {
+      let timer: NodeJS.Timeout | undefined
+      const broken = new Promise<undefined>((resolve) => {
+        this.#wake = () => resolve(undefined)
+        timer = setTimeout(resolve, timeoutMs, undefined)
+      })
+      if (this.#woken) this.#wake!()
+      result = await Promise.race([changes, broken])
+      clearTimeout(timer)
+      this.#wake = undefined
+    } else result = await changes
+    if (timeoutMs > 0) this.#woken = false
+    if (result === undefined) return
+    this.#changes = undefined
+    this.#sequence = result.sequence
+    for (const { topic, partition: number, end } of result.partitions) {
+      const partition = this.#byTopic.get(topic)?.partitions.get(number)
+      if (partition === undefined || end <= partition.end) continue
+      partition.end = end
+      this.#enqueue(partition)
+    }
+  }
+
+  #enqueue(partition: Partition): void {
+    const { stream } = partition
+    if (partition.queued || stream.stopped || partition.nextOffset >= partition.end) return
+    partition.queued = true
+    stream.pending.push(partition)
+    this.#enqueueStream(stream)
+  }
+
+  #enqueueStream(stream: Stream): void {
+    if (stream.queued || stream.pending.length === 0 || stream.waiting.length > 0) return
+    stream.queued = true
+    this.#ready.push(stream)
+  }
+
+  /** The wait of an idle stage: shorter while a stream waits for the log or a snapshot falls due. */
+  #waitMs(timeoutMs: number): number {
+    let until = Infinity
+    for (const stream of this.#streams.values()) {
+      if (stream.waiting.length > 0) until = Math.min(until, stream.retryAt)
+      if (!stream.stopped) {
+        for (const { snapshots } of stream.partitions.values()) until = Math.min(until, snapshots.dueAt)
+      }
+    }
+    return Math.max(1, Math.min(timeoutMs, until - this.#now()))
+  }
+
+  // Reading and committing
+
+  async #readStep(): Promise<number> {
+    const { readBytesMax = READ_BYTES_MAX_DEFAULT, stepBytesMax = STEP_BYTES_MAX_DEFAULT } = this.#options
+    const output = this.#takeOutput()
+    const parts: Parts = new Map()
+    const tally = new Tally()
+    let bytes = 0
+    while (bytes < stepBytesMax && this.#ready.length > 0) {
+      const stream = this.#ready.shift()!
+      stream.queued = false
+      const partition = stream.pending.shift()
+      // A stream that was stopped, or refused by the log meanwhile.
+      if (partition === undefined || stream.waiting.length > 0) {
+        if (partition !== undefined) stream.pending.unshift(partition)
+        continue
+      }
+      partition.queued = false
+      bytes += await this.#readPartition(partition, readBytesMax, output, parts, tally)
+      this.#enqueue(partition)
+      this.#enqueueStream(stream)
+    }
+    this.#count(tally, bytes)
+    this.#addSnapshots(parts)
+    await this.settle()
+    this.#launch(parts, output)
+    return tally.recordsIn
+  }
+
+  async #readPartition(
+    partition: Partition,
+    bytesMax: number,
+    output: OutputBatches,
+    parts: Parts,
+    tally: Tally,
+  ): Promise<number> {
+    const { stream, number, normalizer, snapshots, nextOffset } = partition
+    let read: Awaited<ReturnType<Log['read']>>
+    try {
+      read = await this.#log.read(stream.raw, number, nextOffset, bytesMax)
+    } catch (error) {
+      this.#stopOrThrow(stream, error)
+      return 0
+    }
+    if (read.nextOffset === nextOffset) {
+      // The log said more than it has: it will say so again when it has more.
+      partition.end = nextOffset
+      return 0
+    }
+    const rejected = new RejectedBatches(stream.raw, this.#options.rejectedSchemaId)
+    normalizer.process(read.batches, nextOffset, Infinity, output, rejected, tally)
+    partition.nextOffset = read.nextOffset
+    const part = partOf(parts, stream)
+    part.add(number, output.take(), rejected.take(), read.nextOffset)
+    snapshots.noteInput(read.batches.length, this.#now())
+    if (snapshots.base === undefined) part.addPosition(snapshots.positionAt(nextOffset))
+    return read.batches.length
+  }
+
+  /** Pieces of the snapshots that are due, of quiet partitions too. */
+  #addSnapshots(parts: Parts): void {
+    const now = this.#now()
+    for (const stream of this.#streams.values()) {
+      if (stream.stopped || stream.waiting.length > 0) continue
+      for (const { snapshots, normalizer, nextOffset } of stream.partitions.values()) {
+        if (snapshots.dueAt <= now)
+          partOf(parts, stream).addSnapshot(snapshots.next(normalizer.state, nextOffset))
+      }
+    }
+  }
+
+  #launch(parts: Parts, output: OutputBatches): void {
+    // An error is thrown by whoever settles; until then nobody awaits the promise.
+    this.#inFlight = this.#commit([...parts.values()], output).catch((error) => {
+      this.#failure = error
+    })
+  }
+
+  async #commit(parts: readonly StepPart<Stream>[], output: OutputBatches): Promise<void> {
+    const { bytes } = output
+    const free: StepPart<Stream>[] = []
+    for (const part of parts) {
+      if (part.stream.waiting.length === 0) free.push(part)
+      else this.#wait(part, bytes)
+    }
+    if (free.length > 0) {
+      const request = mergeRequests(free.map((part) => part.request(bytes)))
+      if (!(await this.#append(request))) {
+        for (const part of free) {
+          if (free.length === 1 || !(await this.#append(part.request(bytes)))) this.#wait(part, bytes)
+        }
+      }
+    }
+    this.#spare.push(output)
+    this.#countGauges()
+  }
+
+  /** False where the log cannot take it now. */
+  async #append(request: AppendRequest): Promise<boolean> {
+    try {
+      await this.#log.append(request)
+      this.#options.counters.add('appends', 1)
+      return true
+    } catch (error) {
+      if (isMillraceError(error, 'backlog_full') || isMillraceError(error, 'log_full')) return false
+      throw error
+    }
+  }
+
+  #wait(part: StepPart<Stream>, bytes: Uint8Array): void {
+    const { stream } = part
+    part.detach(bytes)
+    if (stream.waiting.length === 0) {
+      stream.retryMs = RETRY_MS_MIN
+      stream.retryAt = this.#now() + RETRY_MS_MIN
+    }
+    stream.waiting.push(part)
+  }
+
+  async #retryWaiting(): Promise<void> {
+    for (const stream of this.#streams.values()) {
+      if (stream.waiting.length === 0 || stream.retryAt > this.#now()) continue
+      await this.settle()
+      while (stream.waiting.length > 0) {
+        if (!(await this.#append(stream.waiting[0]!.request(NO_BYTES)))) {
+          stream.retryMs = Math.min(RETRY_MS_MAX, stream.retryMs * 2)
+          stream.retryAt = this.#now() + stream.retryMs
+          break
+        }
+        stream.waiting.shift()
+      }
+      this.#enqueueStream(stream)
+      this.#countGauges()
+    }
+  }
+
+  #takeOutput(): OutputBatches {
+    const output = this.#spare.pop() ?? new OutputBatches()
+    output.clear()
+    return output
+  }
+
+  // Counters
+
+  #count(tally: Tally, bytes: number): void {
+    const { counters } = this.#options
+    counters.add('records_in', tally.recordsIn)
+    counters.add('bytes_in', bytes)
+    counters.add('records_passed', tally.recordsPassed)
+    counters.add('batches_passed', tally.batchesPassed)
+    counters.add('records_rewritten', tally.recordsRewritten)
+    counters.add('duplicates', tally.duplicates)
+    counters.add('late', tally.late)
+    counters.add('quality_marked', tally.qualityMarked)
+    counters.add('window_evictions', tally.windowEvictions)
+    counters.add('device_evictions', tally.deviceEvictions)
+    for (const [code, count] of tally.rejected) counters.add(`rejected_${code}`, count)
+  }
+
+  #countGauges(): void {
+    const { counters } = this.#options
+    let lag = 0
+    let devices = 0
+    let stopped = 0
+    let waiting = 0
+    for (const stream of this.#streams.values()) {
+      if (stream.stopped) stopped++
+      if (stream.waiting.length > 0) waiting++
+      for (const { end, nextOffset, normalizer } of stream.partitions.values()) {
+        lag += Math.max(0, end - nextOffset)
+        devices += normalizer.state.devices.count
+      }
+    }
+    counters.set('lag_records', lag)
+    counters.set('devices', devices)
+    counters.set('streams_stopped', stopped)
+    counters.set('streams_waiting', waiting)
+  }
+}
+
+const NO_BYTES = new Uint8Array(0)
+
+function newStream(name: string, descriptor: StreamDescriptor, transform: StreamTransform): Stream {
+  const { tenant, stream } = descriptor
+  return {
+    name,
+    descriptor,
+    transform,
+    raw: rawTopic(tenant, stream),
+    normalized: normalizedTopic(tenant, stream),
+    rejected: rejectedTopic(tenant, stream),
+    partitions: new Map(),
+    pending: [],
+    queued: false,
+    stopped: false,
+    waiting: [],
+    retryAt: 0,
+    retryMs: 0,
+  }
+}
+
+function partOf(parts: Parts, stream: Stream): StepPart<Stream> {
+  let part = parts.get(stream)
+  if (part === undefined) parts.set(stream, (part = new StepPart(stream)))
+  return part
+}
