@@ -75,15 +75,15 @@ test('CONNECT as mqtt-packet writes it', () => {
         assert.ok(!('reason' in read))
         assert.deepEqual(read, {
           level: one,
-          cleanStart: sent.clean,
-          keepAlive: sent.keepalive,
+          cleanStart: sent.clean!,
+          keepAlive: sent.keepalive!,
           properties: ours(sent.properties),
           clientId: sent.clientId,
           will: sent.will && {
             topic: sent.will.topic,
             payload: Uint8Array.from(sent.will.payload as Buffer),
-            qos: sent.will.qos,
-            retain: sent.will.retain,
+            qos: sent.will.qos!,
+            retain: sent.will.retain!,
             properties: ours(sent.will.properties),
           },
           username: sent.username,

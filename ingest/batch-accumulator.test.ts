@@ -1,0 +1,297 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import type { AppendRequest, AppendResult, TopicConfig } from '../log/log.ts'
+import { MemoryLog } from '../log/log-memory.ts'
+import { RecordReader } from '../log/record-batch.ts'
+import { MillraceError } from '../std/errors.ts'
+import {
+  type AccumulatorOptions,
+  BACKLOG,
+  BatchAccumulator,
+  OVER_BUDGET,
+  type PartitionHandle,
+  RecordKey,
+} from './batch-accumulator.ts'
+
+const CONFIG: TopicConfig = {
+  partitions: 8,
+  cleanup: 'delete',
+  retentionAgeMs: Infinity,
+  retentionBytes: Infinity,
+  backlogBytesMax: Infinity,
+}
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+const encoder = new TextEncoder()
+
+/** A log whose appends wait for `release` where it is gated, and fail as `faults` says, in turn. */
+class FaultyLog extends MemoryLog {
+  requests: AppendRequest[] = []
+  gated = false
+  release: (() => void)[] = []
+  /** Partitions of topic `t` that answer backlog_full. */
+  readonly parked = new Set<number>()
+  logFullCount = 0
+
+  override async append(request: AppendRequest): Promise<AppendResult> {
+    this.requests.push(request)
+    if (this.gated) await new Promise<void>((resolve) => this.release.push(resolve))
+    if (this.logFullCount > 0) {
+      this.logFullCount--
+      throw new MillraceError('log_full', 'full')
+    }
+    for (const { partition } of request.entries)
+      if (this.parked.has(partition)) throw new MillraceError('backlog_full', 'parked')
+    return super.append(request)
+  }
+}
+
+async function setUp(options: Partial<AccumulatorOptions> = {}, log = new FaultyLog()) {
+  await log.createTopic('t', CONFIG)
+  const durable: number[] = []
+  const failures: MillraceError[] = []
+  const accumulator = new BatchAccumulator({
+    log,
+    slabBytes: 16_384,
+    bytesInFlightMax: 262_144,
+    onDurable: (sequence) => durable.push(sequence),
+    onFailure: (error) => failures.push(error),
+    ...options,
+  })
+  return { log, accumulator, durable, failures }
+}
+
+interface Read {
+  key: string
+  value: string
+  timestamp: number
+}
+
+async function readAll(log: MemoryLog, partition: number): Promise<Read[]> {
+  const records: Read[] = []
+  const { end } = await log.range('t', partition)
+  const reader = new RecordReader()
+  for (let offset = 0; offset < end; ) {
+    const { batches, nextOffset } = await log.read('t', partition, offset, 1 << 20)
+    reader.reset(batches)
+    while (reader.next()) {
+      assert.equal(reader.offset, records.length)
+      records.push({
+        key: Buffer.from(batches.subarray(reader.keyStart, reader.keyEnd)).toString(),
+        value: Buffer.from(batches.subarray(reader.valueStart, reader.valueEnd)).toString('hex'),
+        timestamp: reader.timestamp,
+      })
+    }
+    offset = nextOffset
+  }
+  return records
+}
+
+test('records of any size come out of the log as they went in, in order', async () => {
+  const record = fc.record({
+    partition: fc.nat(7),
+    key: fc.string({ minLength: 0, maxLength: 70 }),
+    size: fc.oneof(
+      fc.nat(12),
+      fc.integer({ min: 55, max: 70 }),
+      fc.integer({ min: 200, max: 300 }),
+      fc.nat(16_000),
+    ),
+    offset: fc.nat(9),
+    // Clocks are set back, and jump further than a delta holds.
+    timestamp: fc.oneof(
+      fc.integer({ min: 1_700_000_000_000, max: 1_700_000_000_300 }),
+      fc.integer({ min: 0, max: 4e12 }),
+    ),
+    endOfTurn: fc.boolean(),
+  })
+  await fc.assert(
+    fc.asyncProperty(fc.array(record, { maxLength: 60 }), async (records) => {
+      const { log, accumulator, durable, failures } = await setUp({
+        bytesInFlightMax: 4 << 20,
+        flushBytes: 40_000,
+      })
+      const expected: Read[][] = Array.from({ length: 8 }, () => [])
+      let ticket = 0
+      for (const { partition, key, size, offset, timestamp, endOfTurn } of records) {
+        const source = new Uint8Array(offset + size + 1)
+        for (let i = 0; i < size; i++) source[offset + i] = (i * 31 + size) & 0xff
+        const handle = accumulator.partition('t', partition)
+        const got = accumulator.append(
+          handle,
+          timestamp,
+          new RecordKey(encoder.encode(key)),
+          source,
+          offset,
+          offset + size,
+        )
+        assert.ok(got >= ticket && got > 0)
+        ticket = got
+        const value = Buffer.from(source.subarray(offset, offset + size)).toString('hex')
+        expected[partition]!.push({ key, value, timestamp })
+        source.fill(0xee)
+        if (endOfTurn) await turn()
+      }
+      await accumulator.drained()
+      assert.deepEqual(failures, [])
+      assert.equal(accumulator.bytesUsed, 0)
+      assert.equal(accumulator.durableSequence, ticket)
+      assert.deepEqual(
+        durable,
+        [...durable].sort((a, b) => a - b),
+      )
+      for (let p = 0; p < 8; p++) assert.deepEqual(await readAll(log, p), expected[p])
+    }),
+    { numRuns: 150 },
+  )
+})
+
+const value = new Uint8Array(100)
+const key = new RecordKey(encoder.encode('device'))
+const add = (accumulator: BatchAccumulator, handle: PartitionHandle, bytes = value) =>
+  accumulator.append(handle, 1_700_000_000_000, key, bytes, 0, bytes.length)
+
+test('while a request is in flight batches fill, and its end sends them', async () => {
+  const { log, accumulator, durable } = await setUp()
+  log.gated = true
+  const a = accumulator.partition('t', 0)
+  assert.equal(accumulator.partition('t', 0), a)
+  const b = accumulator.partition('t', 1)
+  assert.equal(add(accumulator, a), 1)
+  assert.equal(log.requests.length, 0)
+  await turn()
+  assert.equal(log.requests.length, 1)
+  for (let i = 0; i < 5; i++) {
+    assert.equal(add(accumulator, a), 2)
+    assert.equal(add(accumulator, b), 2)
+    await turn()
+  }
+  assert.equal(log.requests.length, 1)
+  log.release.shift()!()
+  await turn()
+  assert.deepEqual(durable, [1])
+  assert.equal(log.requests.length, 2)
+  assert.deepEqual(
+    log.requests[1]!.entries.map(({ partition, recordCount }) => [partition, recordCount]),
+    [
+      [0, 5],
+      [1, 5],
+    ],
+  )
+  // Views of shared memory: nothing was copied on the way.
+  const entry = log.requests[1]!.entries[0]!
+  assert.ok('batch' in entry && entry.batch.buffer instanceof SharedArrayBuffer)
+  log.release.shift()!()
+  await accumulator.drained()
+  assert.deepEqual(durable, [1, 2])
+})
+
+test('full memory is answered, nothing is added, and durable flushes free it', async () => {
+  const { log, accumulator } = await setUp({ bytesInFlightMax: 65_536 })
+  log.gated = true
+  const handles = Array.from({ length: 8 }, (_, p) => accumulator.partition('t', p))
+  const big = new Uint8Array(3000)
+  let added = 0
+  while (add(accumulator, handles[added % 8]!, big) > 0) added++
+  assert.ok(added >= 8)
+  assert.equal(accumulator.isAboveHighWater, true)
+  assert.equal(add(accumulator, handles[added % 8]!, big), OVER_BUDGET)
+  await turn()
+  log.gated = false
+  log.release.shift()!()
+  await accumulator.drained()
+  assert.equal(accumulator.isBelowLowWater, true)
+  assert.equal(accumulator.recordCount, added)
+  const counts = await Promise.all(handles.map((_, p) => readAll(log, p)))
+  assert.equal(
+    counts.reduce((sum, records) => sum + records.length, 0),
+    added,
+  )
+  assert.ok(add(accumulator, handles[0]!, big) > 0)
+  await accumulator.drained()
+})
+
+test('a parked partition is held in order while the others go on', async () => {
+  const { log, accumulator, durable } = await setUp()
+  const [a, b] = [accumulator.partition('t', 0), accumulator.partition('t', 1)]
+  log.parked.add(0)
+  log.gated = true
+  const numbered = (n: number) => Uint8Array.of(n)
+  add(accumulator, a, numbered(1))
+  add(accumulator, b, numbered(1))
+  await turn()
+  // Filled while the refusal is under way.
+  assert.equal(add(accumulator, a, numbered(2)), 2)
+  assert.equal(add(accumulator, b, numbered(2)), 2)
+  log.gated = false
+  log.release.shift()!()
+  while (accumulator.durableSequence < 2) await turn()
+  assert.equal(a.heldSequence, 1)
+  assert.equal(b.heldSequence, 0)
+  assert.deepEqual([...accumulator.heldPartitions], [a])
+  assert.equal(add(accumulator, a, numbered(3)), BACKLOG)
+  assert.equal(add(accumulator, b, numbered(3)), 3)
+  assert.deepEqual(await readAll(log, 0), [])
+  const announced = durable.length
+  log.parked.clear()
+  await accumulator.drained()
+  assert.equal(a.heldSequence, 0)
+  assert.ok(durable.length > announced)
+  assert.ok(add(accumulator, a, numbered(3)) > 0)
+  await accumulator.drained()
+  for (const p of [0, 1])
+    assert.deepEqual(
+      (await readAll(log, p)).map((record) => record.value),
+      ['01', '02', '03'],
+    )
+})
+
+test('a full log is tried again, in order, and a stopped one ends the worker', async () => {
+  const { log, accumulator, durable, failures } = await setUp()
+  const handle = accumulator.partition('t', 0)
+  log.logFullCount = 2
+  add(accumulator, handle, Uint8Array.of(1))
+  await turn()
+  add(accumulator, handle, Uint8Array.of(2))
+  await accumulator.drained()
+  assert.deepEqual(
+    (await readAll(log, 0)).map((record) => record.value),
+    ['01', '02'],
+  )
+  assert.deepEqual(durable, [1, 2])
+  await log.close()
+  add(accumulator, handle)
+  await turn()
+  await turn()
+  assert.deepEqual(
+    failures.map((error) => error.code),
+    ['log_stopped'],
+  )
+  assert.equal(durable.length, 2)
+})
+
+test('with several requests in flight sequences become durable in order', async () => {
+  const { log, accumulator, durable } = await setUp({ requestsInFlightMax: 3 })
+  log.gated = true
+  for (let i = 0; i < 3; i++) {
+    add(accumulator, accumulator.partition('t', i))
+    await turn()
+  }
+  assert.equal(log.requests.length, 3)
+  log.release[2]!()
+  await turn()
+  log.release[1]!()
+  await turn()
+  assert.equal(accumulator.durableSequence, 0)
+  log.release[0]!()
+  await accumulator.drained()
+  assert.equal(durable.at(-1), 3)
+})
+
+test('a thousand quiet partitions take a kilobyte each', async () => {
+  const { accumulator, log } = await setUp({ bytesInFlightMax: 2 << 20 })
+  await log.createTopic('many', { ...CONFIG, partitions: 1000 })
+  for (let p = 0; p < 1000; p++) assert.ok(add(accumulator, accumulator.partition('many', p)) > 0)
+  assert.equal(accumulator.bytesUsed, 1000 * 1024)
+  await accumulator.drained()
+})
