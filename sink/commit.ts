@@ -57,7 +57,7 @@ export interface SnapshotPlan {
 }
 
 export type CommitOutcome =
-  | { committed: true; table: LoadedTable; snapshotId: number; conflicts: number }
+  | { committed: true; table: LoadedTable; snapshotId: number; manifestCount: number; conflicts: number }
   /** Not done and never will be. `mayDelete`: no try was left unanswered, so the staged files are refuse. */
   | { committed: false; mayDelete: boolean; conflicts: number }
 
@@ -74,6 +74,7 @@ export async function commitSnapshot(
 ): Promise<CommitOutcome> {
   let ambiguous = false
   let conflicts = 0
+  let manifestCount = 0
   let unwritten = plan.newFiles
   for (let tries = 0; tries < TRIES_MAX; tries++) {
     if (tries > 0) await tools.clock.sleep(backoffMs(tries, tools.names))
@@ -85,7 +86,7 @@ export async function commitSnapshot(
       throw ambiguous ? markAmbiguous(missing) : missing
     }
     if (snapshotById(table.metadata, snapshotId) !== undefined)
-      return { committed: true, table, snapshotId, conflicts }
+      return { committed: true, table, snapshotId, manifestCount, conflicts }
     if (!plan.holds(table)) return { committed: false, mayDelete: !ambiguous, conflicts }
 
     const parent = currentSnapshot(table.metadata)
@@ -96,6 +97,7 @@ export async function commitSnapshot(
     const manifests = plan.manifests(current, snapshotId, sequence)
     if (manifests === undefined) return { committed: false, mayDelete: !ambiguous, conflicts }
 
+    manifestCount = manifests.length
     const parentId = parent?.['snapshot-id']
     const list = `${table.metadata.location}/metadata/snap-${snapshotId}-${tools.names.uuid()}.avro`
     const listBytes = writeManifestList(
@@ -135,7 +137,7 @@ export async function commitSnapshot(
           { action: 'set-properties', updates: { [OFFSETS_PROPERTY]: offsets } },
         ],
       )
-      return { committed: true, table: after, snapshotId, conflicts }
+      return { committed: true, table: after, snapshotId, manifestCount, conflicts }
     } catch (error) {
       if (isMillraceError(error, 'commit_ambiguous')) ambiguous = true
       else if (isMillraceError(error, 'table_conflict')) {
@@ -228,15 +230,16 @@ export async function commitStaged(
     ],
     offsets: (now) => printOffsets(tableOffsets(now.metadata), staged.source, staged.to),
   }
+  const refuse = [...staged.files.map((file) => file.file_path), path]
   let outcome: CommitOutcome
   try {
     outcome = await commitSnapshot(tools, table.id, snapshotId, plan)
   } catch (error) {
     // Leftovers are refuse unless the commit may yet be done; what cannot be deleted is found by orphan removal.
-    if (!isAmbiguous(error)) await discard(store, staged, path)
+    if (!isAmbiguous(error)) await discard(store, refuse)
     throw error
   }
-  if (!outcome.committed && outcome.mayDelete) await discard(store, staged, path)
+  if (!outcome.committed && outcome.mayDelete) await discard(store, refuse)
   return outcome
 }
 
@@ -249,9 +252,9 @@ function stagedHolds(table: LoadedTable, staged: Staged): boolean {
   return ends === undefined ? !staged.known : staged.known && sameOffsets(ends, staged.from)
 }
 
-/** Deletes files that no snapshot refers to; best effort. */
-export async function discard(store: Store, staged: Staged, ...others: string[]): Promise<void> {
-  await store.delete([...staged.files.map((file) => file.file_path), ...others]).catch(() => {})
+/** Deletes files that no snapshot refers to; what cannot be deleted is left to orphan removal. */
+export async function discard(store: Store, uris: readonly string[]): Promise<void> {
+  await store.delete(uris).catch(() => {})
 }
 
 function sum(files: readonly DataFile[], of: (file: DataFile) => number | bigint): number {

@@ -1,0 +1,244 @@
+// One table and the topic it is filled from. The log is the buffer: nothing is decoded before it is time to
+// commit, so a thousand quiet tables cost no memory, and what a commit needs is bounded by its byte budget.
+//
+//   open     the table exists and fits; its ancestry says where the log is to be read from
+//   stage    read, decode, sort, encode; files are durable, nobody sees them
+//   commit   one compare-and-swap (commit.ts); then the stage's position tells the log what it may free
+//
+// A stale stage (another writer, a rollback, a schema change) throws its files away and opens anew.
+
+import type { Log, StagePosition } from '../log/log.ts'
+import { MillraceError } from '../std/errors.ts'
+import { type LoadedTable, printTableId, type TableId } from './catalog.ts'
+import { type CommitTools, commitStaged, discard, type Staged } from './commit.ts'
+import type { TableEncoder } from './data-file.ts'
+import type { BatchDecoder, DecodedRows } from './decode.ts'
+import { ensureTable, layoutOf, type TableLayout } from './ensure-table.ts'
+import type { DataFile } from './iceberg/manifest.ts'
+import { currentSnapshot } from './iceberg/metadata.ts'
+import { sourceKey, tableOffsets } from './offsets.ts'
+import type { TableShape } from './table-schema.ts'
+
+export const SINK_STAGE = 'sink'
+
+/** Bytes asked of the log at once. */
+const READ_BYTES = 4 * 1024 * 1024
+
+/** What a table is filled with; made from a stream's descriptor (streams.ts). */
+export interface FeedSpec {
+  id: TableId
+  topic: string
+  shape: TableShape
+  /** A decoder for one commit's rows. */
+  decoder(): BatchDecoder
+}
+
+export interface FeedTools extends CommitTools {
+  log: Log
+  encoder: TableEncoder
+}
+
+export interface FeedCommit {
+  rows: number
+  files: number
+  bytes: number
+  partitions: number
+  conflicts: number
+  /** Manifests of the snapshot. */
+  manifestCount: number
+  /** Receive time in ms of the oldest row. */
+  oldestMs: number
+  positions: StagePosition[]
+}
+
+export class TableFeed {
+  readonly spec: FeedSpec
+  table: LoadedTable | undefined
+  /** When the oldest record that no snapshot holds was first seen, ms; undefined while there is none. */
+  dirtySinceMs: number | undefined
+  /** Bytes of log a record, as seen in the last commit. */
+  bytesPerRecord = 100
+  /** Partitions that the last commit touched. */
+  partitionsTouched = 0
+  /** Rows that were encoded and then not committed. */
+  rowsDiscarded = 0
+
+  readonly #tools: FeedTools
+  #source = ''
+  #layout: TableLayout | undefined
+  /** Next offset of each partition that the table holds; empty while the topic does not exist. */
+  #committed: number[] = []
+  #known = false
+  #ends: number[] = []
+
+  constructor(spec: FeedSpec, tools: FeedTools) {
+    this.spec = spec
+    this.#tools = tools
+  }
+
+  get name(): string {
+    return printTableId(this.spec.id)
+  }
+
+  /** Records in the log that no snapshot holds, as far as seen. */
+  get lagRecords(): number {
+    let lag = 0
+    for (let p = 0; p < this.#committed.length; p++)
+      lag += Math.max(0, (this.#ends[p] ?? 0) - this.#committed[p]!)
+    return lag
+  }
+
+  /** A partition has grown. */
+  note(partition: number, end: number, nowMs: number): void {
+    this.#ends[partition] = end
+    if (this.dirtySinceMs === undefined && end > (this.#committed[partition] ?? 0)) this.dirtySinceMs = nowMs
+  }
+
+  /**
+   * Makes or evolves the table and finds where to go on. Returns the positions to register, and a sentence
+   * where it starts over. Errors: those of ensureTable, `offset_below_start`, `offset_above_end`.
+   */
+  async open(): Promise<{ positions: StagePosition[]; notice: string | undefined }> {
+    this.table = await ensureTable(this.#tools, this.spec.id, this.spec.shape)
+    this.#layout = layoutOf(this.table, this.spec.shape)
+    const { log } = this.#tools
+    const topic = await log.describeTopic(this.spec.topic)
+    this.#committed = []
+    if (topic === undefined) return { positions: [], notice: undefined }
+    this.#source = sourceKey(log.id, topic.id)
+    const offsets = tableOffsets(this.table.metadata)
+    const held = offsets.get(this.#source)
+    const committed: number[] = []
+    for (let partition = 0; partition < topic.config.partitions; partition++) {
+      const range = await log.range(this.spec.topic, partition)
+      const next = held?.[partition] ?? (held === undefined ? range.start : 0)
+      if (next < range.start)
+        throw new MillraceError(
+          'offset_below_start',
+          `${this.name} holds ${this.spec.topic}/${partition} up to offset ${next}, and the log begins at ${range.start}: records ${next} to ${range.start - 1} are gone from the log. The stream is stopped`,
+          { topic: this.spec.topic, partition, next, start: range.start },
+        )
+      if (next > range.end)
+        throw new MillraceError(
+          'offset_above_end',
+          `${this.name} holds ${this.spec.topic}/${partition} up to offset ${next}, and the log ends at ${range.end}: the log is older than the table. The stream is stopped`,
+          { topic: this.spec.topic, partition, next, end: range.end },
+        )
+      committed.push(next)
+      this.#ends[partition] = Math.max(this.#ends[partition] ?? 0, range.end)
+    }
+    this.#committed = committed
+    this.#known = held !== undefined
+    if (this.lagRecords > 0) this.dirtySinceMs ??= this.#tools.clock.now()
+    const startsOver = held === undefined && currentSnapshot(this.table.metadata) !== undefined
+    return {
+      positions: this.#positions(),
+      notice: startsOver
+        ? `${this.name} holds rows, but none of this log (${this.#source}): reading ${this.spec.topic} from its beginning`
+        : undefined,
+    }
+  }
+
+  /** Whether the topic was there when it was opened. */
+  get hasSource(): boolean {
+    return this.#committed.length > 0
+  }
+
+  /** Looks at the log's ends, for a drain. */
+  async refresh(): Promise<void> {
+    for (let p = 0; p < this.#committed.length; p++)
+      this.#ends[p] = (await this.#tools.log.range(this.spec.topic, p)).end
+    if (this.lagRecords > 0) this.dirtySinceMs ??= this.#tools.clock.now()
+  }
+
+  /**
+   * Commits what the log holds, up to about `bytesMax` bytes of batches. Undefined where nothing was
+   * committed: no rows, or a stale stage (then the feed has been opened anew).
+   */
+  async commit(bytesMax: number): Promise<FeedCommit | undefined> {
+    const table = this.table!
+    const startedMs = this.#tools.clock.now()
+    const read = await this.#read(bytesMax)
+    if (read.rows.rowCount === 0) {
+      this.dirtySinceMs = this.lagRecords > 0 ? startedMs : undefined
+      return undefined
+    }
+    const staged: Staged = {
+      tableUuid: table.metadata['table-uuid'],
+      schemaId: table.metadata['current-schema-id'],
+      specId: table.metadata['default-spec-id'],
+      source: this.#source,
+      from: this.#committed,
+      to: read.to,
+      known: this.#known,
+      files: await this.#writeFiles(table, read.rows),
+    }
+    const outcome = await commitStaged(this.#tools, table, staged)
+    if (!outcome.committed) {
+      this.rowsDiscarded += read.rows.rowCount
+      await this.open()
+      return undefined
+    }
+    this.table = outcome.table
+    this.#committed = read.to
+    this.#known = true
+    this.dirtySinceMs = this.lagRecords > 0 ? startedMs : undefined
+    this.partitionsTouched = staged.files.length
+    this.bytesPerRecord = Math.max(1, read.bytes / read.rows.rowCount)
+    return {
+      rows: read.rows.rowCount,
+      files: staged.files.length,
+      bytes: staged.files.reduce((sum, file) => sum + Number(file.file_size_in_bytes), 0),
+      partitions: staged.files.length,
+      conflicts: outcome.conflicts,
+      manifestCount: outcome.manifestCount,
+      oldestMs: read.rows.oldestMs,
+      positions: this.#positions(),
+    }
+  }
+
+  async #read(bytesMax: number): Promise<{ rows: DecodedRows; to: number[]; bytes: number }> {
+    const { log } = this.#tools
+    const decoder = this.spec.decoder()
+    const to = [...this.#committed]
+    let bytes = 0
+    for (let partition = 0; partition < to.length && bytes < bytesMax; partition++) {
+      const end = this.#ends[partition] ?? 0
+      while (to[partition]! < end && bytes < bytesMax) {
+        const result = await log.read(this.spec.topic, partition, to[partition]!, READ_BYTES)
+        if (result.nextOffset <= to[partition]!) break
+        decoder.append(result.batches, partition, to[partition]!)
+        bytes += result.batches.length
+        to[partition] = result.nextOffset
+      }
+    }
+    return { rows: decoder.take(), to, bytes }
+  }
+
+  /** Encodes and stores the rows, one file a partition; after an error none of them is left. */
+  async #writeFiles(table: LoadedTable, rows: DecodedRows): Promise<DataFile[]> {
+    const files: DataFile[] = []
+    try {
+      for await (const file of this.#tools.encoder.encode(table, this.#layout!, rows, this.#tools.names)) {
+        files.push(file.dataFile)
+        await this.#tools.store.put([{ uri: file.dataFile.file_path, parts: file.parts }])
+      }
+      return files
+    } catch (error) {
+      await discard(
+        this.#tools.store,
+        files.map((file) => file.file_path),
+      )
+      throw error
+    }
+  }
+
+  #positions(): StagePosition[] {
+    return this.#committed.map((nextOffset, partition) => ({
+      stage: SINK_STAGE,
+      topic: this.spec.topic,
+      partition,
+      nextOffset,
+    }))
+  }
+}
