@@ -2,7 +2,7 @@
 // Connect and schema tools already speak. Errors are {error_code, message}; the HTTP status is the first three
 // digits of the code.
 import type { FastifyPluginAsync, FastifyReply } from 'fastify'
-import type { RegisteredVersion, SchemaRegistry } from '../schemas/registry.ts'
+import { levelUnset, type RegisteredVersion, type SchemaRegistry } from '../schemas/registry.ts'
 import { isMillraceError } from '../std/errors.ts'
 
 const MEDIA_TYPE = 'application/vnd.schemaregistry.v1+json'
@@ -11,7 +11,6 @@ const ACCEPTED_TYPES = [MEDIA_TYPE, 'application/vnd.schemaregistry+json', 'appl
 /** Error codes that the routes give themselves; the registry's refusals carry theirs. */
 const SCHEMA_INVALID = 42201
 const VERSION_INVALID = 42202
-const LEVEL_UNSET = 40408
 const LOG_FAILED = 50001
 const NOT_FOUND = 404
 const BODY_INVALID = 422
@@ -146,11 +145,7 @@ export function schemaRegistryRoutes(registry: SchemaRegistry): FastifyPluginAsy
     app.delete('/config', async () => ({ compatibility: await registry.deleteLevel() }))
     app.get<{ Params: SubjectParams; Querystring: Flags }>('/config/:subject', ({ params, query }) => {
       const own = registry.ownLevel(params.subject)
-      if (own === undefined && !on(query.defaultToGlobal))
-        throw new RouteError(
-          LEVEL_UNSET,
-          `Subject '${params.subject}' does not have subject-level compatibility configured`,
-        )
+      if (own === undefined && !on(query.defaultToGlobal)) throw levelUnset(params.subject)
       return { compatibilityLevel: own ?? registry.level() }
     })
     app.put<{ Params: SubjectParams }>('/config/:subject', async ({ params, body }) => ({

@@ -402,6 +402,7 @@ function versionUnknown(version: number | 'latest'): Error {
   return registryError('schema_unknown', REGISTRY_CODE.versionUnknown, `Version ${version} not found.`)
 }
 
+/** A subject has no level of its own (40408). */
 export function levelUnset(subject: string): Error {
   return registryError(
     'schema_unknown',
