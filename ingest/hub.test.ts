@@ -50,6 +50,7 @@ function makeWorkers(count: number): Worker[] {
         })
       },
       delivered() {},
+      relieved() {},
     }
     worker.hub = new Hub(index, own, worker)
     hubs.push(worker.hub)

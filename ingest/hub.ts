@@ -55,6 +55,8 @@ export interface HubHandler {
   deliver(message: LiveMessage): void
   /** All messages of one post were given to `deliver`. */
   delivered(): void
+  /** Another worker has dealt with messages of ours: publishers that waited for it may go on. */
+  relieved(): void
 }
 
 /** May be called before `claim` returns. */
@@ -272,6 +274,7 @@ export class Hub {
         return
       case 'delivered':
         this.#peers[worker]!.onTheWay -= message.byteLength
+        this.#handler.relieved()
         return
     }
   }

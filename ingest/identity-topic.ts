@@ -123,12 +123,11 @@ export class TopicIdentity implements IdentityProvider {
   readonly #held = new Map<string, Held>()
   #refreshing: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
-  #onError: (error: unknown) => void
+  #isClosed = false
 
-  private constructor(log: Log, allowAnonymous: boolean, onError: (error: unknown) => void) {
+  private constructor(log: Log, allowAnonymous: boolean) {
     this.#reader = new CredentialsReader(log)
     this.#allowAnonymous = allowAnonymous
-    this.#onError = onError
   }
 
   /** Makes the topic where there is none, reads it, and goes on following it until `close`. */
@@ -137,10 +136,12 @@ export class TopicIdentity implements IdentityProvider {
     options: { allowAnonymous: boolean; onError: (error: unknown) => void },
   ): Promise<TopicIdentity> {
     await log.createTopic(CREDENTIALS_TOPIC, CREDENTIALS_TOPIC_CONFIG)
-    const identity = new TopicIdentity(log, options.allowAnonymous, options.onError)
+    const identity = new TopicIdentity(log, options.allowAnonymous)
     await identity.refresh()
     identity.#timer = setInterval(() => {
-      identity.refresh().catch(identity.#onError)
+      identity.refresh().catch((error: unknown) => {
+        if (!identity.#isClosed) options.onError(error)
+      })
     }, REFRESH_INTERVAL_MS)
     identity.#timer.unref()
     return identity
@@ -178,6 +179,7 @@ export class TopicIdentity implements IdentityProvider {
   }
 
   close(): void {
+    this.#isClosed = true
     clearInterval(this.#timer)
   }
 

@@ -26,3 +26,15 @@ export const VERIFICATIONS_RUNNING_MAX = 2
 export const VERIFICATIONS_WAITING_MAX = 10_000
 /** Presence records waiting for the log, above which they are counted instead. */
 export const PRESENCE_WAITING_MAX = 20_000
+/** Bytes that a client may leave unread before it is cut off. */
+export const OUTPUT_BYTES_MAX = 4 << 20
+/** Refusals of one session that become presence records; the others are counted. */
+export const AUDITS_PER_SESSION_MAX = 16
+/** Bytes of live messages that wait to become durable, above which their publishers are not read. */
+export const LIVE_BYTES_MAX = 16 << 20
+/** Wills that wait for a log that is behind; more are counted. */
+export const WILLS_WAITING_MAX = 1000
+/** Milliseconds that a drain waits for the log before connections are closed without their acknowledgements. */
+export const DRAIN_MS_MAX = 15_000
+/** Devices whose rate is measured at the same time; those within it are forgotten above that. */
+export const DEVICE_BUCKETS_MAX = 65_536

@@ -1,0 +1,607 @@
+// One ingest worker, whole: sessions, topics, admission, batches, live delivery, identity. worker.ts runs it
+// in a thread; tests run it in theirs.
+//
+// It holds what sessions share, and the three things that happen to many of them at once: a commit (onDurable:
+// acknowledgements, live messages, then whoever waited), pressure (reads stop and go on), and the sweep
+// (keep-alive, connect timeout), one timer for all connections.
+import type { Socket } from 'node:net'
+import type { MessagePort } from 'node:worker_threads'
+import type { Log } from '../log/log.ts'
+import type { StreamDescriptor } from '../schemas/stream.ts'
+import { CounterBlock } from '../std/counters.ts'
+import type { MillraceError } from '../std/errors.ts'
+import { Admission } from './admission.ts'
+import { BatchAccumulator } from './batch-accumulator.ts'
+import { ACK_LATENCY_BOUNDS_MS, C, INGEST_COUNTERS, type IngestCounter } from './counters.ts'
+import type { Delivery } from './delivery.ts'
+import { type Granted, Hub } from './hub.ts'
+import type { IdentityProvider, Principal } from './identity.ts'
+import { CredentialsFile } from './identity-file.ts'
+import { TopicIdentity } from './identity-topic.ts'
+import { DEVICE_BUCKETS_MAX, DRAIN_MS_MAX, SWEEP_INTERVAL_MS, WILLS_WAITING_MAX } from './limits.ts'
+import { type ListenAddress, type Listener, listen, RECEIVE_BUFFER_BYTES } from './listener.ts'
+import { Live } from './live.ts'
+import { LEVEL_5, REASON } from './mqtt-codes.ts'
+import { INGEST_DEFAULTS, type IngestOptions } from './options.ts'
+import { PresenceLog } from './presence.ts'
+import { TokenBucket } from './rate-limit.ts'
+import type { Refusal } from './refusals.ts'
+import { CONNECTED, ENDED, NEW, Session } from './session.ts'
+import { publishWill } from './session-publish.ts'
+import { Tenant } from './tenant.ts'
+import { KIND_ORDINARY, KIND_REFUSED, KIND_TELEMETRY, type TopicEntry } from './topic-cache.ts'
+import { TopicTable } from './topics.ts'
+import { HEADROOM, Transport } from './transport.ts'
+
+export interface IngestConfig {
+  log: Log
+  /** The streams there are; their raw and rejected topics exist in the log. */
+  streams: readonly StreamDescriptor[]
+  /** Id of the schema of rejected topics. */
+  rejectedSchemaId: number
+  options?: Partial<IngestOptions>
+  /** This worker among those of the process, and its ports to them (hub.ts). */
+  index?: number
+  ports?: readonly (MessagePort | undefined)[]
+  /** Shared memory for INGEST_COUNTERS; the worker's own where there is none. */
+  counters?: SharedArrayBuffer
+  /** Requests to the log under way at the same time (BatchAccumulator). */
+  requestsInFlightMax?: number
+  /** The log has stopped, or an invariant broke: the process must end. */
+  onFailure: (error: unknown) => void
+  /** Something that is no reason to stop went wrong: a credentials file that cannot be read. */
+  onWarning?: (error: unknown) => void
+}
+
+/** Where it listens; a part that is undefined is off. */
+export interface IngestAddresses {
+  mqtt: ListenAddress | undefined
+  ws: ListenAddress | undefined
+}
+
+const OUT_BYTES = 64 << 10
+const SLAB_BYTES = 1 << 20
+const RATE_TICK_MS = 20
+/** Bytes of rejected payloads that are kept of one device in one hour. */
+const REJECTED_BYTES_PER_DEVICE = 1 << 20
+const REJECTED_WINDOW_MS = 3_600_000
+const FLUSH_TIMES = 1024
+/** Milliseconds without a byte after which a connection gives memory back. */
+const QUIET_MS = 5000
+
+export class Ingest {
+  readonly options: IngestOptions
+  readonly counters: CounterBlock<IngestCounter>
+  /** `counters.values`; hot code adds to `values[C.name]`. */
+  readonly values: Float64Array
+  readonly topics: TopicTable
+  readonly accumulator: BatchAccumulator
+  readonly admission: Admission
+  readonly hub: Hub
+  readonly live: Live
+  readonly presence: PresenceLog
+  identity!: IdentityProvider
+  /** Milliseconds since 1970, taken once per read: the receive time of its messages. */
+  now = Date.now()
+  /** Batches not yet durable fill most of their memory: reads stop where the protocol has no other way. */
+  isUnderPressure = false
+  durableSequence = 0
+
+  readonly #onFailure: (error: unknown) => void
+  readonly #onWarning: (error: unknown) => void
+  readonly #tenants = new Map<string, Tenant>()
+  readonly #deviceBuckets = new Map<string, TokenBucket>()
+  readonly #sessions = new Set<Session>()
+  readonly #byClaim = new Map<number, Session>()
+  readonly #byCredential = new Map<string, Set<Session>>()
+  readonly #byDevice = new Map<string, Set<Session>>()
+  readonly #listeners: Listener[] = []
+  readonly #receiveBuffer = Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES)
+  #credentialsFile: CredentialsFile | undefined
+  #out = Buffer.allocUnsafeSlow(OUT_BYTES)
+  /** Sessions with acknowledgements that wait. */
+  #acking: Session[] = []
+  /** Sessions that are not read, first come first. */
+  #held: Session[] = []
+  readonly #slowed = new Set<Session>()
+  #slowTimer: NodeJS.Timeout | undefined
+  #writing: Delivery[] = []
+  #ending: { session: Session; reason: number; detail: string }[] = []
+  #untilDurable: { session: Session; run: () => void }[] = []
+  #wills: Session[] = []
+  /** When the first record of a flush came, by ticket modulo FLUSH_TIMES. */
+  readonly #flushTimes = new Float64Array(FLUSH_TIMES)
+  #newestTicket = 0
+  #latencyMs = -1
+  readonly #sweepTimer: NodeJS.Timeout
+  #isDraining = false
+
+  constructor(config: IngestConfig) {
+    this.options = { ...INGEST_DEFAULTS, ...config.options }
+    this.counters = new CounterBlock(INGEST_COUNTERS, config.counters)
+    this.values = this.counters.values
+    this.#onFailure = config.onFailure
+    this.#onWarning = config.onWarning ?? (() => {})
+    this.topics = new TopicTable(config.streams)
+    this.accumulator = new BatchAccumulator({
+      log: config.log,
+      slabBytes: Math.max(SLAB_BYTES, this.options.packetBytesMax * 2),
+      bytesInFlightMax: this.options.bytesMax,
+      ...(config.requestsInFlightMax && { requestsInFlightMax: config.requestsInFlightMax }),
+      onDurable: (sequence) => this.#onDurable(sequence),
+      onFailure: (error: MillraceError) => this.#onFailure(error),
+    })
+    this.admission = new Admission({
+      accumulator: this.accumulator,
+      rejectedSchemaId: config.rejectedSchemaId,
+      rejectedBytesPerDevice: REJECTED_BYTES_PER_DEVICE,
+      rejectedWindowMs: REJECTED_WINDOW_MS,
+    })
+    for (const stream of config.streams) this.admission.setStream(stream)
+    this.hub = new Hub(config.index ?? 0, config.ports ?? [undefined], {
+      evict: (claim) => this.#byClaim.get(claim)?.giveWay(),
+      deliver: (message) => this.live.deliverRemote(message),
+      delivered: () => this.endRead(),
+      relieved: () => this.#releaseHeld(),
+    })
+    this.live = new Live(this, this.hub)
+    this.presence = new PresenceLog(config.log, config.onFailure)
+    this.#sweepTimer = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS)
+    this.#sweepTimer.unref()
+  }
+
+  // Life
+
+  /** Listens; resolves with the ports, 0 where it was told not to. The first worker finds out whether they are free. */
+  async listen(addresses: IngestAddresses): Promise<{ mqttPort: number; wsPort: number }> {
+    const open = async (address: ListenAddress | undefined, option: string, kind: 'tcp' | 'websocket') => {
+      if (address === undefined) return 0
+      const accept = (socket: Socket) => this.#accept(socket, kind)
+      const listener = await listen(address, option, this.hub.index === 0, accept)
+      this.#listeners.push(listener)
+      return listener.port
+    }
+    return {
+      mqttPort: await open(addresses.mqtt, '--mqtt', 'tcp'),
+      wsPort: await open(addresses.ws, '--ws', 'websocket'),
+    }
+  }
+
+  /** Takes the streams there are now: new ones, new contract versions, fewer. */
+  updateStreams(streams: readonly StreamDescriptor[]): void {
+    for (const stream of streams) this.admission.setStream(stream)
+    this.topics.updateStreams(streams)
+  }
+
+  /** Sets whether a tenant's storage quota is full. */
+  setQuotaFull(tenant: string, isFull: boolean): void {
+    this.tenant(tenant).isFull = isFull
+  }
+
+  /** Ends the sessions of a device or gateway (0x98). */
+  disconnectDevice(tenant: string, device: string, detail: string): void {
+    this.#disconnect(this.#byDevice.get(`${tenant} ${device}`), detail)
+  }
+
+  /**
+   * Accepts no more, makes everything received durable, sends its acknowledgements, and says goodbye (0x8B).
+   * Where the log does not come back in time, connections are closed without acknowledgements that are not due.
+   */
+  async drain(): Promise<void> {
+    this.#isDraining = true
+    for (const listener of this.#listeners) listener.stop()
+    for (const session of this.#sessions) {
+      session.transport.pause()
+      session.parser.close()
+    }
+    const timeout = new Promise((resolve) => setTimeout(resolve, DRAIN_MS_MAX).unref())
+    await Promise.race([this.accumulator.drained(), timeout])
+    for (const session of [...this.#sessions]) {
+      // The devices are not gone, we are: their wills stay with them.
+      session.will = undefined
+      session.slowedBy = undefined
+      session.acknowledge(this.durableSequence)
+      session.end(REASON.serverShuttingDown, 'the server is shutting down', true)
+    }
+    await Promise.race([this.presence.flush(), timeout])
+    this.#stop()
+  }
+
+  /** Ends at once, without a word: what was not acknowledged is lost with the connections. */
+  destroy(): void {
+    for (const listener of this.#listeners) listener.stop()
+    for (const session of [...this.#sessions]) {
+      session.will = undefined
+      session.transport.destroy()
+      session.onClosed('the server has stopped')
+    }
+    this.#stop()
+  }
+
+  #stop(): void {
+    clearInterval(this.#sweepTimer)
+    clearInterval(this.#slowTimer)
+    this.#credentialsFile?.close()
+    this.identity.close()
+    this.presence.close()
+    this.hub.close()
+  }
+
+  async openIdentity(log: Log): Promise<void> {
+    const { credentialsFile, allowAnonymous } = this.options
+    const identity = await TopicIdentity.open(log, { allowAnonymous, onError: this.#onFailure })
+    identity.onRevoked = (id) =>
+      this.#disconnect(this.#byCredential.get(id), 'the credential was removed or changed')
+    this.identity = identity
+    if (credentialsFile === undefined || this.hub.index !== 0) return
+    const onChange = () => void identity.refresh().catch(this.#onFailure)
+    this.#credentialsFile = await CredentialsFile.open(log, credentialsFile, onChange, this.#onWarning)
+    await identity.refresh()
+  }
+
+  // Sessions
+
+  #accept(socket: Socket, kind: 'tcp' | 'websocket'): void {
+    this.values[C.connectionsAccepted]!++
+    if (this.#sessions.size >= this.options.connectionsMax || this.#isDraining) {
+      this.values[C.connectionsOverLimit]!++
+      socket.destroy()
+      return
+    }
+    this.now = Date.now()
+    const transport = new Transport(socket, kind, this.options.readMode, this.#receiveBuffer)
+    const session = new Session(this, transport)
+    transport.user = session
+    this.#sessions.add(session)
+    this.values[C.connections]!++
+    transport.resume()
+  }
+
+  /** Asks for the client id; `granted` may be called at once. */
+  claim(session: Session, key: string, granted: Granted): void {
+    const claim = this.hub.claim(key, granted)
+    // Known before the grant, so that a session that still waits can be told to give way.
+    if (session.state === ENDED) return
+    session.claim = claim
+    this.#byClaim.set(claim, session)
+  }
+
+  releaseClaim(key: string, claim: number): void {
+    this.#byClaim.delete(claim)
+    this.hub.release(key, claim)
+  }
+
+  /** From here on, a change of its credential or an order to disconnect its device ends the session. */
+  addIdentified(session: Session, principal: Principal): void {
+    const put = (index: Map<string, Set<Session>>, key: string) => {
+      const held = index.get(key)
+      if (held === undefined) index.set(key, new Set([session]))
+      else held.add(session)
+    }
+    if (principal.credentialId !== '') put(this.#byCredential, principal.credentialId)
+    put(this.#byDevice, `${principal.tenant} ${principal.id}`)
+  }
+
+  addConnected(): void {
+    this.values[C.connects]!++
+    this.values[C.sessions]!++
+  }
+
+  removeSession(session: Session, wasConnected: boolean): void {
+    if (!this.#sessions.delete(session)) return
+    this.values[C.connections]!--
+    if (wasConnected) this.values[C.sessions]!--
+    if (this.#slowed.delete(session)) this.values[C.slowedClients]!--
+    const { principal } = session
+    if (principal === undefined) return
+    const take = (index: Map<string, Set<Session>>, key: string) => {
+      const held = index.get(key)
+      if (held?.delete(session) && held.size === 0) index.delete(key)
+    }
+    take(this.#byCredential, principal.credentialId)
+    take(this.#byDevice, `${principal.tenant} ${principal.id}`)
+  }
+
+  #disconnect(sessions: Set<Session> | undefined, detail: string): void {
+    if (sessions === undefined) return
+    for (const session of [...sessions]) {
+      this.values[C.administrativeDisconnects]!++
+      session.end(REASON.administrativeAction, detail, true)
+    }
+  }
+
+  /** Ends a session after what is being done to many has been done. */
+  endLater(session: Session, reason: number, detail: string): void {
+    this.#ending.push({ session, reason, detail })
+  }
+
+  // Topics
+
+  tenant(name: string): Tenant {
+    let tenant = this.#tenants.get(name)
+    if (tenant === undefined) {
+      const rate = this.options.tenantRateMax
+      const bucket = rate === 0 ? undefined : new TokenBucket(rate, rate, this.now)
+      tenant = new Tenant(name, this.hub.remoteInterest(name), bucket)
+      this.#tenants.set(name, tenant)
+    }
+    return tenant
+  }
+
+  /** Fills in what the entry's topic means to this principal, by the streams there are now. */
+  resolve(principal: Principal, entry: TopicEntry): void {
+    const resolution = this.topics.resolve(principal, entry.name)
+    entry.version = this.topics.version
+    entry.target = undefined
+    entry.bucket = undefined
+    if (resolution.kind === 'ordinary') entry.kind = KIND_ORDINARY
+    else if (resolution.kind === 'refused') {
+      entry.kind = KIND_REFUSED
+      entry.refusal = resolution.refusal
+      entry.detail = resolution.detail
+    } else {
+      entry.kind = KIND_TELEMETRY
+      entry.target = this.admission.target(principal.tenant, resolution.stream.stream, resolution.device)
+      entry.bucket = this.#deviceBucket(principal.tenant, resolution.device)
+    }
+  }
+
+  #deviceBucket(tenant: string, device: string): TokenBucket | undefined {
+    const rate = this.options.deviceRateMax
+    if (rate === 0) return undefined
+    const key = `${tenant} ${device}`
+    let bucket = this.#deviceBuckets.get(key)
+    if (bucket === undefined) {
+      if (this.#deviceBuckets.size >= DEVICE_BUCKETS_MAX)
+        for (const [name, held] of this.#deviceBuckets)
+          if (held.debt(this.now) === 0) this.#deviceBuckets.delete(name)
+      bucket = new TokenBucket(rate, rate, this.now)
+      this.#deviceBuckets.set(key, bucket)
+    }
+    return bucket
+  }
+
+  // Reading and writing
+
+  /** Before the bytes of a read are parsed; returns the time. */
+  beginRead(byteLength: number): number {
+    this.values[C.bytesIn]! += byteLength
+    this.now = Date.now()
+    if (!this.isUnderPressure && this.accumulator.isAboveHighWater) this.raisePressure()
+    return this.now
+  }
+
+  /** After a read, a commit or a post from another worker: what was gathered for others goes out. */
+  endRead(): void {
+    this.hub.flush()
+    if (this.#writing.length > 0) {
+      const writing = this.#writing
+      this.#writing = []
+      for (const delivery of writing) delivery.flush()
+    }
+    while (this.#ending.length > 0) {
+      const { session, reason, detail } = this.#ending.pop()!
+      session.end(reason, detail, true)
+    }
+  }
+
+  addWriting(delivery: Delivery): void {
+    this.#writing.push(delivery)
+  }
+
+  /** The worker's buffer for what goes out, written from HEADROOM on; `sent` must follow. */
+  takeOut(): Buffer {
+    return this.#out
+  }
+
+  /** Sends bytes [HEADROOM, end) of a buffer to the session's client. */
+  sent(session: Session, out: Buffer, end: number): void {
+    this.values[C.bytesOut]! += end - HEADROOM
+    const isFree = session.transport.send(out, HEADROOM, end)
+    if (!isFree && out === this.#out) this.#out = Buffer.allocUnsafeSlow(OUT_BYTES)
+  }
+
+  addAcking(session: Session): void {
+    session.isAcking = true
+    this.#acking.push(session)
+  }
+
+  /** Notes when the first record of a flush came, for the latency of its acknowledgements. */
+  ticketTaken(ticket: number): void {
+    if (ticket === this.#newestTicket) return
+    this.#newestTicket = ticket
+    this.#flushTimes[ticket % FLUSH_TIMES] = this.now
+  }
+
+  // Counting
+
+  count(counter: number): void {
+    this.values[counter]!++
+  }
+
+  /** The counters of refusals stand in the order of refusals.ts. */
+  countRefusal(refusal: Refusal): void {
+    this.values[C.refusedPayloadInvalid + refusal]!++
+  }
+
+  countAcknowledged(count: number): void {
+    this.values[C.acknowledged]! += count
+    if (this.#latencyMs < 0 || count === 0) return
+    let bucket = 0
+    while (bucket < ACK_LATENCY_BOUNDS_MS.length && this.#latencyMs > ACK_LATENCY_BOUNDS_MS[bucket]!) bucket++
+    this.values[C.ackLatencyMs1 + bucket]! += count
+    this.values[C.ackLatencyMsSum]! += this.#latencyMs * count
+  }
+
+  onError(error: unknown): void {
+    this.#onWarning(error)
+  }
+
+  // Durability
+
+  /** Up to which ticket this session's records are durable: less than all where the log refuses a partition it wrote to. */
+  durableFor(session: Session, durable: number): number {
+    const { heldPartitions } = this.accumulator
+    if (heldPartitions.size === 0) return durable
+    let limit = durable
+    const consider = (entry: TopicEntry | undefined) => {
+      const target = entry?.target
+      if (target === undefined) return
+      for (const handle of [target.raw, target.rejected])
+        if (handle.heldSequence !== 0) limit = Math.min(limit, handle.heldSequence - 1)
+    }
+    consider(session.topic)
+    if (session.aliases !== undefined) for (const entry of session.aliases) consider(entry)
+    if (session.cache === undefined) return limit
+    for (const entry of session.cache.entries()) consider(entry)
+    // What the cache has forgotten may have been any of them.
+    if (session.cache.isIncomplete)
+      for (const handle of heldPartitions) limit = Math.min(limit, handle.heldSequence - 1)
+    return limit
+  }
+
+  /** Runs when everything the session has published is durable; at once where it is. */
+  whenDurable(session: Session, run: () => void): void {
+    if (session.lastTicket <= this.durableFor(session, this.durableSequence)) run()
+    else this.#untilDurable.push({ session, run })
+  }
+
+  #onDurable(durable: number): void {
+    this.now = Date.now()
+    this.durableSequence = durable
+    this.#latencyMs = Math.max(0, this.now - this.#flushTimes[durable % FLUSH_TIMES]!)
+    const acking = this.#acking
+    let kept = 0
+    for (let i = 0; i < acking.length; i++) {
+      const session = acking[i]!
+      session.acknowledge(durable)
+      if (session.state !== ENDED && session.ring!.count > 0) acking[kept++] = session
+      else session.isAcking = false
+    }
+    acking.length = kept
+    this.#latencyMs = -1
+    this.live.onDurable(durable)
+    this.endRead()
+    if (this.#untilDurable.length > 0) this.#runDurable(durable)
+    if (this.isUnderPressure && this.accumulator.isBelowLowWater) {
+      this.isUnderPressure = false
+      this.#sendWills()
+    }
+    this.#releaseHeld()
+  }
+
+  #runDurable(durable: number): void {
+    const waiting = this.#untilDurable
+    this.#untilDurable = []
+    for (const one of waiting) {
+      if (one.session.lastTicket <= this.durableFor(one.session, durable)) one.run()
+      else this.#untilDurable.push(one)
+    }
+  }
+
+  // Pressure
+
+  /** Stops the reads of every publisher that the protocol lets us slow down no other way. */
+  raisePressure(): void {
+    if (this.isUnderPressure) return
+    this.isUnderPressure = true
+    this.values[C.readPauses]!++
+    for (const session of this.#sessions) {
+      const isPublisher = session.state === CONNECTED && session.topic !== undefined
+      if (isPublisher && (session.level !== LEVEL_5 || session.hasSentQos0)) session.hold()
+    }
+  }
+
+  addHeld(session: Session): void {
+    this.#held.push(session)
+    this.values[C.pausedReads]!++
+  }
+
+  /** Lets those read on whose reason to wait is gone, in the order they came. */
+  #releaseHeld(): void {
+    if (this.#held.length === 0 || this.isUnderPressure) return
+    const held = this.#held
+    const waiting: Session[] = []
+    this.#held = []
+    for (const session of held) {
+      const isSlowed = session.slowedBy !== undefined && session.state === CONNECTED
+      const isRefused = session.heldFor !== undefined && session.heldFor.heldSequence !== 0
+      if (this.isUnderPressure || isSlowed || isRefused) waiting.push(session)
+      else {
+        this.values[C.pausedReads]!--
+        session.release()
+      }
+    }
+    // Who has not been let go comes before who was and had to stop again.
+    this.#held = waiting.concat(this.#held)
+  }
+
+  /** The session is above the rate that `bucket` measures: its newest acknowledgements, or its reads, wait. */
+  slow(session: Session, bucket: TokenBucket): void {
+    session.slowedBy = bucket
+    if (this.#slowed.has(session)) return
+    this.#slowed.add(session)
+    this.values[C.slowed]!++
+    this.values[C.slowedClients]!++
+    this.#slowTimer ??= setInterval(() => this.#tickSlowed(), RATE_TICK_MS)
+  }
+
+  #tickSlowed(): void {
+    this.now = Date.now()
+    for (const session of this.#slowed) {
+      if (session.slowedBy?.debt(this.now) === 0) {
+        session.slowedBy = undefined
+        this.#slowed.delete(session)
+        this.values[C.slowedClients]!--
+      }
+      session.acknowledge(this.durableSequence)
+    }
+    if (this.#slowed.size === 0) {
+      clearInterval(this.#slowTimer)
+      this.#slowTimer = undefined
+    }
+    this.#releaseHeld()
+  }
+
+  /** Keeps the will of a client that is gone until the log takes it. */
+  holdWill(session: Session): void {
+    if (this.#wills.length < WILLS_WAITING_MAX) this.#wills.push(session)
+    else this.values[C.willsNotKept]!++
+    this.raisePressure()
+  }
+
+  #sendWills(): void {
+    const wills = this.#wills
+    this.#wills = []
+    for (const session of wills) publishWill(session)
+  }
+
+  // The sweep
+
+  #sweep(): void {
+    const now = (this.now = Date.now())
+    for (const session of this.#sessions) {
+      // Whom we do not read cannot show that it is alive.
+      if (session.isHeld || (session.state !== CONNECTED && session.state !== NEW)) continue
+      const silence = now - session.lastActivity
+      if (session.silenceMsMax !== 0 && silence > session.silenceMsMax) {
+        if (session.state === CONNECTED) this.values[C.keepAliveTimeouts]!++
+        session.end(REASON.keepAliveTimeout, 'nothing came for too long', true)
+      } else if (silence > QUIET_MS) session.ring?.shrink()
+    }
+    this.values[C.bytesWaiting] = this.accumulator.bytesUsed + this.live.heldBytes
+    this.values[C.presenceNotKept] = this.presence.overflowCount
+  }
+}
+
+/** Makes a worker that has its identities, and does not listen yet. Throws `credentials_invalid`. */
+export async function createIngest(config: IngestConfig): Promise<Ingest> {
+  const ingest = new Ingest(config)
+  try {
+    await ingest.openIdentity(config.log)
+  } catch (error) {
+    ingest.destroy()
+    throw error
+  }
+  return ingest
+}

@@ -1,0 +1,295 @@
+// PUBLISH: the hot path of ingest above the parser, and the refusals beside it.
+//
+// A telemetry message that is accepted allocates nothing here: the topic is compared with the one before, the
+// payload is validated and copied by admission, and the acknowledgement is three numbers in the ring.
+import { REFUSED } from './admission.ts'
+import { OVER_BUDGET } from './batch-accumulator.ts'
+import { C } from './counters.ts'
+import { AUDITS_PER_SESSION_MAX, TOPIC_ALIAS_MAX } from './limits.ts'
+import { FLAG_QOS, FLAG_QOS_2, FLAG_RETAIN, FLAG_SAME_TOPIC, LEVEL_5, REASON } from './mqtt-codes.ts'
+import { decodePublishProperties, onlyTopicAlias } from './mqtt-packets.ts'
+import { CLOSE, CONTINUE } from './mqtt-parser.ts'
+import { encodeProperties, type Properties } from './mqtt-properties.ts'
+import { REFUSALS, Refusal } from './refusals.ts'
+import type { Session } from './session.ts'
+import { KIND_ORDINARY, KIND_REFUSED, KIND_TELEMETRY, TopicCache, TopicEntry } from './topic-cache.ts'
+
+const NO_BYTES = new Uint8Array(0)
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+const encoder = new TextEncoder()
+
+/** Deals with a PUBLISH; answers the parser. Offsets as in PacketHandler.onPublish. */
+export function publish(
+  session: Session,
+  bytes: Uint8Array,
+  flags: number,
+  topicStart: number,
+  topicEnd: number,
+  packetId: number,
+  propertiesStart: number,
+  propertiesEnd: number,
+  payloadStart: number,
+  payloadEnd: number,
+): number {
+  const { ingest } = session
+  if ((flags & (FLAG_QOS_2 | FLAG_RETAIN)) !== 0) return refuseFlags(session, flags)
+  if ((ingest.isUnderPressure || session.slowedBy !== undefined) && session.mustWait(flags))
+    return session.hold()
+  let entry = session.topic
+  if (propertiesStart !== propertiesEnd || topicStart === topicEnd) {
+    const aliased = topicOfAlias(session, bytes, topicStart, topicEnd, propertiesStart, propertiesEnd)
+    if (aliased === undefined) return CLOSE
+    entry = aliased
+  } else if (
+    entry === undefined ||
+    ((flags & FLAG_SAME_TOPIC) === 0 && !entry.equals(bytes, topicStart, topicEnd))
+  )
+    entry = lookUp(session, bytes, topicStart, topicEnd)
+  if (entry.version !== ingest.topics.version) ingest.resolve(session.principal!, entry)
+  session.topic = entry
+
+  if (entry.kind !== KIND_TELEMETRY) {
+    if (entry.kind === KIND_REFUSED) return refuse(session, entry.refusal, packetId, entry.detail)
+    return publishOrdinary(
+      session,
+      entry,
+      flags,
+      packetId,
+      bytes,
+      propertiesStart,
+      propertiesEnd,
+      payloadStart,
+      payloadEnd,
+    )
+  }
+  if (entry.tenant.isFull)
+    return refuse(session, Refusal.quotaFull, packetId, 'the storage quota of the tenant is full')
+  entry.refreshSubscribers()
+  if (entry.hasSubscribers && ingest.live.isFull(entry)) return session.hold()
+
+  const ticket = ingest.admission.admit(entry.target!, bytes, payloadStart, payloadEnd, ingest.now)
+  if (ticket <= 0) {
+    if (ticket === REFUSED) return refusePayload(session, entry, packetId, bytes, payloadStart, payloadEnd)
+    if (ticket === OVER_BUDGET) ingest.raisePressure()
+    else session.heldFor = entry.target!.raw
+    return session.hold()
+  }
+  session.lastTicket = ticket
+  ingest.ticketTaken(ticket)
+  ingest.values[C.accepted]!++
+  if (entry.bucket !== undefined || entry.tenant.bucket !== undefined) takeTokens(session, entry)
+  if (entry.hasSubscribers)
+    ingest.live.hold(
+      ticket,
+      entry,
+      session,
+      (flags & FLAG_QOS) >>> 1,
+      forwarded(session, bytes, propertiesStart, propertiesEnd),
+      bytes.slice(payloadStart, payloadEnd),
+    )
+  if (packetId === 0) {
+    session.hasSentQos0 = true
+    ingest.values[C.messagesInQos0]!++
+    return CONTINUE
+  }
+  ingest.values[C.messagesInQos1]!++
+  return session.pushAck(packetId, REASON.success, ticket, '')
+}
+
+/** The entry of a topic that is not the one before; makes the cache when there is a second topic. */
+function lookUp(session: Session, bytes: Uint8Array, start: number, end: number): TopicEntry {
+  let entry = session.cache?.get(bytes, start, end)
+  if (entry !== undefined) return entry
+  const own = bytes.slice(start, end)
+  entry = new TopicEntry(own, decoder.decode(own), session.ingest.tenant(session.principal!.tenant))
+  if (session.topic !== undefined) {
+    if (session.cache === undefined) {
+      session.cache = new TopicCache()
+      session.cache.add(session.topic)
+    }
+    session.cache.add(entry)
+  }
+  return entry
+}
+
+/** The topic of a PUBLISH with properties or without a topic; undefined where it ended the session. */
+function topicOfAlias(
+  session: Session,
+  bytes: Uint8Array,
+  topicStart: number,
+  topicEnd: number,
+  propertiesStart: number,
+  propertiesEnd: number,
+): TopicEntry | undefined {
+  let alias = onlyTopicAlias(bytes, propertiesStart, propertiesEnd)
+  if (alias < 0) {
+    const properties = decodePublishProperties(bytes, propertiesStart, propertiesEnd)
+    if (typeof properties === 'number') {
+      session.ingest.count(C.malformedPackets)
+      session.end(properties, 'properties of PUBLISH are malformed', true)
+      return undefined
+    }
+    alias = properties.topicAlias ?? 0
+  }
+  if (alias > TOPIC_ALIAS_MAX) {
+    session.end(REASON.topicAliasInvalid, `topic alias is above ${TOPIC_ALIAS_MAX}`, true)
+    return undefined
+  }
+  if (topicStart === topicEnd) {
+    const entry = session.aliases?.[alias]
+    if (entry === undefined)
+      session.end(REASON.protocolError, 'neither a topic nor a known topic alias', true)
+    return entry
+  }
+  const before = session.topic
+  const entry = before?.equals(bytes, topicStart, topicEnd)
+    ? before
+    : lookUp(session, bytes, topicStart, topicEnd)
+  if (alias !== 0) {
+    session.aliases ??= new Array(TOPIC_ALIAS_MAX + 1)
+    session.aliases[alias] = entry
+  }
+  return entry
+}
+
+/** Properties as subscribers get them: all that came but the alias, which is the publisher's own. */
+function forwarded(session: Session, bytes: Uint8Array, start: number, end: number): Uint8Array {
+  if (session.level !== LEVEL_5 || onlyTopicAlias(bytes, start, end) >= 0) return NO_BYTES
+  const { topicAlias: _, ...properties } = decodePublishProperties(bytes, start, end) as Properties
+  return encodeProperties(properties)
+}
+
+/** Takes a message off the device's and the tenant's rate; what is above it slows this connection. */
+function takeTokens(session: Session, entry: TopicEntry): void {
+  const { ingest } = session
+  const { bucket } = entry
+  const tenantBucket = entry.tenant.bucket
+  const debt = bucket === undefined ? 0 : bucket.take(ingest.now)
+  const tenantDebt = tenantBucket === undefined ? 0 : tenantBucket.take(ingest.now)
+  if (debt === 0 && tenantDebt === 0) return
+  ingest.slow(session, debt >= tenantDebt ? bucket! : tenantBucket!)
+}
+
+/** An ordinary topic: handed to whoever is subscribed now, on any worker, then acknowledged. Nothing is stored. */
+function publishOrdinary(
+  session: Session,
+  entry: TopicEntry,
+  flags: number,
+  packetId: number,
+  bytes: Uint8Array,
+  propertiesStart: number,
+  propertiesEnd: number,
+  payloadStart: number,
+  payloadEnd: number,
+): number {
+  const { ingest } = session
+  entry.refreshSubscribers()
+  if (entry.hasSubscribers && ingest.live.isFull(entry)) return session.hold()
+  ingest.values[C.ordinary]!++
+  if (entry.tenant.bucket !== undefined) takeTokens(session, entry)
+  if (entry.hasSubscribers)
+    ingest.live.deliver(
+      entry,
+      session,
+      (flags & FLAG_QOS) >>> 1,
+      forwarded(session, bytes, propertiesStart, propertiesEnd),
+      bytes.subarray(payloadStart, payloadEnd),
+    )
+  if (packetId === 0) {
+    session.hasSentQos0 = true
+    ingest.values[C.messagesInQos0]!++
+    return CONTINUE
+  }
+  ingest.values[C.messagesInQos1]!++
+  const reason =
+    entry.hasSubscribers || session.level !== LEVEL_5 ? REASON.success : REASON.noMatchingSubscribers
+  return session.pushAck(packetId, reason, 0, '')
+}
+
+function refusePayload(
+  session: Session,
+  entry: TopicEntry,
+  packetId: number,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): number {
+  const { ingest } = session
+  const refusal = ingest.admission.reject(entry.target!, bytes, start, end, ingest.now)
+  if (refusal.sequence === OVER_BUDGET) {
+    ingest.raisePressure()
+    return session.hold()
+  }
+  ingest.countRefusal(Refusal.payloadInvalid)
+  ingest.count(C.rejected)
+  if (refusal.sequence === 0) ingest.count(C.rejectedNotKept)
+  else session.lastTicket = refusal.sequence
+  if (entry.bucket !== undefined || entry.tenant.bucket !== undefined) takeTokens(session, entry)
+  ingest.count(packetId === 0 ? C.messagesInQos0 : C.messagesInQos1)
+  if (packetId === 0) return CONTINUE
+  if (session.level !== LEVEL_5) return session.pushAck(packetId, REASON.success, refusal.sequence, '')
+  return session.pushAck(packetId, REASON.payloadFormatInvalid, refusal.sequence, refusal.text)
+}
+
+/** Answers as docs/refusals.md says for what is refused whatever its payload. */
+function refuse(session: Session, refusal: Refusal, packetId: number, detail: string): number {
+  const { ingest } = session
+  const { reason, plain } = REFUSALS[refusal]!
+  ingest.countRefusal(refusal)
+  if (refusal !== Refusal.quotaFull && session.auditCount < AUDITS_PER_SESSION_MAX) {
+    session.auditCount++
+    session.recordPresence('refusal', reason, detail)
+  }
+  ingest.count(packetId === 0 ? C.messagesInQos0 : C.messagesInQos1)
+  if (packetId === 0) return CONTINUE
+  if (session.level === LEVEL_5) return session.pushAck(packetId, reason, 0, detail)
+  return plain === 'close' ? session.end(reason, detail, true) : session.pushAck(packetId, 0, 0, '')
+}
+
+function refuseFlags(session: Session, flags: number): number {
+  const refusal = (flags & FLAG_QOS_2) !== 0 ? Refusal.qos2 : Refusal.retain
+  session.ingest.countRefusal(refusal)
+  const { reason, situation } = REFUSALS[refusal]!
+  return session.end(reason, `${situation} is not supported`, true)
+}
+
+/** Publishes the will of a session that ends other than by Normal disconnection, by the rules of any message of its. */
+export function publishWill(session: Session): void {
+  const { will, ingest, principal } = session
+  if (will === undefined || principal === undefined) return
+  session.will = undefined
+  const entry = new TopicEntry(encoder.encode(will.topic), will.topic, ingest.tenant(principal.tenant))
+  ingest.resolve(principal, entry)
+  entry.refreshSubscribers()
+  const { willDelayInterval: _, ...properties } = will.properties
+  if (entry.kind === KIND_ORDINARY) {
+    if (entry.hasSubscribers)
+      ingest.live.deliver(entry, session, will.qos, encodeProperties(properties), will.payload)
+    // Sessions end outside of reads too.
+    ingest.endRead()
+    return
+  }
+  if (entry.kind === KIND_REFUSED || entry.tenant.isFull) {
+    ingest.countRefusal(entry.kind === KIND_REFUSED ? entry.refusal : Refusal.quotaFull)
+    session.recordPresence('refusal', REASON.notAuthorized, `will: ${entry.detail}`)
+    return
+  }
+  const { payload } = will
+  const ticket = ingest.admission.admit(entry.target!, payload, 0, payload.length, ingest.now)
+  if (ticket > 0) {
+    session.lastTicket = ticket
+    ingest.count(C.accepted)
+    if (entry.hasSubscribers)
+      ingest.live.hold(ticket, entry, session, will.qos, encodeProperties(properties), payload)
+  } else if (ticket === REFUSED) {
+    ingest.countRefusal(Refusal.payloadInvalid)
+    ingest.count(C.rejected)
+    const refusal = ingest.admission.reject(entry.target!, payload, 0, payload.length, ingest.now)
+    if (refusal.sequence > 0) session.lastTicket = refusal.sequence
+    else ingest.count(C.rejectedNotKept)
+  } else {
+    // The log is behind and the client is gone: the will waits with the worker.
+    session.will = will
+    ingest.holdWill(session)
+  }
+}

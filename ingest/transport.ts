@@ -1,0 +1,213 @@
+// One client's socket: TCP, or the same with WebSocket frames around the MQTT bytes.
+//
+// Reading is Node's `onread` with one buffer for all connections of the thread: the bytes are dealt with
+// before the next read, and an idle connection costs no buffer. An accepted socket cannot be given that option,
+// so its handle is moved into a socket made by us; the handle is undocumented (`_handle`), and where it is not
+// what we know, the documented `data` event does the same at the cost of a buffer per read.
+//
+// Writing hands the caller's buffer to the kernel at once. Almost always all of it goes, and the caller may
+// reuse the buffer; `send` says when it may not.
+import { Socket } from 'node:net'
+import type { MqttParser } from './mqtt-parser.ts'
+import { frameHeaderBytes, WebSocketReader, writeClose, writeFrameHeader, writePong } from './websocket.ts'
+import { readUpgrade } from './websocket-upgrade.ts'
+
+/** Bytes to leave free before what is sent: the frame header goes there. */
+export const HEADROOM = 10
+/** Payload of one WebSocket frame. Frames are not gathered, so a large one costs nothing; MQTT packets have their own maximum. */
+const FRAME_BYTES_MAX = 64 << 20
+/** Milliseconds after our FIN that a client has to close before it is cut off. */
+const LINGER_MS = 2000
+const SOCKET_CLOSED = 'connection closed without DISCONNECT'
+
+/** How reads reach us; `auto` takes the shared buffer where Node's handle is as expected. */
+export type ReadMode = 'auto' | 'shared-buffer' | 'data-event'
+
+/** The session, as its transport sees it. */
+export interface TransportUser {
+  readonly parser: MqttParser
+  /** Before and after the parser gets bytes of one read. */
+  beforeRead(byteLength: number): void
+  afterRead(): void
+  /** The peer has gone, or the socket failed. Called once, unless we closed it. */
+  onClosed(detail: string): void
+}
+
+interface UserBufferHandle {
+  useUserBuffer(buffer: Uint8Array): void
+}
+
+interface OwnedSocket extends Socket {
+  transport?: Transport | undefined
+}
+
+export class Transport {
+  readonly kind: 'tcp' | 'websocket'
+  readonly peer: string
+  readonly isLoopback: boolean
+  user!: TransportUser
+  #socket: OwnedSocket
+  #reader: WebSocketReader | undefined
+  /** Bytes of the WebSocket handshake that came so far. */
+  #request: Uint8Array | undefined
+  #isEnded = false
+
+  /** `socket`: accepted with pauseOnConnect. `buffer`: the thread's receive buffer. */
+  constructor(socket: Socket, kind: 'tcp' | 'websocket', mode: ReadMode, buffer: Uint8Array) {
+    this.kind = kind
+    const address = socket.remoteAddress ?? ''
+    this.peer = `${address}:${socket.remotePort ?? 0}`
+    this.isLoopback = /^(::ffff:)?127\.|^::1$/.test(address)
+    if (kind === 'websocket') this.#request = new Uint8Array(0)
+    this.#socket = mode === 'data-event' || !hasUserBuffer(socket) ? socket : moveHandle(socket, buffer)
+    this.#socket.transport = this
+    if (this.#socket === socket) socket.on('data', onData)
+    this.#socket.on('error', ignoreError)
+    this.#socket.on('close', onClose)
+  }
+
+  /** Whether reads use the thread's buffer, rather than the `data` event. */
+  get isSharedBuffer(): boolean {
+    return this.#socket.listenerCount('data') === 0
+  }
+
+  /** Bytes given to `send` that the kernel has not taken. */
+  get queuedBytes(): number {
+    return this.#socket.writableLength
+  }
+
+  /**
+   * Sends bytes[start, end); `start` must be at least HEADROOM. True when the bytes may be changed at once,
+   * false when they belong to the socket now.
+   */
+  send(bytes: Buffer, start: number, end: number): boolean {
+    if (this.#isEnded) return true
+    let from = start
+    if (this.#reader !== undefined) {
+      from -= frameHeaderBytes(end - start)
+      writeFrameHeader(bytes, from, end - start)
+    }
+    this.#socket.write(bytes.subarray(from, end))
+    return this.#socket.writableLength === 0
+  }
+
+  pause(): void {
+    this.#socket.pause()
+  }
+
+  resume(): void {
+    this.#socket.resume()
+  }
+
+  /** Sends what waits, then FIN; what still comes is read and thrown away, so that no reset overtakes our last packet. */
+  end(): void {
+    if (this.#isEnded) return
+    this.#isEnded = true
+    if (this.#reader !== undefined) {
+      const frame = Buffer.allocUnsafe(4)
+      this.#socket.write(frame.subarray(0, writeClose(frame, 0, 1000)))
+    }
+    this.#reader = undefined
+    this.#socket.end()
+    this.#socket.resume()
+    this.#socket.setTimeout(LINGER_MS, destroySocket)
+  }
+
+  destroy(): void {
+    this.#isEnded = true
+    this.#socket.destroy()
+  }
+
+  onBytes(bytes: Uint8Array, start: number, end: number): void {
+    if (this.#isEnded) return
+    if (this.#request !== undefined) {
+      this.#handshake(bytes, start, end)
+      return
+    }
+    const user = this.user
+    user.beforeRead(end - start)
+    if (this.#reader === undefined) user.parser.parse(bytes, start, end)
+    else this.#reader.read(bytes, start, end)
+    user.afterRead()
+  }
+
+  onSocketClosed(): void {
+    const wasEnded = this.#isEnded
+    this.#isEnded = true
+    if (!wasEnded) this.user.onClosed(SOCKET_CLOSED)
+  }
+
+  /** From the frame reader: a ping is answered whatever MQTT does. */
+  onWsPing(payload: Uint8Array): void {
+    const frame = Buffer.allocUnsafe(2 + payload.length)
+    this.#socket.write(frame.subarray(0, writePong(frame, 0, payload)))
+  }
+
+  /** From the frame reader: the WebSocket ends; to MQTT that is a lost connection. */
+  onWsClose(status: number): void {
+    const frame = Buffer.allocUnsafe(4)
+    this.#socket.write(frame.subarray(0, writeClose(frame, 0, status)))
+    this.#reader = undefined
+    this.end()
+    this.user.onClosed(`WebSocket closed with status ${status}`)
+  }
+
+  #handshake(bytes: Uint8Array, start: number, end: number): void {
+    const before = this.#request!
+    const request = new Uint8Array(before.length + end - start)
+    request.set(before)
+    request.set(bytes.subarray(start, end), before.length)
+    const upgrade = readUpgrade(request, 0, request.length)
+    if (upgrade === undefined) {
+      this.#request = request
+      return
+    }
+    this.#request = undefined
+    this.#socket.write(upgrade.response)
+    if (upgrade.status !== 101) {
+      this.end()
+      this.user.onClosed('no WebSocket handshake')
+      return
+    }
+    this.#reader = new WebSocketReader(this, this.user.parser, FRAME_BYTES_MAX)
+    if (upgrade.requestBytes < request.length) this.onBytes(request, upgrade.requestBytes, request.length)
+  }
+}
+
+function hasUserBuffer(socket: Socket): boolean {
+  const handle = (socket as unknown as { _handle?: Partial<UserBufferHandle> })._handle
+  return typeof handle?.useUserBuffer === 'function'
+}
+
+/** A socket of ours around the accepted one's handle, reading into `buffer`. */
+function moveHandle(accepted: Socket, buffer: Uint8Array): OwnedSocket {
+  const inner = accepted as unknown as { _handle: UserBufferHandle | null }
+  const handle = inner._handle
+  const options = { handle, onread: { buffer, callback: onRead } }
+  const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0])
+  // The shell must not close the handle when it is collected or destroyed.
+  inner._handle = null
+  return socket
+}
+
+// Shared by all connections, so that one costs no closures; Node calls them with the socket as `this`.
+
+function onRead(this: OwnedSocket, byteLength: number, buffer: Uint8Array): boolean {
+  this.transport!.onBytes(buffer, 0, byteLength)
+  return true
+}
+
+function onData(this: OwnedSocket, chunk: Buffer): void {
+  this.transport!.onBytes(chunk, 0, chunk.length)
+}
+
+function onClose(this: OwnedSocket): void {
+  this.transport!.onSocketClosed()
+}
+
+/** 'close' follows every error, and a reset by a peer is no news. */
+function ignoreError(): void {}
+
+function destroySocket(this: Socket): void {
+  this.destroy()
+}

@@ -1,0 +1,111 @@
+// The entry of an ingest worker thread.
+//
+//   main ── workerData ──► worker ── ready { mqttPort, wsPort } ──► main
+//   main ── streams | quota | credentials | disconnect ──► worker
+//   main ── drain ──► worker: no new connections, flush, acknowledgements, DISCONNECT 0x8B ── drained ──► main
+//
+// A worker that fails posts `failed` with the error's code and ends; main ends the process (exit 70, or the
+// code's own). It is never restarted in place, because a second life would not know what the first acknowledged.
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { connectLog } from '../log/log-client.ts'
+import type { StreamDescriptor } from '../schemas/stream.ts'
+import { type ErrorCode, invariant, isMillraceError } from '../std/errors.ts'
+import { createIngest, type Ingest, type IngestAddresses } from './ingest.ts'
+import type { IngestOptions } from './options.ts'
+
+export interface IngestWorkerData {
+  /** To the log thread. */
+  logPort: MessagePort
+  /** This worker among `hubPorts`, which lead to the others; undefined at its own place. */
+  index: number
+  hubPorts: (MessagePort | undefined)[]
+  addresses: IngestAddresses
+  options: Partial<IngestOptions>
+  streams: StreamDescriptor[]
+  rejectedSchemaId: number
+  /** INGEST_COUNTERS (counters.ts). */
+  counters: SharedArrayBuffer
+}
+
+/** From main to a worker. */
+export type IngestCommand =
+  | { type: 'streams'; streams: StreamDescriptor[] }
+  | { type: 'quota'; tenant: string; isFull: boolean }
+  /** The credentials topic has grown: look now. */
+  | { type: 'credentials' }
+  | { type: 'disconnect'; tenant: string; device: string; detail: string }
+  | { type: 'drain' }
+
+/** From a worker to main. */
+export type IngestReport =
+  /** 0: not listening there. */
+  | { type: 'ready'; mqttPort: number; wsPort: number }
+  | { type: 'drained' }
+  | { type: 'warning'; message: string }
+  /** The worker ends; `code` where it is one of ours. */
+  | { type: 'failed'; code: ErrorCode; message: string; stack: string | undefined }
+
+async function run(port: MessagePort, data: IngestWorkerData): Promise<void> {
+  const report = (message: IngestReport) => port.postMessage(message)
+  const log = await connectLog(data.logPort)
+  const ingest = await createIngest({
+    log,
+    streams: data.streams,
+    rejectedSchemaId: data.rejectedSchemaId,
+    options: data.options,
+    index: data.index,
+    ports: data.hubPorts,
+    counters: data.counters,
+    onFailure: fail,
+    onWarning: (error) => report({ type: 'warning', message: messageOf(error) }),
+  })
+  const ports = await ingest.listen(data.addresses)
+  port.on('message', (command: IngestCommand) => {
+    obey(ingest, command, report).catch(fail)
+  })
+  report({ type: 'ready', ...ports })
+}
+
+async function obey(
+  ingest: Ingest,
+  command: IngestCommand,
+  report: (message: IngestReport) => void,
+): Promise<void> {
+  switch (command.type) {
+    case 'streams':
+      ingest.updateStreams(command.streams)
+      break
+    case 'quota':
+      ingest.setQuotaFull(command.tenant, command.isFull)
+      break
+    case 'credentials':
+      await ingest.identity.refresh()
+      break
+    case 'disconnect':
+      ingest.disconnectDevice(command.tenant, command.device, command.detail)
+      break
+    case 'drain':
+      await ingest.drain()
+      report({ type: 'drained' })
+      parentPort!.close()
+      break
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** Posts the error, then ends the thread. The exit waits a turn, so that the post is on its way. */
+function fail(error: unknown): void {
+  parentPort!.postMessage({
+    type: 'failed',
+    code: isMillraceError(error) ? error.code : 'internal',
+    message: messageOf(error),
+    stack: error instanceof Error ? error.stack : undefined,
+  } satisfies IngestReport)
+  setImmediate(() => process.exit(1))
+}
+
+invariant(parentPort !== null, 'ingest/worker.ts is the entry of a worker thread')
+process.on('uncaughtException', fail)
+process.on('unhandledRejection', fail)
+run(parentPort, workerData as IngestWorkerData).catch(fail)
