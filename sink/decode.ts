@@ -10,7 +10,8 @@
 //   header quality        _quality       null without
 
 import { RecordReader } from '../log/record-batch.ts'
-import { ColumnBuilders } from '../schemas/avro-columns.ts'
+import { ColumnBuilders, type ColumnDecoder } from '../schemas/avro-columns.ts'
+import { parseAvroSchema } from '../schemas/avro-schema.ts'
 import type { Column, ColumnBatch, ColumnField, DictionaryColumn, LongColumn } from '../schemas/columns.ts'
 import { MARK_LATE_MS, MARK_QUALITY } from '../schemas/names.ts'
 import type { WriterSchema } from '../schemas/stream.ts'
@@ -22,7 +23,7 @@ import { DEVICE_ID } from './table-schema.ts'
 
 /** Bytes of the Confluent frame: 0x00 and the schema id. */
 const FRAME_BYTES = 5
-const ROWS_FIRST = 4096
+const ROWS_FIRST = 256
 const WORD = 0x100000000
 
 /** What is known of rows after decoding, in the order of the log. */
@@ -68,29 +69,30 @@ const SCHEMA_ID_FIELD = column('_schema_id', { kind: 'int' })
 const LATE_FIELD = column('_late_ms', { kind: 'long' })
 const QUALITY_FIELD = column('_quality', { kind: 'string' }, true)
 
-/** Decodes one commit's batches; made anew for the next. */
+/** Decodes one commit's batches after the other; what it generates and how much it grew serves the next too. */
 export class BatchDecoder {
   readonly #options: DecoderOptions
   readonly #builders: ColumnBuilders
-  readonly #decoders = new Map<number, ReturnType<ColumnBuilders['decoderFor']>>()
+  readonly #decoders = new Map<number, ColumnDecoder>()
   readonly #reader = new RecordReader()
-  readonly #devices = new Dictionary()
-  readonly #qualities = new Dictionary()
+  #devices = new Dictionary()
+  #qualities = new Dictionary()
 
   #rows = 0
   #oldestMs = Infinity
-  #partitions = new Int32Array(ROWS_FIRST)
-  #offsets = new Int32Array(2 * ROWS_FIRST)
-  #deviceOf = new Int32Array(ROWS_FIRST)
-  #receiveTimes = new Int32Array(2 * ROWS_FIRST)
-  #schemaIds = new Int32Array(ROWS_FIRST)
-  #lateMs = new Int32Array(2 * ROWS_FIRST)
+  #partitions!: Int32Array
+  #offsets!: Int32Array
+  #deviceOf!: Int32Array
+  #receiveTimes!: Int32Array
+  #schemaIds!: Int32Array
+  #lateMs!: Int32Array
   /** Index into the qualities, -1 is null. */
-  #qualityOf = new Int32Array(ROWS_FIRST)
+  #qualityOf!: Int32Array
 
   constructor(options: DecoderOptions) {
     this.#options = options
-    this.#builders = new ColumnBuilders(options.schema)
+    this.#builders = new ColumnBuilders(parseAvroSchema(options.schema))
+    this.#renew(ROWS_FIRST)
   }
 
   get rowCount(): number {
@@ -100,13 +102,13 @@ export class BatchDecoder {
   /**
    * Takes the records from `fromOffset` on of back-to-back batches. Errors: `schema_unknown` where a record
    * carries a schema that is not known here yet, `batch_invalid` where its value is no datum of it; both
-   * with topic position. Rows taken before stay taken: the decoder is of no use afterwards.
+   * with its position. Afterwards the decoder is of no use.
    */
   append(batches: Uint8Array, partition: number, fromOffset: number): void {
     const reader = this.#reader
     reader.reset(batches)
     let schemaId = -1
-    let decode: ReturnType<ColumnBuilders['decoderFor']> | undefined
+    let decoder: ColumnDecoder | undefined
     while (reader.next()) {
       if (reader.offset < fromOffset) continue
       const start = reader.valueStart
@@ -117,13 +119,13 @@ export class BatchDecoder {
         (batches[start + 2]! << 16) |
         (batches[start + 3]! << 8) |
         batches[start + 4]!
-      if (id !== schemaId || decode === undefined) {
-        decode = this.#decoderOf(id, partition)
+      if (id !== schemaId || decoder === undefined) {
+        decoder = this.#decoderOf(id, partition)
         schemaId = id
       }
       if (this.#rows === this.#partitions.length) this.#grow()
-      const result = decode(batches, start + FRAME_BYTES, reader.valueEnd)
-      if (result < 0) throw this.#invalid(partition, `its value is no datum of schema ${id} (${result})`)
+      const result = decoder.decode(batches, start + FRAME_BYTES, reader.valueEnd)
+      if (result !== 0) throw this.#invalid(partition, `its value is no datum of schema ${id} (${result})`)
       this.#record(partition, id)
     }
   }
@@ -151,10 +153,11 @@ export class BatchDecoder {
     }
   }
 
-  /** All rows so far, as columns in the order of the table. */
+  /** All rows so far, as columns in the order of the table; the arrays are the caller's from here on. */
   take(): DecodedRows {
     const rowCount = this.#rows
-    const own: Column[] = this.#builders.finish()
+    const oldestMs = this.#oldestMs
+    const own = this.#builders.finish().columns
     const partition: Column = {
       field: PARTITION_FIELD,
       rowCount,
@@ -183,10 +186,11 @@ export class BatchDecoder {
             dictionaryColumn(QUALITY_FIELD, rowCount, this.#qualityOf, this.#qualities),
           ]
     const batch = { rowCount, columns }
-    return { rowCount, batch, oldestMs: this.#oldestMs, order: (layout) => orderOf(batch, layout) }
+    this.#renew(this.#partitions.length)
+    return { rowCount, batch, oldestMs, order: (layout) => orderOf(batch, layout) }
   }
 
-  #decoderOf(id: number, partition: number): ReturnType<ColumnBuilders['decoderFor']> {
+  #decoderOf(id: number, partition: number): ColumnDecoder {
     const known = this.#decoders.get(id)
     if (known !== undefined) return known
     const writer = this.#options.writers.find((one) => one.id === id)
@@ -196,7 +200,7 @@ export class BatchDecoder {
         `record ${partition}/${this.#reader.offset} has schema ${id}, which is not (yet) one of its stream`,
         { partition, offset: this.#reader.offset, schemaId: id },
       )
-    const decoder = this.#builders.decoderFor(writer.schema)
+    const decoder = this.#builders.decoderFor(parseAvroSchema(writer.schema))
     this.#decoders.set(id, decoder)
     return decoder
   }
@@ -209,9 +213,24 @@ export class BatchDecoder {
     })
   }
 
+  #renew(capacity: number): void {
+    this.#rows = 0
+    this.#oldestMs = Infinity
+    this.#partitions = new Int32Array(capacity)
+    this.#offsets = new Int32Array(2 * capacity)
+    const telemetry = this.#options.lineage === 'telemetry' ? capacity : 0
+    this.#deviceOf = new Int32Array(telemetry)
+    this.#receiveTimes = new Int32Array(2 * telemetry)
+    this.#schemaIds = new Int32Array(telemetry)
+    this.#lateMs = new Int32Array(2 * telemetry)
+    this.#qualityOf = new Int32Array(telemetry)
+    this.#devices = new Dictionary()
+    this.#qualities = new Dictionary()
+  }
+
   #grow(): void {
     const rows = this.#partitions.length * 2
-    const grow = (array: Int32Array, length: number): Int32Array<ArrayBuffer> => {
+    const grow = (array: Int32Array, length: number): Int32Array => {
       const grown = new Int32Array(length)
       grown.set(array)
       return grown
@@ -224,6 +243,40 @@ export class BatchDecoder {
     this.#schemaIds = grow(this.#schemaIds, rows)
     this.#lateMs = grow(this.#lateMs, 2 * rows)
     this.#qualityOf = grow(this.#qualityOf, rows)
+  }
+}
+
+/** Decoders that are kept beyond their commit, and rows that they have room for in all. */
+const DECODERS_KEPT_MAX = 64
+const ROWS_KEPT_MAX = 8 * 1024 * 1024
+
+/** Keeps the decoders used last: generated code that is warm, arrays that need not grow again, memory bounded. */
+export class DecoderPool<Key> {
+  readonly #kept = new Map<Key, { decoder: BatchDecoder; rows: number }>()
+  #rows = 0
+
+  /** The one kept for `key`, which is the caller's until it is given back, or a new one. */
+  take(key: Key, make: () => BatchDecoder): BatchDecoder {
+    const kept = this.#kept.get(key)
+    if (kept === undefined) return make()
+    this.#remove(key)
+    return kept.decoder
+  }
+
+  /** `rows`: how many it last held. */
+  giveBack(key: Key, decoder: BatchDecoder, rows: number): void {
+    this.#remove(key)
+    this.#kept.set(key, { decoder, rows })
+    this.#rows += rows
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size <= DECODERS_KEPT_MAX && this.#rows <= ROWS_KEPT_MAX) break
+      this.#remove(oldest)
+    }
+  }
+
+  #remove(key: Key): void {
+    this.#rows -= this.#kept.get(key)?.rows ?? 0
+    this.#kept.delete(key)
   }
 }
 

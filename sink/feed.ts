@@ -12,7 +12,7 @@ import { MillraceError } from '../std/errors.ts'
 import { type LoadedTable, printTableId, type TableId } from './catalog.ts'
 import { type CommitTools, commitStaged, discard, type Staged } from './commit.ts'
 import type { TableEncoder } from './data-file.ts'
-import type { BatchDecoder, DecodedRows } from './decode.ts'
+import type { BatchDecoder, DecodedRows, DecoderPool } from './decode.ts'
 import { ensureTable, layoutOf, type TableLayout } from './ensure-table.ts'
 import type { DataFile } from './iceberg/manifest.ts'
 import { currentSnapshot } from './iceberg/metadata.ts'
@@ -29,13 +29,14 @@ export interface FeedSpec {
   id: TableId
   topic: string
   shape: TableShape
-  /** A decoder for one commit's rows. */
+  /** A decoder of the topic's batches into the table's columns. */
   decoder(): BatchDecoder
 }
 
 export interface FeedTools extends CommitTools {
   log: Log
   encoder: TableEncoder
+  decoders: DecoderPool<FeedSpec>
 }
 
 export interface FeedCommit {
@@ -198,8 +199,8 @@ export class TableFeed {
   }
 
   async #read(bytesMax: number): Promise<{ rows: DecodedRows; to: number[]; bytes: number }> {
-    const { log } = this.#tools
-    const decoder = this.spec.decoder()
+    const { log, decoders } = this.#tools
+    const decoder = decoders.take(this.spec, () => this.spec.decoder())
     const to = [...this.#committed]
     let bytes = 0
     for (let partition = 0; partition < to.length && bytes < bytesMax; partition++) {
@@ -212,7 +213,9 @@ export class TableFeed {
         to[partition] = result.nextOffset
       }
     }
-    return { rows: decoder.take(), to, bytes }
+    const rows = decoder.take()
+    decoders.giveBack(this.spec, decoder, rows.rowCount)
+    return { rows, to, bytes }
   }
 
   /** Encodes and stores the rows, one file a partition; after an error none of them is left. */

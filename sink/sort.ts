@@ -10,7 +10,7 @@ export interface PartitionRows {
   /** Days since the epoch; undefined where the time is null. */
   day: number | undefined
   bucket: number | undefined
-  indices: Int32Array
+  indices: Uint32Array
 }
 
 const MICROS_PER_DAY = 86_400_000_000
@@ -29,33 +29,33 @@ export function sortRows(
   const starts = new Int32Array(rankCount + 1)
   for (let row = 0; row < rowCount; row++) starts[ranks[row]! + 1]!++
   for (let rank = 0; rank < rankCount; rank++) starts[rank + 1]! += starts[rank]!
-  const order = new Int32Array(rowCount)
+  const order = new Uint32Array(rowCount)
   const next = starts.slice(0, rankCount)
   for (let row = 0; row < rowCount; row++) order[next[ranks[row]!]!++] = row
 
-  let scratch: Int32Array | undefined
+  let scratch: Uint32Array | undefined
   for (let rank = 0; rank < rankCount; rank++) {
     const from = starts[rank]!
     const to = starts[rank + 1]!
     if (isSorted(order, from, to, times)) continue
-    scratch ??= new Int32Array(rowCount)
+    scratch ??= new Uint32Array(rowCount)
     mergeSort(order, from, to, times, scratch)
   }
   return splitByPartition(order, ranks, times, buckets)
 }
 
-function isSorted(order: Int32Array, from: number, to: number, times: Float64Array): boolean {
+function isSorted(order: Uint32Array, from: number, to: number, times: Float64Array): boolean {
   for (let i = from + 1; i < to; i++) if (times[order[i]!]! < times[order[i - 1]!]!) return false
   return true
 }
 
 /** Natural merge sort of order[from, to) by time, stable: runs that are in order already are merged pairwise. */
 function mergeSort(
-  order: Int32Array,
+  order: Uint32Array,
   from: number,
   to: number,
   times: Float64Array,
-  scratch: Int32Array,
+  scratch: Uint32Array,
 ): void {
   let bounds = [from]
   for (let i = from + 1; i < to; i++) if (times[order[i]!]! < times[order[i - 1]!]!) bounds.push(i)
@@ -83,7 +83,7 @@ function mergeSort(
 }
 
 function splitByPartition(
-  order: Int32Array,
+  order: Uint32Array,
   ranks: Int32Array,
   times: Float64Array,
   buckets: Int32Array | undefined,
@@ -119,7 +119,11 @@ function splitByPartition(
     partitions[last]!.count++
   }
   if (partitions.length <= 1) return partitions.map(({ day, bucket }) => ({ day, bucket, indices: order }))
-  const result = partitions.map(({ day, bucket, count }) => ({ day, bucket, indices: new Int32Array(count) }))
+  const result = partitions.map(({ day, bucket, count }) => ({
+    day,
+    bucket,
+    indices: new Uint32Array(count),
+  }))
   const filled = new Int32Array(partitions.length)
   for (let i = 0; i < rowCount; i++) {
     const partition = partitionOf[i]!
