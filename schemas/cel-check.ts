@@ -26,6 +26,9 @@ export interface CheckedCel {
 
 /** Longer expressions are no rules but programs. */
 const SOURCE_LENGTH_MAX = 4096
+/** Bounds the recursion of everything that walks an expression. */
+const DEPTH_MAX = 200
+const TOO_DEEP = `nests deeper than ${DEPTH_MAX} levels`
 
 /**
  * Checks `source` over the fields. Errors: `rule_invalid`, with `offset` (characters into the source) and
@@ -42,6 +45,7 @@ export function checkCel(source: string, fields: CelFields): CheckedCel {
   try {
     parsed = parse(source)
   } catch (error) {
+    if (error instanceof RangeError) throw ruleInvalid(source, 0, TOO_DEEP)
     const { location, found, rawMessage } = error as ParseFailure
     const offset = location?.start.offset ?? 0
     if (offset >= source.length) throw ruleInvalid(source, source.length, 'ends too early')
@@ -165,6 +169,7 @@ class Checker {
   readonly #positions: Readonly<Record<string, number>>
   /** Variables of the comprehensions (exists, all, map …) around the expression in hand, innermost last. */
   readonly #scope: [string, CelType][] = []
+  #depth = 0
 
   constructor(source: string, fields: CelFields, positions: Readonly<Record<string, number>>) {
     this.#source = source
@@ -173,7 +178,9 @@ class Checker {
   }
 
   check(expr: CelExpr): CelType {
+    if (++this.#depth > DEPTH_MAX) this.#fail(expr, TOO_DEEP)
     const type = this.#typeOf(expr)
+    this.#depth--
     this.types.set(expr.id, type)
     return type
   }

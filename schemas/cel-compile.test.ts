@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { isMillraceError } from '../std/errors.ts'
+import { parseAvroSchema } from './avro-schema.ts'
 import { checkCel } from './cel-check.ts'
 import { CelFailure, compileCel } from './cel-compile.ts'
 import { interpretCel } from './cel-interpret.ts'
@@ -46,7 +47,7 @@ const SCHEMA = {
     },
   ],
 }
-const FIELDS = celFieldsOf(SCHEMA)
+const FIELDS = celFieldsOf(parseAvroSchema(JSON.stringify(SCHEMA)))
 
 const long = fc.oneof(
   fc.integer(),
@@ -319,6 +320,23 @@ return function evaluate(record) {
         },
       )
     }
+  })
+
+  test('what nests too deep is refused, not a stack overflow', () => {
+    for (const source of [
+      `${'d+'.repeat(2000)}d`,
+      `${'!'.repeat(3999)}b`,
+      `${'('.repeat(2000)}b${')'.repeat(2000)}`,
+      `${'-('.repeat(500)}d${')'.repeat(500)}`,
+    ]) {
+      try {
+        assert.ok(compileCel(source, FIELDS).compiled)
+      } catch (error) {
+        assert.ok(isMillraceError(error, 'rule_invalid') && /nests deeper/.test(error.message), String(error))
+      }
+    }
+    assert.throws(() => compileCel(`${'d+'.repeat(2000)}d`, FIELDS), /nests deeper/)
+    assert.throws(() => compileCel('x'.repeat(5000), FIELDS), /at most 4096/)
   })
 
   test('any text at all fails only with rule_invalid', () => {

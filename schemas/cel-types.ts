@@ -15,6 +15,7 @@
 //
 // A field that may be null is compared with null, tested in a condition, or used: using it while it is null is
 // CEL's error "no such overload", as with protobuf wrapper types.
+import { type AvroNode, nullableOf, type RecordNode } from './avro-schema.ts'
 
 export type CelType =
   | {
@@ -46,104 +47,55 @@ export function sameCelKind(left: CelType, right: CelType): boolean {
   return true
 }
 
-interface AvroNode {
-  type: unknown
-  logicalType?: string
-  scale?: number
-  name?: string
-  namespace?: string
-  fields?: { name: string; type: unknown }[]
-  items?: unknown
-  values?: unknown
-}
-
-/** Types of the top-level fields of a record schema (Avro JSON, parsed or as text; must be valid Avro). */
-export function celFieldsOf(schema: unknown): CelFields {
-  const parsed = typeof schema === 'string' && schema.startsWith('{') ? JSON.parse(schema) : schema
-  const type = typeOf(parsed, new Map(), '')
+/** Types of the fields of a record schema; empty for any other. */
+export function celFieldsOf(schema: AvroNode): CelFields {
+  const type = typeOf(schema, new Map())
   return type.kind === 'record' ? type.fields : new Map()
 }
 
-function typeOf(schema: unknown, named: Map<string, CelType>, namespace: string): CelType {
-  if (Array.isArray(schema)) {
-    const others = schema.filter((branch) => branch !== 'null')
-    // Unions of several types are no columns; a schema that has one is refused before it comes here.
-    if (others.length !== 1) return others.length === 0 ? { kind: 'null' } : { kind: 'dyn' }
-    const type = typeOf(others[0], named, namespace)
-    return others.length === schema.length ? type : { ...type, nullable: true }
-  }
-  if (typeof schema === 'string') {
-    const known = named.get(schema.includes('.') ? schema : join(namespace, schema)) ?? named.get(schema)
-    return known ?? primitive(schema)
-  }
-  const node = schema as AvroNode
-  switch (node.type) {
-    case 'record':
-      return recordType(node, named, namespace)
-    case 'array':
-      return { kind: 'list', element: typeOf(node.items, named, namespace) }
-    case 'map':
-      return { kind: 'map', value: typeOf(node.values, named, namespace) }
-    case 'enum':
-      return remember(node, named, namespace, { kind: 'string' })
-    case 'fixed':
-      return remember(node, named, namespace, logicalType(node, { kind: 'bytes' }))
-  }
-  return logicalType(node, typeOf(node.type, named, namespace))
-}
-
-function recordType(node: AvroNode, named: Map<string, CelType>, namespace: string): CelType {
-  const fields = new Map<string, CelType>()
-  const type: CelType = { kind: 'record', fields }
-  const inner = namespaceOf(node, namespace)
-  remember(node, named, namespace, type)
-  for (const field of node.fields ?? []) fields.set(field.name, typeOf(field.type, named, inner))
-  return type
-}
-
-function logicalType(node: AvroNode, base: CelType): CelType {
-  switch (node.logicalType) {
-    case 'timestamp-millis':
-      return base.kind === 'int' ? { kind: 'timestamp', unit: 'millis' } : base
-    case 'timestamp-micros':
-      return base.kind === 'int' ? { kind: 'timestamp', unit: 'micros' } : base
-    case 'decimal':
-      return base.kind === 'bytes' ? { kind: 'double', decimalScale: node.scale ?? 0 } : base
-  }
-  return base
-}
-
-function primitive(name: string): CelType {
-  switch (name) {
+function typeOf(node: AvroNode, records: Map<AvroNode, CelType>): CelType {
+  switch (node.kind) {
+    case 'null':
+    case 'string':
+    case 'double':
+      return { kind: node.kind }
     case 'boolean':
       return { kind: 'bool' }
     case 'int':
-    case 'long':
       return { kind: 'int' }
+    case 'long':
+      if (node.logical === 'timestamp-millis') return { kind: 'timestamp', unit: 'millis' }
+      return node.logical === 'timestamp-micros' ? { kind: 'timestamp', unit: 'micros' } : { kind: 'int' }
     case 'float':
-    case 'double':
       return { kind: 'double' }
-    case 'string':
+    case 'enum':
+      return { kind: 'string' }
     case 'bytes':
-    case 'null':
-      return { kind: name }
+    case 'fixed':
+      return node.decimal === undefined
+        ? { kind: 'bytes' }
+        : { kind: 'double', decimalScale: node.decimal.scale }
+    case 'array':
+      return { kind: 'list', element: typeOf(node.items, records) }
+    case 'map':
+      return { kind: 'map', value: typeOf(node.values, records) }
+    case 'union': {
+      // Unions of several types are no columns; what is left of them here can only be passed on.
+      const nullable = nullableOf(node)
+      return nullable === undefined ? { kind: 'dyn' } : { ...typeOf(nullable.value, records), nullable: true }
+    }
+    case 'record':
+      return recordType(node, records)
   }
-  return { kind: 'dyn' }
 }
 
-const join = (namespace: string, name: string): string => (namespace === '' ? name : `${namespace}.${name}`)
-
-function fullName(node: AvroNode, namespace: string): string {
-  const name = node.name ?? ''
-  return name.includes('.') ? name : join(node.namespace ?? namespace, name)
-}
-
-function namespaceOf(node: AvroNode, namespace: string): string {
-  const full = fullName(node, namespace)
-  return full.includes('.') ? full.slice(0, full.lastIndexOf('.')) : ''
-}
-
-function remember(node: AvroNode, named: Map<string, CelType>, namespace: string, type: CelType): CelType {
-  named.set(fullName(node, namespace), type)
+function recordType(node: RecordNode, records: Map<AvroNode, CelType>): CelType {
+  const known = records.get(node)
+  if (known !== undefined) return known
+  const fields = new Map<string, CelType>()
+  const type: CelType = { kind: 'record', fields }
+  // Before its fields: one of them may be the record itself.
+  records.set(node, type)
+  for (const field of node.fields) fields.set(field.name, typeOf(field.node, records))
   return type
 }

@@ -24,7 +24,10 @@ export function avroOfFields(
 }
 
 function avroField(namespace: string, field: ContractField): Record<string, unknown> {
-  const avro: Record<string, unknown> = { name: field.name, type: avroElement(namespace, field.name, field) }
+  const avro: Record<string, unknown> = {
+    name: field.name,
+    type: avroElement(namespace, field.name, field, field.aliases),
+  }
   if (field.doc !== undefined) avro['doc'] = field.doc
   if (field.nullable) avro['default'] = null
   else if (field.default !== undefined) avro['default'] = field.default
@@ -33,26 +36,38 @@ function avroField(namespace: string, field: ContractField): Record<string, unkn
   return avro
 }
 
-function avroElement(namespace: string, name: string, element: ContractElement): unknown {
-  const type = avroType(namespace, name, element.type)
+function avroElement(
+  namespace: string,
+  name: string,
+  element: ContractElement,
+  aliases: readonly string[] = [],
+): unknown {
+  const type = avroType(namespace, name, element.type, aliases)
   return element.nullable ? ['null', type] : type
 }
 
-function avroType(parent: string, field: string, type: ContractType): unknown {
+function avroType(
+  parent: string,
+  field: string,
+  type: ContractType,
+  formerNames: readonly string[],
+): unknown {
   // A field may be called `string`; a type may not.
-  const taken = PRIMITIVES.includes(field)
-  const namespace = taken ? `${parent}.${field}` : parent
-  const name = taken ? 'value' : field
+  const namespace = PRIMITIVES.includes(field) ? `${parent}.${field}` : parent
+  const name = typeName(field)
+  // A renamed field renames its type, which resolution compares too.
+  const aliases = formerNames.length === 0 ? {} : { aliases: formerNames.map(typeName) }
   switch (type.kind) {
     case 'decimal':
       return { type: 'bytes', logicalType: 'decimal', precision: type.precision, scale: type.scale }
     case 'fixed':
-      return { type: 'fixed', name, namespace, size: type.bytes }
+      return { type: 'fixed', name, namespace, ...aliases, size: type.bytes }
     case 'enum':
-      return { type: 'enum', name, namespace, symbols: type.symbols }
+      return { type: 'enum', name, namespace, ...aliases, symbols: type.symbols }
     case 'record': {
       const inner = `${namespace}.${name}`
-      return { type: 'record', name, namespace, fields: type.fields.map((field) => avroField(inner, field)) }
+      const fields = type.fields.map((one) => avroField(inner, one))
+      return { type: 'record', name, namespace, ...aliases, fields }
     }
     case 'array':
       return { type: 'array', items: avroElement(`${namespace}.${name}`, 'item', type.items) }
@@ -62,3 +77,5 @@ function avroType(parent: string, field: string, type: ContractType): unknown {
       return WORD_TYPES[type.kind]
   }
 }
+
+const typeName = (field: string): string => (PRIMITIVES.includes(field) ? 'value' : field)

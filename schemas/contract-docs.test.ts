@@ -71,6 +71,11 @@ test('the table of evolution says what the registry does', async () => {
     [a, `${a}, { name: b, type: int }`, false],
     [`${a}, { name: b, type: int }`, a, true],
     [a, '{ name: z, type: int, aliases: [a] }', true],
+    [
+      '{ name: a, type: record, fields: [{ name: x, type: enum, symbols: [u] }] }',
+      '{ name: z, aliases: [a], type: record, fields: [{ name: string, aliases: [x], type: enum, symbols: [u] }] }',
+      true,
+    ],
     [a, '{ name: a, type: long }', true],
     ['{ name: a, type: float }', '{ name: a, type: double }', true],
     [a, '{ name: a, type: int, nullable: true }', true],

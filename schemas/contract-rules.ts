@@ -9,6 +9,7 @@
 //
 // Every step may have `when`, a CEL condition.
 import { MillraceError } from '../std/errors.ts'
+import type { AvroNode } from './avro-schema.ts'
 import { celFieldsOf } from './cel-types.ts'
 import type { ContractElement, ContractField } from './contract-fields.ts'
 import type { At, ContractYaml, Entries } from './contract-yaml.ts'
@@ -30,12 +31,12 @@ const STEP_KEYS: Record<StepKind, readonly string[]> = {
 const RULE_SETS_MAX = 256
 const STEPS_MAX = 256
 
-/** Reads the rule sets at `at` and checks each step against the stream's Avro record. */
+/** Reads the rule sets at `at` and checks each step against the stream's Avro schema. */
 export function readRuleSets(
   yaml: ContractYaml,
   at: At,
   fields: readonly ContractField[],
-  avro: Record<string, unknown>,
+  avro: AvroNode,
 ): RuleSet[] {
   const reader = new RuleReader(yaml, fields, avro)
   const sets: RuleSet[] = []
@@ -84,10 +85,10 @@ function readFirmware(yaml: ContractYaml, entries: Entries, earlier: readonly Ru
 class RuleReader {
   readonly #yaml: ContractYaml
   readonly #fields: readonly ContractField[]
-  readonly #avro: Record<string, unknown>
+  readonly #avro: AvroNode
   readonly #celFields: ReturnType<typeof celFieldsOf>
 
-  constructor(yaml: ContractYaml, fields: readonly ContractField[], avro: Record<string, unknown>) {
+  constructor(yaml: ContractYaml, fields: readonly ContractField[], avro: AvroNode) {
     this.#yaml = yaml
     this.#fields = fields
     this.#avro = avro

@@ -8,7 +8,8 @@
 //       fields: [ … ]        contract-fields.ts
 //       rules: [ … ]         contract-rules.ts
 //       partitions, plausible, duplicates, table
-import { MillraceError } from '../std/errors.ts'
+import { isMillraceError, MillraceError } from '../std/errors.ts'
+import { type AvroNode, parseAvroSchema } from './avro-schema.ts'
 import { avroOfFields } from './contract-avro.ts'
 import { type ContractField, type ContractType, readFields } from './contract-fields.ts'
 import { readRuleSets } from './contract-rules.ts'
@@ -162,8 +163,9 @@ function readStream(yaml: ContractYaml, name: string, at: At, namespace: string)
   const avro = avroOfFields(namespace, name, doc, fields)
   const rulesAt = entries.get('rules')
   // Rules over fields that could not be read would only repeat what is wrong with the fields.
+  const parsed = yaml.problems.length > before ? undefined : parseAvro(yaml, fieldsAt, avro)
   const ruleSets =
-    rulesAt === undefined || yaml.problems.length > before ? [] : readRuleSets(yaml, rulesAt, fields, avro)
+    rulesAt === undefined || parsed === undefined ? [] : readRuleSets(yaml, rulesAt, fields, parsed)
   const partitionsAt = entries.get('partitions')
   const partitions = partitionsAt === undefined ? undefined : yaml.integer(partitionsAt, 1, PARTITIONS_MAX)
   const stream: ContractStream = {
@@ -179,6 +181,17 @@ function readStream(yaml: ContractYaml, name: string, at: At, namespace: string)
   const duplicates = readDuplicates(yaml, entries.get('duplicates'))
   if (duplicates !== undefined) stream.duplicates = duplicates
   return stream
+}
+
+/** The schema as the stages will read it: they have limits of their own on size and depth. */
+function parseAvro(yaml: ContractYaml, at: At, avro: Record<string, unknown>): AvroNode | undefined {
+  try {
+    return parseAvroSchema(JSON.stringify(avro))
+  } catch (error) {
+    if (!isMillraceError(error, 'schema_invalid')) throw error
+    yaml.problem(at, error.message)
+    return undefined
+  }
 }
 
 function readPlausible(yaml: ContractYaml, at: At | undefined): { pastMs: number; futureMs: number } {

@@ -4,6 +4,7 @@
 // on what the ones before left. A step whose expression fails (CEL's error value), or whose result does not fit
 // its field, refuses the record: a value that a rule could not correct must not pass for a corrected one.
 import { MillraceError } from '../std/errors.ts'
+import { type AvroNode, type FixedNode, nullableOf, parseAvroSchema } from './avro-schema.ts'
 import { CelFailure, type CelProgram, compileCel } from './cel-compile.ts'
 import type { CelInt } from './cel-runtime.ts'
 import { type CelFields, type CelType, celFieldsOf, celTypeName } from './cel-types.ts'
@@ -50,7 +51,7 @@ type RulesOf = Pick<StreamDescriptor, 'schema' | 'fields' | 'ruleSets'>
 
 /** Compiles a stream's rules. Errors: `rule_invalid`, naming rule set, step, position and reason. */
 export function compileRules(descriptor: RulesOf): CompiledRules {
-  const schema = JSON.parse(descriptor.schema) as AvroRecord
+  const schema = parseAvroSchema(descriptor.schema)
   const fields = celFieldsOf(schema)
   const ranges: (FirmwareRange | undefined)[] = []
   const sets: CompiledRuleSet[] = []
@@ -78,7 +79,7 @@ export function compileRules(descriptor: RulesOf): CompiledRules {
 function compileSet(
   firmware: string,
   rules: readonly Rule[],
-  schema: AvroRecord,
+  schema: AvroNode,
   fields: CelFields,
 ): CompiledRuleSet {
   const steps = rules.map((rule, i) => {
@@ -122,7 +123,7 @@ interface Step {
 }
 
 /** Compiles one step. Errors: `rule_invalid`; `details.part` says which of `when`, `set`, `value` is wrong. */
-export function compileRule(rule: Rule, schema: AvroRecord, fields: CelFields): Step {
+export function compileRule(rule: Rule, schema: AvroNode, fields: CelFields): Step {
   const when = rule.when === undefined ? undefined : part('when', () => compileCel(rule.when!, fields))
   if (when !== undefined && when.type.kind !== 'bool' && when.type.kind !== 'dyn')
     throw wrong('when', `a condition must be bool, is ${celTypeName(when.type)}`)
@@ -186,37 +187,27 @@ function part<T>(which: 'when' | 'set' | 'value', compile: () => T): T {
   }
 }
 
-interface AvroRecord {
-  fields?: { name: string; type: unknown }[]
-}
-
-interface AvroTarget {
+interface Target {
+  /** The field's type, null taken off. */
+  node: AvroNode
   nullable: boolean
-  type: string
-  logicalType?: string
-  symbols?: string[]
-  size?: number
 }
 
-/** The Avro type that a path of field names leads to; through records only. */
-function targetOf(schema: AvroRecord, path: readonly string[]): AvroTarget {
-  let record = schema
+/** The type that a path of field names leads to; through records only. */
+function targetOf(schema: AvroNode, path: readonly string[]): Target {
+  let target: Target = { node: schema, nullable: false }
   for (let i = 0; i < path.length; i++) {
-    const field = record.fields?.find((one) => one.name === path[i])
+    if (target.node.kind !== 'record') {
+      const at = path.slice(0, i).join('.')
+      throw wrong('set', `'${at}' is ${target.node.kind}; a rule sets fields of records only`)
+    }
+    const field = target.node.fields.find((one) => one.name === path[i])
     if (field === undefined)
       throw wrong('set', `there is no field '${path.slice(0, i + 1).join('.')}' to set`)
-    const branches = Array.isArray(field.type) ? field.type : [field.type]
-    const branch = branches.find((one) => one !== 'null')
-    const node = typeof branch === 'string' ? { type: branch } : (branch as Omit<AvroTarget, 'nullable'>)
-    if (i === path.length - 1) return { ...node, nullable: branches.includes('null') }
-    if (node.type !== 'record')
-      throw wrong(
-        'set',
-        `'${path.slice(0, i + 1).join('.')}' is ${node.type}; a rule sets fields of records only`,
-      )
-    record = node as AvroRecord
+    const nullable = nullableOf(field.node)
+    target = { node: nullable?.value ?? field.node, nullable: nullable !== undefined }
   }
-  throw wrong('set', 'names no field')
+  return target
 }
 
 /** Brings a CEL value to what a record holds in the target's type; undefined where it does not fit. */
@@ -225,7 +216,7 @@ type Fitter = (value: unknown) => unknown
 const INT32_MAX = 0x7fffffff
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
-function fitterOf(target: AvroTarget, value: CelProgram): Fitter {
+function fitterOf(target: Target, value: CelProgram): Fitter {
   const { type } = value
   if (type.kind === 'null') {
     if (target.nullable) return (result) => result
@@ -233,12 +224,12 @@ function fitterOf(target: AvroTarget, value: CelProgram): Fitter {
   }
   if (type.nullable === true && !target.nullable)
     throw wrong('value', `may be null, but the field cannot: add a condition, or use ?: with a fallback`)
-  const fit = scalarFitter(target, type)
+  const fit = scalarFitter(target.node, type)
   return target.nullable ? (result) => (result === null ? null : fit(result)) : fit
 }
 
-function scalarFitter(target: AvroTarget, type: CelType): Fitter {
-  const name = target.logicalType ?? target.type
+function scalarFitter(node: AvroNode, type: CelType): Fitter {
+  const name = typeName(node)
   const accepts = (...kinds: readonly string[]): void => {
     if (type.kind !== 'dyn' && !kinds.includes(type.kind))
       throw wrong('value', `gives ${celTypeName(type)}, but the field is ${name}`)
@@ -277,17 +268,27 @@ function scalarFitter(target: AvroTarget, type: CelType): Fitter {
     case 'uuid':
       accepts('string')
       return (value) => (typeof value === 'string' && UUID.test(value) ? value : undefined)
-    case 'enum':
-      accepts('string')
-      return (value) => (target.symbols!.includes(value as string) ? value : undefined)
     case 'bytes':
       accepts('bytes')
       return (value) => (value instanceof Uint8Array ? value : undefined)
-    case 'fixed':
-      accepts('bytes')
-      return (value) => (value instanceof Uint8Array && value.length === target.size ? value : undefined)
+  }
+  if (node.kind === 'enum') {
+    accepts('string')
+    return (value) => (node.symbols.includes(value as string) ? value : undefined)
+  }
+  if (name === 'fixed') {
+    accepts('bytes')
+    const { size } = node as FixedNode
+    return (value) => (value instanceof Uint8Array && value.length === size ? value : undefined)
   }
   throw wrong('set', `a rule cannot set a field of type ${name}`)
+}
+
+/** Logical type where there is one, else the kind. */
+function typeName(node: AvroNode): string {
+  if ('decimal' in node && node.decimal !== undefined) return 'decimal'
+  if (node.kind === 'fixed') return 'fixed'
+  return ('logical' in node ? node.logical : undefined) ?? node.kind
 }
 
 const isNumber = (value: unknown): value is CelInt => typeof value === 'number' || typeof value === 'bigint'
