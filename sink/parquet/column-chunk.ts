@@ -1,0 +1,261 @@
+// A column chunk: the values of one leaf in one row group, as a dictionary page where there is one and data
+// pages of one encoding. Pages are never mixed: readers that keep dictionary indices (Iceberg's vectorised
+// one) then know from the encoding statistics that they may.
+//
+// Working memory is one chunk's: 8 bytes a value, 4 an index, 4 to 8 a level entry, the dictionary's table;
+// for a row group of a million rows without lists about 20 MiB, kept by the thread for the next chunk.
+import { bitsForCount } from './bit-pack.ts'
+import {
+  appendIndices,
+  appendLevels,
+  compressPage,
+  dataPageHeader,
+  dictionaryPageHeader,
+} from './data-page.ts'
+import { WordDictionary } from './dictionary.ts'
+import {
+  appendValues,
+  dictionaryBytesPerValue,
+  ENCODING,
+  type Encoding,
+  estimate,
+} from './encoding-choice.ts'
+import type { FileParts } from './file-parts.ts'
+import { gather, isCoded } from './gather.ts'
+import { PageBuffer } from './page-buffer.ts'
+import { planPages } from './page-plan.ts'
+import { appendBinary } from './plain.ts'
+import type { Leaf } from './schema.ts'
+import { columnOf, type RowSlice, Shredder } from './shred.ts'
+import { ValueRange } from './statistics.ts'
+import { LeafValues } from './values.ts'
+
+export interface ChunkOptions {
+  compressionLevel: number
+  pageRowsMax: number
+  byteStreamSplit: boolean
+}
+
+export interface PageInfo {
+  /** Of the header in the file. */
+  offset: number
+  /** Header and compressed body. */
+  byteLength: number
+  /** First row, in the row group. */
+  rowIndex: number
+  range: ValueRange
+  nullCount: number
+  valueCount: number
+}
+
+export interface ColumnChunk {
+  leaf: Leaf
+  /** Of the data pages. */
+  encoding: Encoding
+  dictionaryPageOffset: number | undefined
+  pages: PageInfo[]
+  /** Level entries: values and nulls. */
+  valueCount: number
+  nullCount: number
+  range: ValueRange
+  /** Headers included. */
+  uncompressedBytes: number
+  compressedBytes: number
+  saturated: number
+}
+
+const PAGE_BYTES_MAX = 1 << 20
+/** Dictionaries of byte strings beyond this are given up. */
+const DICTIONARY_BYTES_MAX = 4 << 20
+const DICTIONARY_ENTRIES_MAX = 1 << 17
+
+// One chunk is encoded at a time, so a thread needs these once.
+const shredded = new Shredder()
+const values = new LeafValues()
+const words = new WordDictionary()
+const page = new PageBuffer()
+
+/** Encodes the leaf's values of all slices, in their order, and appends the chunk to the file. */
+export function writeColumnChunk(
+  leaf: Leaf,
+  slices: readonly RowSlice[],
+  file: FileParts,
+  options: ChunkOptions,
+): ColumnChunk {
+  collect(leaf, slices)
+  const encoding = chooseEncoding(options)
+  const chunk: ColumnChunk = {
+    leaf,
+    encoding,
+    dictionaryPageOffset: undefined,
+    pages: [],
+    valueCount: shredded.levelCount,
+    nullCount: shredded.levelCount - values.count,
+    range: new ValueRange(leaf),
+    uncompressedBytes: 0,
+    compressedBytes: 0,
+    saturated: values.saturated,
+  }
+  if (encoding === ENCODING.RLE_DICTIONARY) writeDictionaryPage(chunk, file, options)
+  writeDataPages(chunk, file, options)
+  return chunk
+}
+
+function collect(leaf: Leaf, slices: readonly RowSlice[]): void {
+  let coded = leaf.kind === 'binary'
+  if (coded)
+    for (const { batch } of slices) {
+      // A leaf inside a list or struct is coded if and only if its field is an enum: see childless columns only.
+      const column = leaf.nodes.length === 1 ? columnOf(batch, leaf.fieldIndex, leaf.path[0]!) : undefined
+      coded &&= leaf.nodes.length === 1 ? isCoded(leaf, column) : leaf.field.type.kind === 'enum'
+    }
+  shredded.reset()
+  values.reset(leaf.kind, leaf.kind === 'boolean' ? 1 : leaf.fixedBytes, coded)
+  for (const slice of slices) {
+    shredded.append(leaf, slice)
+    gather(leaf, shredded, values, slices.length === 1)
+  }
+}
+
+/** After it, where it says RLE_DICTIONARY, `values.ids` are set and the dictionary stands in `words` or `values`. */
+function chooseEncoding(options: ChunkOptions): Encoding {
+  const { count, kind } = values
+  if (count === 0) {
+    if (values.coded) values.expandCodes()
+    return ENCODING.PLAIN
+  }
+  if (values.coded) {
+    const { dictionary } = values
+    const entryBytes = dictionary.byteLength / dictionary.count + 4
+    const coded = dictionaryBytesPerValue(dictionary.count, count, entryBytes, 0)
+    if (coded < entryBytes) return ENCODING.RLE_DICTIONARY
+    values.expandCodes()
+  }
+  const judged = estimate(values, options.compressionLevel, options.byteStreamSplit)
+  if (!judged.tryDictionary) return judged.encoding
+  const isBytes = kind === 'binary' || kind === 'fixed'
+  // More entries than this cannot pay, whatever the repeats.
+  const entriesMax = Math.min(count, DICTIONARY_ENTRIES_MAX)
+  const built = isBytes ? internAll(entriesMax) : words.build(values, entriesMax, judged.distinct)
+  if (!built) return judged.encoding
+  const distinct = isBytes ? values.dictionary.count : words.count
+  if (judged.dictionaryBytes(distinct) >= judged.bytesPerValue) return judged.encoding
+  // From here on statistics and pages read the ids.
+  if (kind === 'binary') values.coded = true
+  return ENCODING.RLE_DICTIONARY
+}
+
+function internAll(entriesMax: number): boolean {
+  const { count, dictionary, kind, starts, ends, data, bytes, width } = values
+  const ids = values.ownIds(count)
+  dictionary.clear()
+  for (let i = 0; i < count; i++) {
+    ids[i] =
+      kind === 'binary'
+        ? dictionary.intern(data, starts[i]!, ends[i]!)
+        : dictionary.intern(bytes, i * width, (i + 1) * width)
+    if (dictionary.count > entriesMax || dictionary.byteLength > DICTIONARY_BYTES_MAX) return false
+  }
+  return true
+}
+
+function entryCount(): number {
+  return values.kind === 'binary' || values.kind === 'fixed' ? values.dictionary.count : words.count
+}
+
+function writeDictionaryPage(chunk: ColumnChunk, file: FileParts, options: ChunkOptions): void {
+  const { dictionary, kind } = values
+  page.length = 0
+  if (kind === 'binary')
+    appendBinary(
+      page,
+      dictionary.offsets,
+      dictionary.offsets.subarray(1),
+      dictionary.data,
+      0,
+      dictionary.count,
+    )
+  else if (kind === 'fixed') page.append(dictionary.data.subarray(0, dictionary.byteLength))
+  else {
+    const width = kind === 'int64' || kind === 'double' ? 8 : 4
+    page.append(new Uint8Array(words.entries.buffer, 0, words.count * width))
+  }
+  const body = compressPage(page.view(), options.compressionLevel)
+  const header = dictionaryPageHeader(page.length, body.length, entryCount())
+  chunk.dictionaryPageOffset = file.byteLength
+  appendPage(chunk, file, header, body)
+}
+
+function writeDataPages(chunk: ColumnChunk, file: FileParts, options: ChunkOptions): void {
+  const { leaf, encoding } = chunk
+  const coded = encoding === ENCODING.RLE_DICTIONARY
+  const indexBits = coded ? bitsForCount(entryCount()) : 0
+  const plan = planPages(
+    shredded,
+    values,
+    leaf.maxDefinition,
+    coded ? Math.max(1, indexBits) / 8 : plainBytes(),
+    options.pageRowsMax,
+    PAGE_BYTES_MAX,
+  )
+  for (let i = 0; i + 1 < plan.rows.length; i++) {
+    const level = plan.levels[i]!
+    const levelEnd = plan.levels[i + 1]!
+    const from = plan.values[i]!
+    const to = plan.values[i + 1]!
+    const complete = to - from === levelEnd - level
+    page.length = 0
+    if (leaf.maxRepetition > 0)
+      appendLevels(page, shredded.repetitions, level, levelEnd, leaf.maxRepetition, undefined)
+    if (leaf.maxDefinition > 0)
+      appendLevels(
+        page,
+        shredded.definitions,
+        level,
+        levelEnd,
+        leaf.maxDefinition,
+        complete ? leaf.maxDefinition : undefined,
+      )
+    if (coded) appendIndices(page, values.ids, from, to, indexBits)
+    else appendValues(page, values, encoding, from, to)
+    const range = new ValueRange(leaf)
+    range.scan(values, from, to)
+    chunk.range.merge(range)
+    const body = compressPage(page.view(), options.compressionLevel)
+    const header = dataPageHeader(page.length, body.length, levelEnd - level, encoding)
+    chunk.pages.push({
+      offset: file.byteLength,
+      byteLength: header.length + body.length,
+      rowIndex: plan.rows[i]!,
+      range,
+      nullCount: levelEnd - level - (to - from),
+      valueCount: levelEnd - level,
+    })
+    appendPage(chunk, file, header, body)
+  }
+}
+
+/** Bytes of a PLAIN value; 0 for binary, whose values have a length each. */
+function plainBytes(): number {
+  switch (values.kind) {
+    case 'boolean':
+      return 1 / 8
+    case 'int32':
+    case 'float':
+      return 4
+    case 'int64':
+    case 'double':
+      return 8
+    case 'fixed':
+      return values.width
+    default:
+      return 0
+  }
+}
+
+function appendPage(chunk: ColumnChunk, file: FileParts, header: Uint8Array, body: Uint8Array): void {
+  chunk.uncompressedBytes += header.length + page.length
+  chunk.compressedBytes += header.length + body.length
+  file.append(header)
+  file.append(body)
+}
