@@ -313,7 +313,8 @@ class Fleet {
     const account = this.#account
     const faults = this.#faults
     let choice = room.random()
-    const hits = (share: number): boolean => (choice -= share) < 0
+    // At most one fault a message: the shares lie side by side in [0, 1).
+    const hits = (share: number): boolean => choice >= 0 && (choice -= share) < 0
     account.sent++
     if (room.last !== undefined && hits(faults.resend)) {
       account.duplicatesSent++

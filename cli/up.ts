@@ -4,10 +4,10 @@ import type { Config } from '../config.ts'
 import { addressText, configOf, mergeOptions, optionsHelp, unknownVariables } from '../config.ts'
 import { type Running, startMillrace } from '../main.ts'
 import { EXIT } from '../std/errors.ts'
+import { VERSION } from '../std/version.ts'
 import type { Command } from './command.ts'
 import { count, parse, reportError } from './command.ts'
 import { configFlags } from './config.ts'
-import { VERSION } from './version.ts'
 
 /** A status line for people looking on; every 10 s where the output is kept in a file. */
 const LIVE_INTERVAL_MS = 1000

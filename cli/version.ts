@@ -1,11 +1,7 @@
 // The version of Millrace and of the Node it runs on.
-import fs from 'node:fs'
+import { VERSION } from '../std/version.ts'
 import type { Command } from './command.ts'
 import { parse } from './command.ts'
-
-export const VERSION: string = (
-  JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
-).version
 
 export const version: Command = {
   name: 'version',

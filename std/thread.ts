@@ -1,7 +1,7 @@
 // A worker thread that runs a stage, seen from the main thread: it reports `ready` once, answers `drain` with
 // `drained`, and its death by anything but the end of a drain fails the process.
 import { once } from 'node:events'
-import { type TransferListItem, Worker } from 'node:worker_threads'
+import { type Transferable, Worker } from 'node:worker_threads'
 import { ERROR_CODES, type ErrorCode, MillraceError } from './errors.ts'
 
 /** Every message of a stage's thread has a type; the rest depends on it. */
@@ -12,7 +12,7 @@ export interface ThreadMessage {
 
 /** An error as it crosses threads: structured clone would lose class and code. */
 export interface ThreadError {
-  type: 'error'
+  type: 'failed'
   code: string
   message: string
   stack?: string
@@ -22,7 +22,7 @@ export function toThreadError(error: unknown): ThreadError {
   const { message, stack, code } = error as { message?: string; stack?: string; code?: unknown }
   const known = typeof code === 'string' && code in ERROR_CODES ? code : 'internal'
   return {
-    type: 'error',
+    type: 'failed',
     code: known,
     message: message ?? String(error),
     ...(stack === undefined ? {} : { stack }),
@@ -37,7 +37,7 @@ export class StageThread {
   readonly #listeners = new Map<string, ((message: ThreadMessage) => void)[]>()
   #ending = false
 
-  constructor(name: string, entry: URL, workerData: unknown, transferList: TransferListItem[] = []) {
+  constructor(name: string, entry: URL, workerData: unknown, transferList: Transferable[] = []) {
     this.name = name
     this.worker = new Worker(entry, { workerData, transferList, name, stdout: false, stderr: false })
     this.failed = new Promise<never>((_, reject) => {
@@ -45,7 +45,7 @@ export class StageThread {
       this.worker.on('exit', (code) => {
         if (!this.#ending) reject(new MillraceError('internal', `thread ${name} ended with code ${code}`))
       })
-      this.on('error', (message) => reject(this.#failure(message as unknown as ThreadError)))
+      this.on('failed', (message) => reject(this.#failure(message as unknown as ThreadError)))
     })
     // Whoever waits for it sees the rejection; nobody waiting is no reason to crash twice.
     this.failed.catch(() => {})
@@ -65,7 +65,7 @@ export class StageThread {
     return Promise.race([new Promise<ThreadMessage>((resolve) => this.on(type, resolve)), this.failed])
   }
 
-  send(message: ThreadMessage, transferList: TransferListItem[] = []): void {
+  send(message: ThreadMessage, transferList: Transferable[] = []): void {
     this.worker.postMessage(message, transferList)
   }
 

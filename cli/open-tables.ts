@@ -1,0 +1,53 @@
+// The tables of a data folder, read-only and beside a running process: for `query`, `tables`, the demo's account.
+import fs from 'node:fs'
+import path from 'node:path'
+import { PointerCatalog } from '../sink/catalog.ts'
+import { SqlitePointers } from '../sink/catalog-sqlite.ts'
+import { Names, systemClock } from '../sink/file-names.ts'
+import { listAllTables, type TableStats, tableStats, viewStatements } from '../sink/read-tables.ts'
+import { fileUri, LocalStore } from '../sink/store.ts'
+import { NodeDisk } from '../std/disk.ts'
+import { MillraceError } from '../std/errors.ts'
+
+/** Name of the catalog in catalog.db, which readers must give as theirs. */
+const CATALOG_NAME = 'millrace'
+
+export interface TablesReader {
+  stats(): Promise<TableStats[]>
+  /** Statements that make a view of each table (`tenant.table`). */
+  views(): Promise<string[]>
+  close(): void
+}
+
+/** Errors: option_invalid where the folder holds no catalog. */
+export function openTables(data: string): TablesReader {
+  const folder = path.resolve(data)
+  const file = path.join(folder, 'catalog.db')
+  if (!fs.existsSync(file))
+    throw new MillraceError(
+      'option_invalid',
+      `--data ${data}: no catalog.db there; start Millrace with that folder first`,
+    )
+  const pointers = new SqlitePointers(file, CATALOG_NAME, { readOnly: true })
+  const store = new LocalStore(new NodeDisk())
+  const catalog = new PointerCatalog(
+    CATALOG_NAME,
+    pointers,
+    store,
+    fileUri(path.join(folder, 'warehouse')),
+    new Names(systemClock),
+    systemClock,
+  )
+  return {
+    stats: async () => {
+      const stats: TableStats[] = []
+      for (const id of await listAllTables(catalog)) {
+        const one = await tableStats(catalog, store, id)
+        if (one !== undefined) stats.push(one)
+      }
+      return stats
+    },
+    views: () => viewStatements(catalog, store),
+    close: () => pointers.close(),
+  }
+}
