@@ -376,3 +376,87 @@ export function encodeLoosely(node: AvroNode, value: unknown, choose: (n: number
   }
   return encode(node, value)
 }
+
+type Choose = (n: number) => number
+
+/** Numbers below n, by fast-check, as many as are asked for. */
+export function choicesArbitrary(): fc.Arbitrary<Choose> {
+  return fc.infiniteStream(fc.nat()).map((stream) => (n: number) => stream.next().value! % n)
+}
+
+/**
+ * A schema that may read, or be read by, the given one: fields added with a default, dropped, moved, renamed
+ * with an alias, numbers widened or narrowed, types made nullable, symbols added or dropped.
+ */
+export function evolve(schema: string, choose: Choose): string {
+  return JSON.stringify(evolveNode(JSON.parse(schema) as SchemaJson, choose))
+}
+
+const WIDER: Record<string, string> = {
+  int: 'long',
+  long: 'double',
+  float: 'double',
+  string: 'bytes',
+  bytes: 'string',
+}
+
+function evolveNode(json: SchemaJson, choose: Choose): SchemaJson {
+  if (typeof json === 'string') return choose(8) === 0 ? (WIDER[json] ?? json) : json
+  if (Array.isArray(json)) {
+    const branches = json.map((branch) => (Array.isArray(branch) ? branch : keepKind(branch, choose)))
+    return choose(10) === 0 ? branches.reverse() : branches
+  }
+  const copy: { [key: string]: unknown } = { ...json }
+  switch (json['type']) {
+    case 'array':
+      copy['items'] = evolveNode(json['items'] as SchemaJson, choose)
+      return copy
+    case 'map':
+      copy['values'] = evolveNode(json['values'] as SchemaJson, choose)
+      return copy
+    case 'enum': {
+      const symbols = json['symbols'] as string[]
+      if (choose(6) === 0) copy['symbols'] = [...symbols, 'EXTRA'].reverse()
+      else if (symbols.length > 1 && choose(8) === 0) copy['symbols'] = symbols.slice(1)
+      if (choose(8) === 0) copy['default'] = (copy['symbols'] as string[])[0]
+      if (choose(20) === 0)
+        Object.assign(copy, { name: `${json['name']}x`, aliases: choose(2) === 0 ? [json['name']] : [] })
+      return copy
+    }
+    case 'fixed':
+      if (choose(15) === 0 && json['logicalType'] === undefined) copy['size'] = (json['size'] as number) + 1
+      return copy
+    case 'record': {
+      let fields = (json['fields'] as { name: string; type: SchemaJson }[]).map((field) => {
+        const type = evolveNode(field.type, choose)
+        const isNullable = Array.isArray(type)
+        const next: Record<string, unknown> = {
+          name: field.name,
+          type: isNullable || choose(8) > 0 ? type : ['null', type],
+        }
+        if (choose(10) === 0) Object.assign(next, { name: `${field.name}_new`, aliases: [field.name] })
+        return next
+      })
+      if (choose(6) === 0) fields = fields.slice(1)
+      if (choose(4) === 0) fields.reverse()
+      for (const extra of [
+        { name: 'added_long', type: 'long', default: 7 },
+        { name: 'added_text', type: ['null', 'string'], default: null },
+        { name: 'added_list', type: { type: 'array', items: 'string' }, default: ['a', 'b'] },
+        { name: 'added_bare', type: 'double' },
+      ])
+        if (choose(extra.default === undefined ? 20 : 6) === 0)
+          fields.splice(choose(fields.length + 1), 0, extra)
+      if (fields.length === 0) fields.push({ name: 'added_long', type: 'long', default: 7 })
+      copy['fields'] = fields
+      return copy
+    }
+    default:
+      return copy
+  }
+}
+
+/** A branch stays what it is, or a union could get the same one twice. */
+function keepKind(branch: SchemaJson, choose: Choose): SchemaJson {
+  return typeof branch === 'string' ? branch : evolveNode(branch, choose)
+}

@@ -1,0 +1,367 @@
+// Avro data → columns, without a row object between: for each pair of writer and reader schema one generated
+// function that walks a datum as the writer wrote it and puts every field where the reader's table has it,
+// with Avro's schema resolution worked out beforehand (avro-resolution.ts). Decoders of several writers fill
+// the same builders, so that a batch of columns may span a change of contract.
+//
+// A datum is checked while it is decoded, as the validator would: bytes that are none leave the columns as
+// they were.
+import { compileSource, identifier, SourceWriter } from '../std/codegen.ts'
+import { MillraceError } from '../std/errors.ts'
+import { ENUM_INDEX, TRAILING, TRUNCATED, UNION_INDEX } from './avro-codes.ts'
+import { columnFieldOf } from './avro-column-type.ts'
+import { CheckEmitter, EMITTED_SCOPE } from './avro-emit.ts'
+import { type RecordResolution, type Resolution, resolve } from './avro-resolution.ts'
+import type { AvroNode, RecordNode } from './avro-schema.ts'
+import { minimumSize } from './avro-size.ts'
+import {
+  type ColumnBuilder,
+  createColumnBuilder,
+  ListBuilder,
+  RowScope,
+  StructBuilder,
+} from './column-builders.ts'
+import type { ColumnBatch, ColumnField } from './columns.ts'
+
+export { gatherColumn, sliceColumn } from './column-ops.ts'
+
+export interface ColumnDecoder {
+  /** Appends the datum bytes[start, end) as a row: 0, or a code of avro-codes.ts and no row. Never throws for any bytes. */
+  readonly decode: (bytes: Uint8Array, start: number, end: number) => number
+  /** The generated source, for people. */
+  readonly source: string
+}
+
+/** Growing columns, one for each field of a reader record. */
+export class ColumnBuilders {
+  readonly fields: readonly ColumnField[]
+  readonly #reader: RecordNode
+  readonly #scope = new RowScope()
+  readonly #columns: readonly ColumnBuilder[]
+  readonly #decoders = new Map<AvroNode, ColumnDecoder>()
+
+  /** Throws `schema_invalid` where `reader` is no record, or holds what a table cannot. */
+  constructor(reader: AvroNode) {
+    const { type } = columnFieldOf(reader)
+    if (reader.kind !== 'record' || type.kind !== 'struct')
+      throw new MillraceError('schema_invalid', `a table is made of a record, not of ${reader.kind}`, {
+        path: '',
+      })
+    this.#reader = reader
+    this.fields = type.fields
+    this.#columns = type.fields.map((field) => createColumnBuilder(field, this.#scope))
+  }
+
+  get rowCount(): number {
+    return this.#scope.count
+  }
+
+  /** The decoder of `writer`'s data into these columns, made once. Throws `schema_incompatible`. */
+  decoderFor(writer: AvroNode): ColumnDecoder {
+    let decoder = this.#decoders.get(writer)
+    if (decoder === undefined) {
+      const { resolution, faults } = resolve(writer, this.#reader)
+      if (resolution === undefined)
+        throw new MillraceError(
+          'schema_incompatible',
+          faults.map((fault) => `${fault.path || 'the record'}: ${fault.reason} (${fault.rule})`).join('; '),
+          { faults },
+        )
+      decoder = new DecoderGenerator(this.#columns).generate(resolution, this.#scope)
+      this.#decoders.set(writer, decoder)
+    }
+    return decoder
+  }
+
+  /** The rows so far; the arrays are the caller's from here on, and the builders start anew. */
+  finish(): ColumnBatch {
+    const rowCount = this.#scope.count
+    const columns = this.#columns.map((column) => column.finish(rowCount))
+    this.#scope.renew()
+    return { rowCount, columns }
+  }
+
+  /** Drops the rows so far. */
+  reset(): void {
+    this.#scope.renew()
+  }
+}
+
+/** Builders with one decoder, for a single writer. */
+export function createColumnDecoder(
+  writer: AvroNode,
+  reader: AvroNode,
+): ColumnDecoder & { builders: ColumnBuilders } {
+  const builders = new ColumnBuilders(reader)
+  return { ...builders.decoderFor(writer), builders }
+}
+
+/** Copies `length` bytes. */
+function copyBytes(bytes: Uint8Array, at: number, length: number, into: Uint8Array, to: number): void {
+  for (let i = 0; i < length; i++) into[to + i] = bytes[at + i]!
+}
+
+/** Big-endian two's complement of any length → 16 bytes, little-endian. */
+function storeDecimal(bytes: Uint8Array, start: number, end: number, into: Uint8Array, to: number): void {
+  const sign = bytes[start]! >= 0x80 ? 0xff : 0
+  for (let i = 0; i < 16; i++) into[to + i] = end - 1 - i >= start ? bytes[end - 1 - i]! : sign
+}
+
+class DecoderGenerator {
+  readonly #out = new SourceWriter()
+  readonly #check = new CheckEmitter(this.#out)
+  readonly #builders: ColumnBuilder[] = []
+  readonly #columns: readonly ColumnBuilder[]
+  readonly #constants: unknown[] = []
+  readonly #defaults: { name: string; builder: ColumnBuilder; node: AvroNode; bytes: Uint8Array }[] = []
+
+  constructor(columns: readonly ColumnBuilder[]) {
+    this.#columns = columns
+  }
+
+  generate(resolution: Resolution, scope: RowScope): ColumnDecoder {
+    const out = this.#out
+    out.block('function appendRow(bytes, view, at, end, row)', () => {
+      out.line('const depth = 0')
+      this.#root(resolution)
+      out.line('return at')
+    })
+    // A default may hold records whose own defaults are appended: the list grows under way.
+    for (let i = 0; i < this.#defaults.length; i++) {
+      const { name, builder, node, bytes } = this.#defaults[i]!
+      const constant = this.#constant(bytes)
+      out.block(`function ${name}(row)`, () => {
+        out.line(`const bytes = ${constant}, end = bytes.length, depth = 0`)
+        out.line('const view = new DataView(bytes.buffer, bytes.byteOffset, end)')
+        out.line('let at = 0')
+        const { resolution: itself } = resolve(node, node)
+        this.#value(itself!, builder, 'row', name)
+        out.line('return at')
+      })
+    }
+    this.#check.functions()
+    out.line('let view = new DataView(new ArrayBuffer(0))')
+    out.line('let viewed = new Uint8Array(view.buffer)')
+    out.block('function decode(bytes, start, end)', () => {
+      out.block('if (bytes !== viewed)', () => {
+        out.line('view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)')
+        out.line('viewed = bytes')
+      })
+      out.line('const row = scope.count')
+      out.line('if (row === scope.capacity) scope.grow()')
+      out.line('const at = appendRow(bytes, view, start, end, row)')
+      out.block('if (at !== end)', () => {
+        out.line('scope.rollback(row)')
+        out.line(`return at < 0 ? -at : ${TRAILING}`)
+      })
+      out.line('scope.count = row + 1')
+      out.line('return 0')
+    })
+    const builderLines = this.#builders.map((_, i) => `const b${i} = builders[${i}]\n`).join('')
+    const constantLines = this.#constants.map((_, i) => `const c${i} = constants[${i}]\n`).join('')
+    const source = `${builderLines}${constantLines}${out}`
+    const decode = compileSource<ColumnDecoder['decode']>(`${source}return decode\n`, {
+      ...EMITTED_SCOPE,
+      builders: this.#builders,
+      constants: this.#constants,
+      copyBytes,
+      scope,
+      storeDecimal,
+    })
+    return { decode, source }
+  }
+
+  /** The root is a record, or a writer's union of records. */
+  #root(resolution: Resolution): void {
+    if (resolution.kind === 'record') this.#fields(resolution, this.#columns, 'row', '')
+    else if (resolution.kind === 'branches')
+      this.#branches(resolution.branches, (branch) => this.#root(branch))
+    else throw new MillraceError('internal', `a ${resolution.kind} cannot be a row`)
+  }
+
+  #builder(builder: ColumnBuilder): string {
+    const known = this.#builders.indexOf(builder)
+    return `b${known >= 0 ? known : this.#builders.push(builder) - 1}`
+  }
+
+  #constant(value: unknown): string {
+    return `c${this.#constants.push(value) - 1}`
+  }
+
+  #branches(branches: readonly Resolution[], each: (branch: Resolution) => void): void {
+    const index = this.#check.index(branches.length, UNION_INDEX)
+    for (const [i, branch] of branches.entries())
+      this.#out.block(`${i === 0 ? '' : 'else '}if (${index} === ${i})`, () => each(branch))
+  }
+
+  #fields(resolution: RecordResolution, columns: readonly ColumnBuilder[], row: string, label: string): void {
+    for (const { field, to } of resolution.fields) {
+      const path = label === '' ? identifier(field.name) : `${label}.${identifier(field.name)}`
+      if (to === undefined) this.#check.check(field.node, `${path} (not read)`)
+      else this.#value(to.resolution, columns[to.index]!, row, path)
+    }
+    for (const index of resolution.defaults) {
+      const field = resolution.reader.fields[index]!
+      const name = this.#out.unique(`default_${identifier(field.name)}_`)
+      this.#defaults.push({ name, builder: columns[index]!, node: field.node, bytes: field.default!.bytes })
+      this.#out.line(`${name}(${row})`)
+    }
+  }
+
+  #value(resolution: Resolution, builder: ColumnBuilder, row: string, label: string): void {
+    const out = this.#out
+    switch (resolution.kind) {
+      case 'leaf':
+        this.#leaf(resolution.writer, resolution.reader, builder, row, label)
+        return
+      case 'enum': {
+        out.line(`// ${label}: enum`)
+        const index = this.#check.index(resolution.writer.symbols.length, ENUM_INDEX)
+        const isSame = resolution.indices.every((to, from) => to === from)
+        const value = isSame ? index : `${this.#constant(Int32Array.from(resolution.indices))}[${index}]`
+        out.line(`${this.#builder(builder)}.values[${row}] = ${value}`)
+        return
+      }
+      case 'branches':
+        out.line(`// ${label}: union`)
+        this.#branches(resolution.branches, (branch) => this.#value(branch, builder, row, label))
+        return
+      case 'into':
+        // The reader's union is [null, T]: T's column is nullable.
+        if (resolution.reader.branches[resolution.index]!.kind === 'null')
+          out.line(`${this.#builder(builder)}.appendNull(${row})`)
+        else this.#value(resolution.inner, builder, row, label)
+        return
+      case 'record':
+        if (!(builder instanceof StructBuilder))
+          throw new MillraceError('internal', 'a record without its struct')
+        this.#fields(resolution, builder.children, row, label)
+        return
+      case 'array':
+      case 'map':
+        this.#list(resolution, builder, row, label)
+    }
+  }
+
+  #list(
+    resolution: Extract<Resolution, { kind: 'array' | 'map' }>,
+    builder: ColumnBuilder,
+    row: string,
+    label: string,
+  ): void {
+    const out = this.#out
+    if (!(builder instanceof ListBuilder)) throw new MillraceError('internal', 'an array without its list')
+    const b = this.#builder(builder)
+    const elements = out.unique('elements')
+    out.line(`const ${elements} = ${b}.elements`)
+    const element = out.unique('row')
+    const minimum =
+      resolution.kind === 'array'
+        ? minimumSize(resolution.writer.items)
+        : 1 + minimumSize(resolution.writer.values)
+    this.#check.blocks(label, resolution.kind, minimum, () => {
+      out.line(`const ${element} = ${elements}.count`)
+      out.line(`if (${element} === ${elements}.capacity) ${elements}.grow()`)
+      if (resolution.kind === 'array')
+        this.#value(resolution.items, builder.children[0]!, element, `${label}[]`)
+      else {
+        this.#text(builder.children[0]!, element, `${label} key`, true)
+        this.#value(resolution.values, builder.children[1]!, element, `${label}{}`)
+      }
+      out.line(`${elements}.count = ${element} + 1`)
+    })
+    out.line(`${b}.offsets[${row} + 1] = ${elements}.count`)
+  }
+
+  /** A string or bytes, copied as it lies. */
+  #text(builder: ColumnBuilder, row: string, label: string, isString: boolean): void {
+    const out = this.#out
+    const from = out.unique('from')
+    out.line(`// ${label}: ${isString ? 'string' : 'bytes'}`)
+    const length = this.#check.length()
+    out.line(`const ${from} = at`)
+    const stop = out.unique('stop')
+    out.line(`const ${stop} = at + ${length}`)
+    if (isString) {
+      out.line(`while (at < ${stop} && bytes[at] < 0x80) at++`)
+      out.line(`if (at < ${stop} && (at = utf8End(bytes, at, ${stop})) < 0) return at`)
+    } else out.line(`at = ${stop}`)
+    out.line(`${this.#builder(builder)}.append(${row}, bytes, ${from}, at)`)
+  }
+
+  #leaf(writer: AvroNode, reader: AvroNode, builder: ColumnBuilder, row: string, label: string): void {
+    const out = this.#out
+    const b = this.#builder(builder)
+    switch (writer.kind) {
+      case 'boolean':
+        this.#check.check(writer, label)
+        out.line(`${b}.values[${row}] = bytes[at - 1]`)
+        return
+      case 'int':
+      case 'long':
+        this.#integer(writer, reader, b, row, label)
+        return
+      case 'float':
+      case 'double': {
+        const size = writer.kind === 'float' ? 4 : 8
+        out.line(`// ${label}: ${writer.kind}`)
+        out.line(`if (end - at < ${size}) return -${TRUNCATED}`)
+        out.line(`${b}.values[${row}] = view.get${writer.kind === 'float' ? 'Float32' : 'Float64'}(at, true)`)
+        out.line(`at += ${size}`)
+        return
+      }
+      case 'string':
+        if (reader.kind === 'string' && reader.logical === 'uuid') {
+          out.line(`// ${label}: uuid`)
+          const length = this.#check.length()
+          this.#check.call(`uuidEnd(bytes, at, at + ${length}, ${b}.data, 16 * ${row})`)
+        } else this.#text(builder, row, label, true)
+        return
+      case 'bytes':
+        if (reader.kind === 'bytes' && reader.decimal !== undefined && writer.decimal !== undefined) {
+          out.line(`// ${label}: decimal`)
+          const length = this.#check.length()
+          this.#decimal(length, writer.decimal.precision, b, row)
+        } else this.#text(builder, row, label, reader.kind === 'string')
+        return
+      case 'fixed':
+        out.line(`// ${label}: fixed`)
+        out.line(`if (end - at < ${writer.size}) return -${TRUNCATED}`)
+        if (reader.kind === 'fixed' && reader.decimal !== undefined && writer.decimal !== undefined)
+          this.#decimal(`${writer.size}`, writer.decimal.precision, b, row)
+        else {
+          out.line(`copyBytes(bytes, at, ${writer.size}, ${b}.data, ${writer.size} * ${row})`)
+          out.line(`at += ${writer.size}`)
+        }
+        return
+      default:
+        // null, beside its T in a union: 'into' has dealt with it.
+        throw new MillraceError('internal', `no column for ${writer.kind}`)
+    }
+  }
+
+  #decimal(length: string, precision: number, b: string, row: string): void {
+    const from = this.#out.unique('from')
+    this.#out.line(`const ${from} = at`)
+    this.#check.call(`decimalEnd(bytes, at, at + ${length}, ${precision})`)
+    this.#out.line(`storeDecimal(bytes, ${from}, at, ${b}.data, 16 * ${row})`)
+  }
+
+  #integer(writer: AvroNode, reader: AvroNode, b: string, row: string, label: string): void {
+    const out = this.#out
+    const from = out.unique('from')
+    out.line(`const ${from} = at`)
+    this.#check.check(writer, label)
+    if (reader.kind === 'long') {
+      const first = out.unique('v')
+      out.line(`const ${first} = bytes[${from}]`)
+      out.block(`if (${first} < 0x80)`, () => {
+        out.line(`${b}.words[2 * ${row}] = (${first} >>> 1) ^ -(${first} & 1)`)
+        out.line(`${b}.words[2 * ${row} + 1] = -(${first} & 1)`)
+      })
+      out.line(`else longWordsAt(bytes, ${from}, ${b}.words, 2 * ${row})`)
+    } else {
+      const value = writer.kind === 'int' ? 'intAt' : 'longAt'
+      out.line(`${b}.values[${row}] = ${value}(bytes, ${from})`)
+    }
+  }
+}
