@@ -4,7 +4,8 @@
 //   FORWARD    the latest schema reads what the new one writes
 //   FULL       both
 //   NONE       nothing is compared
-import avsc from 'avsc'
+import { resolve } from './avro-resolution.ts'
+import { parseAvroSchema } from './avro-schema.ts'
 
 export const COMPATIBILITY_LEVELS = [
   'BACKWARD',
@@ -24,7 +25,11 @@ export interface Incompatibility {
   direction: 'BACKWARD' | 'FORWARD'
   /** Version that it was compared with. */
   version: number
-  /** Names the field and the rule of Avro's resolution that it breaks. */
+  /** Path of the field in the schema that reads; '' for the whole. */
+  field: string
+  /** The rule of Avro's resolution that it breaks, as Confluent names it: `READER_FIELD_MISSING_DEFAULT_VALUE`. */
+  rule: string
+  /** Both, and why, in words. */
   message: string
 }
 
@@ -42,22 +47,22 @@ export function findIncompatibilities(
   if (level === 'NONE') return []
   const found: Incompatibility[] = []
   for (const one of level.endsWith('_TRANSITIVE') ? earlier : earlier.slice(-1)) {
-    if (!level.startsWith('FORWARD'))
-      for (const message of readProblems(schema, one.schema))
-        found.push({ direction: 'BACKWARD', version: one.version, message })
-    if (!level.startsWith('BACKWARD'))
-      for (const message of readProblems(one.schema, schema))
-        found.push({ direction: 'FORWARD', version: one.version, message })
+    if (!level.startsWith('FORWARD')) found.push(...readProblems('BACKWARD', schema, one.schema, one.version))
+    if (!level.startsWith('BACKWARD')) found.push(...readProblems('FORWARD', one.schema, schema, one.version))
   }
   return found
 }
 
 /** Why `reader` cannot read what `writer` wrote (Avro 1.12, "Schema Resolution"). */
-function readProblems(reader: string, writer: string): string[] {
-  try {
-    avsc.Type.forSchema(JSON.parse(reader)).createResolver(avsc.Type.forSchema(JSON.parse(writer)))
-    return []
-  } catch (error) {
-    return [(error as Error).message]
-  }
+function readProblems(
+  direction: Incompatibility['direction'],
+  reader: string,
+  writer: string,
+  version: number,
+): Incompatibility[] {
+  const { faults = [] } = resolve(parseAvroSchema(writer), parseAvroSchema(reader))
+  return faults.map(({ rule, path, reason }) => {
+    const subject = path === '' ? 'the schema' : `field ${path}`
+    return { direction, version, field: path, rule, message: `${subject}: ${reason} (${rule})` }
+  })
 }

@@ -1,6 +1,7 @@
 // Whether a schema can be a stream's: a record whose every field has a column, under a name that is not taken.
 import { MillraceError } from '../std/errors.ts'
-import { type AvroNode, fieldPath, nullableOf, parseAvroSchema } from './avro-schema.ts'
+import { columnFieldOf } from './avro-column-type.ts'
+import { parseAvroSchema } from './avro-schema.ts'
 import { isValidName, LINEAGE_COLUMNS, subjectOf } from './names.ts'
 
 const RESERVED: readonly string[] = ['device_id', ...LINEAGE_COLUMNS]
@@ -33,38 +34,10 @@ export function requireTable(schema: string): void {
       throw refused(name, 'query engines fold case, and another field differs in case only')
     names.add(folded)
   }
-  requireColumn(root, '', new Set())
-}
-
-function requireColumn(node: AvroNode, path: string, open: Set<AvroNode>): void {
-  if (open.has(node)) throw refused(path, 'a type that contains itself has no column')
-  const inside = new Set(open).add(node)
-  switch (node.kind) {
-    case 'null':
-      throw refused(path, 'a type of null alone has no column')
-    case 'record':
-      if (node.fields.length === 0) throw refused(path, 'a record without fields has no column')
-      for (const field of node.fields) requireColumn(field.node, fieldPath(path, field.name), inside)
-      return
-    case 'array':
-      requireColumn(node.items, `${path}[]`, inside)
-      return
-    case 'map':
-      requireColumn(node.values, `${path}{}`, inside)
-      return
-    case 'union': {
-      const nullable = nullableOf(node)
-      if (nullable === undefined)
-        throw refused(
-          path,
-          'a union has a column only as [null, type]; use a record with one nullable field for each type',
-        )
-      requireColumn(nullable.value, path, inside)
-    }
-  }
+  columnFieldOf(root)
 }
 
 function refused(field: string, reason: string): MillraceError {
-  const message = field === '' ? reason : `field '${field}': ${reason}`
-  return new MillraceError('schema_invalid', message, { field, reason, errorCode: 42201 })
+  const message = field === '' ? reason : `field ${field}: ${reason}`
+  return new MillraceError('schema_invalid', message, { path: field, reason })
 }

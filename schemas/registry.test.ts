@@ -97,12 +97,12 @@ describe('registry', () => {
     await assert.rejects(registry.deleteSubject('default.telemetry-value', true), fails(42205))
     const bad: [string, RegExp][] = [
       ['"string"', /record/],
-      [record('{"name":"u","type":["int","string"]}'), /field 'u'.*union/],
-      [record('{"name":"l","type":{"type":"array","items":["null","int","string"]}}'), /field 'l\[\]'/],
-      [record('{"name":"_offset","type":"int"}'), /field '_offset'/],
-      [record('{"name":"Device_Id","type":"int"}'), /field 'Device_Id'/],
-      [record(A, '{"name":"A","type":"int"}'), /field 'A'.*case/],
-      [record('{"name":"n","type":["null","r"],"default":null}'), /field 'n'.*itself/],
+      [record('{"name":"u","type":["int","string"]}'), /field u:.*union/],
+      [record('{"name":"l","type":{"type":"array","items":["null","int","string"]}}'), /field l\[\]:/],
+      [record('{"name":"_offset","type":"int"}'), /field _offset:/],
+      [record('{"name":"Device_Id","type":"int"}'), /field Device_Id:/],
+      [record(A, '{"name":"A","type":"int"}'), /field A:.*case/],
+      [record('{"name":"n","type":["null","r"],"default":null}'), /r contains itself/],
     ]
     for (const [schema, pattern] of bad) {
       await assert.rejects(registry.register('default.other-value', schema), fails(42201, pattern), schema)
@@ -121,6 +121,18 @@ describe('registry', () => {
         /\bc\b/.test(error.message),
     )
     assert.equal(registry.incompatibilities('one-value', record(A, C), 'latest').length, 1)
+    const nested = (type: string): string =>
+      record(`{"name":"n","type":{"type":"record","name":"q","fields":[{"name":"z","type":"${type}"}]}}`)
+    await registry.register('nested-value', nested('long'))
+    assert.deepEqual(registry.incompatibilities('nested-value', nested('int')), [
+      {
+        direction: 'BACKWARD',
+        version: 1,
+        field: 'n.z',
+        rule: 'TYPE_MISMATCH',
+        message: 'field n.z: long cannot be read as int (TYPE_MISMATCH)',
+      },
+    ])
     await registry.setLevel('FORWARD', 'one-value')
     assert.equal((await registry.register('one-value', record(A, C))).version, 2)
     await assert.rejects(registry.register('one-value', record(C)), fails(409))

@@ -293,7 +293,7 @@ export class SchemaRegistry {
 
   #requireAllowed(subject: string, schema: string): void {
     requireAvro(schema)
-    if (this.#isStream(subject)) requireTable(schema)
+    if (this.#isStream(subject)) invalidAs42201(() => requireTable(schema))
   }
 
   // The log
@@ -391,7 +391,17 @@ function requireAvro(schema: string): void {
       REGISTRY_CODE.schemaInvalid,
       `a schema has at most ${SCHEMA_BYTES_MAX} bytes`,
     )
-  parseAvroSchema(schema)
+  invalidAs42201(() => parseAvroSchema(schema))
+}
+
+/** Gives what the Avro modules refuse the registry's code. */
+function invalidAs42201(check: () => unknown): void {
+  try {
+    check()
+  } catch (error) {
+    if (!isMillraceError(error, 'schema_invalid')) throw error
+    throw registryError('schema_invalid', REGISTRY_CODE.schemaInvalid, error.message, { ...error.details })
+  }
 }
 
 function subjectUnknown(subject: string): Error {
