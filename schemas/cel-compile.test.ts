@@ -216,7 +216,7 @@ describe('compiled CEL', () => {
     let compiled = 0
     let interpreted = 0
     let failures = 0
-    const runs = process.env['MILLRACE_LONG'] === '1' ? 100_000 : 4_000
+    const runs = process.env['MILLRACE_LONG'] === '1' ? 100_000 : 3_000
     fc.assert(
       fc.property(
         fc.oneof(bool, int, dbl, str),

@@ -220,6 +220,19 @@ describe('what a contract may not say', () => {
       )
     })
 
+  test('what the Avro modules have no room for', () => {
+    let deep = '{ name: a, type: int }'
+    for (let i = 0; i < 30; i++) deep = `{ name: a, type: record, fields: [${deep}] }`
+    assert.match(problemsOf(withFields(deep))[0]!, /is nested deeper than 24 levels/)
+    const wide = `fields: [${'{ name: x, type: int }, '.repeat(2001)}]`
+    assert.ok(problemsOf(withStream(wide)).some((problem) => /at most 2000 are allowed/.test(problem)))
+    const many = Array.from({ length: 9 }, (_, i) => {
+      const leaves = Array.from({ length: 500 }, (_, j) => `{ name: f${j}, type: int }`).join(', ')
+      return `{ name: r${i}, type: record, fields: [${leaves}] }`
+    })
+    assert.match(problemsOf(withFields(...many))[0]!, /^7:7 streams\.flow\.fields: .*more than 4096 types/)
+  })
+
   test('all problems are told at once, in the order of the document, and in the error', () => {
     const text = withFields('{ name: 1a, type: int }', '{ name: b, type: what }', '{ name: c }')
     assert.equal(problemsOf(text).length, 3)
