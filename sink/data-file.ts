@@ -158,7 +158,7 @@ function describe(
       partition,
       record_count: file.recordCount,
       file_size_in_bytes: file.byteLength,
-      column_sizes: metric(file.columns, (one) => one.byteLength),
+      column_sizes: metric(file.columns, (one) => one.columnBytes),
       value_counts: metric(file.columns, (one) => one.valueCount),
       null_value_counts: metric(file.columns, (one) => one.nullCount),
       nan_value_counts: metric(file.columns, (one) => one.nanCount),

@@ -6,6 +6,7 @@ import { RecordBatchBuilder } from '../log/record-batch.ts'
 import type { Column, ColumnBatch } from '../schemas/columns.ts'
 import { MARK_LATE_MS, MARK_QUALITY } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
+import { seededRandom } from '../std/disk-simulated.ts'
 import { writeZigzagLong } from '../std/varint.ts'
 import { type Catalog, PointerCatalog, type Pointers, type TableId } from './catalog.ts'
 import type { CommitTools } from './commit.ts'
@@ -15,6 +16,7 @@ import { type Clock, Names } from './file-names.ts'
 import { isLive, readManifest } from './iceberg/manifest.ts'
 import { readManifestList } from './iceberg/manifest-list.ts'
 import { currentSnapshot } from './iceberg/metadata.ts'
+import type { MaintenanceOptions } from './maintenance.ts'
 import type { ParquetField } from './parquet/schema.ts'
 import type { EncodedFile } from './parquet/writer.ts'
 import { SINK_OPTIONS_DEFAULT, type SinkEvent, SinkStage } from './run.ts'
@@ -33,16 +35,11 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Reproducible bytes from a seed (xorshift32). */
+/** Reproducible bytes from a seed. */
 export function seededFill(seed: number): (into: Uint8Array) => void {
-  let state = seed | 1
+  const random = seededRandom(seed)
   return (into) => {
-    for (let i = 0; i < into.length; i++) {
-      state ^= state << 13
-      state ^= state >>> 17
-      state ^= state << 5
-      into[i] = state >>> 24
-    }
+    for (let i = 0; i < into.length; i++) into[i] = Math.floor(random() * 256)
   }
 }
 
@@ -158,6 +155,7 @@ export class JsonFileEncoder {
       recordCount: batch.rowCount,
       splitOffsets: [4],
       columns: [],
+      saturatedCount: 0,
     }
   }
 }
@@ -169,6 +167,7 @@ export interface HarnessOptions {
   clock: ManualClock
   warehouse: string
   seed?: number
+  maintenance?: MaintenanceOptions
 }
 
 /** One sink over shared log, catalog and store; make another to restart, or for a second writer. */
@@ -181,7 +180,7 @@ export class Harness {
   readonly clock: ManualClock
 
   constructor(options: HarnessOptions) {
-    const { log, pointers, store, clock, warehouse } = options
+    const { log, pointers, store, clock, warehouse, maintenance } = options
     this.clock = clock
     const names = new Names(clock, seededFill(options.seed ?? 1))
     this.catalog = new PointerCatalog('millrace', pointers, store, warehouse, names, clock)
@@ -191,7 +190,7 @@ export class Harness {
       log,
       encoder: new TableEncoder(new JsonFileEncoder()),
       decoders: new DecoderPool(),
-      options: SINK_OPTIONS_DEFAULT,
+      options: { ...SINK_OPTIONS_DEFAULT, ...(maintenance === undefined ? {} : { maintenance }) },
       onEvent: (event) => this.events.push(event),
       counters: {
         add: (name, count) => this.counters.set(name, this.counters.get(name)! + count),

@@ -144,7 +144,9 @@ export function currentSnapshot(metadata: TableMetadata): Snapshot | undefined {
 
 /** The current snapshot and its ancestors, newest first, as far as metadata still has them. */
 export function* ancestry(metadata: TableMetadata): Generator<Snapshot> {
-  for (let at = currentSnapshot(metadata); at !== undefined; ) {
+  let at = currentSnapshot(metadata)
+  // As many steps as there are snapshots: damaged metadata may lead in a circle.
+  for (let steps = metadata.snapshots.length; at !== undefined && steps > 0; steps--) {
     yield at
     const parent: Int64 | undefined = at['parent-snapshot-id']
     at = parent === undefined || parent === null ? undefined : snapshotById(metadata, parent)
