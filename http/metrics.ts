@@ -1,6 +1,6 @@
 // Prometheus metrics through OpenTelemetry. Workers count into shared memory (std/counters.ts); nothing is
 // computed until a scrape reads it.
-import { metrics as otelMetrics, type ObservableResult } from '@opentelemetry/api'
+import { type ObservableResult, metrics as otelMetrics } from '@opentelemetry/api'
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus'
 import { MeterProvider } from '@opentelemetry/sdk-metrics'
 import type { CounterBlock } from '../std/counters.ts'
@@ -42,7 +42,10 @@ export class Metrics {
     this.#meter = new MeterProvider({ readers: [this.#exporter] }).getMeter('millrace')
     for (const metric of options.computed) {
       this.#meter
-        .createObservableGauge(metric.name, { description: metric.help, ...(metric.unit ? { unit: metric.unit } : {}) })
+        .createObservableGauge(metric.name, {
+          description: metric.help,
+          ...(metric.unit ? { unit: metric.unit } : {}),
+        })
         .addCallback((result) => {
           for (const { value, labels } of metric.read()) result.observe(value, labels ?? {})
         })

@@ -65,7 +65,11 @@ export interface Services {
 }
 
 const ErrorBody = Type.Object({ code: Type.String(), message: Type.String() })
-const CheckBody = Type.Object({ name: Type.String(), ok: Type.Boolean(), reason: Type.Optional(Type.String()) })
+const CheckBody = Type.Object({
+  name: Type.String(),
+  ok: Type.Boolean(),
+  reason: Type.Optional(Type.String()),
+})
 const Count = Type.Integer({ minimum: 0 })
 const StreamBody = Type.Object({
   tenant: Type.String(),
@@ -117,13 +121,22 @@ export async function createHttpServer(services: Services): Promise<FastifyInsta
       return reply.code(status).send({ code: error.code, message: error.message })
     }
     const status = error.statusCode ?? 500
-    return reply.code(status).send({ code: status < 500 ? 'request_invalid' : 'internal', message: error.message })
+    return reply
+      .code(status)
+      .send({ code: status < 500 ? 'request_invalid' : 'internal', message: error.message })
   })
   server.setNotFoundHandler((request, reply) =>
-    reply.code(404).send({ code: 'not_found', message: `nothing at ${request.method} ${request.url}; see /v1/openapi.json` }),
+    reply
+      .code(404)
+      .send({
+        code: 'not_found',
+        message: `nothing at ${request.method} ${request.url}; see /v1/openapi.json`,
+      }),
   )
-  server.addContentTypeParser(['text/yaml', 'application/yaml', 'text/plain'], { parseAs: 'string' }, (_request, body, done) =>
-    done(null, body),
+  server.addContentTypeParser(
+    ['text/yaml', 'application/yaml', 'text/plain'],
+    { parseAs: 'string' },
+    (_request, body, done) => done(null, body),
   )
   await server.register(fastifySwagger, {
     openapi: {
@@ -144,13 +157,23 @@ export async function createHttpServer(services: Services): Promise<FastifyInsta
 async function routes(server: FastifyInstance, services: Services): Promise<void> {
   server.get(
     '/healthz',
-    { schema: { summary: 'Whether the process lives', response: { 200: Type.Object({ status: Type.Literal('ok') }) } } },
+    {
+      schema: {
+        summary: 'Whether the process lives',
+        response: { 200: Type.Object({ status: Type.Literal('ok') }) },
+      },
+    },
     async () => ({ status: 'ok' as const }),
   )
   const ReadyBody = Type.Object({ ready: Type.Boolean(), checks: Type.Array(CheckBody) })
   server.get(
     '/readyz',
-    { schema: { summary: 'Whether it takes and delivers records', response: { 200: ReadyBody, 503: ReadyBody } } },
+    {
+      schema: {
+        summary: 'Whether it takes and delivers records',
+        response: { 200: ReadyBody, 503: ReadyBody },
+      },
+    },
     async (_request, reply) => {
       const checks = await services.readiness()
       const ready = checks.every((check) => check.ok)
@@ -163,7 +186,12 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
   server.get('/v1/openapi.json', { schema: { hide: true } }, async () => server.swagger())
   server.get(
     '/v1/status',
-    { schema: { summary: 'Version, addresses and rates', response: { 200: Type.Object({}, { additionalProperties: true }) } } },
+    {
+      schema: {
+        summary: 'Version, addresses and rates',
+        response: { 200: Type.Object({}, { additionalProperties: true }) },
+      },
+    },
     async () => services.status(),
   )
   server.get(
@@ -183,7 +211,10 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
     async (request, reply) => {
       const { tenant, stream } = request.params
       const found = services.stream(tenant, stream)
-      return found ?? reply.code(404).send({ code: 'stream_unknown', message: `tenant ${tenant} has no stream ${stream}` })
+      return (
+        found ??
+        reply.code(404).send({ code: 'stream_unknown', message: `tenant ${tenant} has no stream ${stream}` })
+      )
     },
   )
   server.get(
@@ -212,7 +243,9 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
     },
     async (request, reply) => {
       if (typeof request.body !== 'string')
-        return reply.code(415).send({ code: 'request_invalid', message: 'send the contract as application/yaml' })
+        return reply
+          .code(415)
+          .send({ code: 'request_invalid', message: 'send the contract as application/yaml' })
       return reply.code(201).send(await services.registerContract(request.body))
     },
   )
