@@ -12,7 +12,7 @@ import { MemoryLog } from '../log/log-memory.ts'
 import { RecordReader } from '../log/record-batch.ts'
 import { rawTopic, rejectedTopic } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
-import type { CounterBlock } from '../std/counters.ts'
+import type { IngestCounter } from './counters.ts'
 import { createIngest, type Ingest } from './ingest.ts'
 import type { IngestOptions } from './options.ts'
 
@@ -102,7 +102,7 @@ export interface Harness {
   failures: unknown[]
   warnings: unknown[]
   /** Sum of a counter over all workers. */
-  count(name: Parameters<CounterBlock<never>['get']>[0] & string): number
+  count(name: IngestCounter): number
   close(): Promise<void>
 }
 
@@ -147,7 +147,7 @@ export async function startIngest(config: HarnessOptions = {}): Promise<Harness>
     ports,
     failures,
     warnings,
-    count: (name) => workers.reduce((sum, worker) => sum + worker.counters.get(name as never), 0),
+    count: (name) => workers.reduce((sum, worker) => sum + worker.counters.get(name), 0),
     close: async () => {
       log.goOn()
       for (const worker of workers) worker.destroy()
@@ -226,7 +226,7 @@ export class RawClient {
     this.#level = level
     this.#parser = mqttPacket.parser({ protocolVersion: level })
     this.#parser.on('packet', (packet) => this.packets.push(packet))
-    socket.on('data', (bytes) => this.#parser.parse(bytes))
+    socket.on('data', (bytes: Buffer) => this.#parser.parse(bytes))
     socket.on('close', () => {
       this.isClosed = true
     })

@@ -72,6 +72,8 @@ export class Session implements PacketHandler, TransportUser {
   cache: TopicCache | undefined
   aliases: (TopicEntry | undefined)[] | undefined
   hasSentQos0 = false
+  /** PINGREQs of this read that are not answered yet. */
+  pingCount = 0
   /** Set while it is above its rate. */
   slowedBy: TokenBucket | undefined
   /** Whether its reads wait for the log, another worker or its rate. */
@@ -99,6 +101,7 @@ export class Session implements PacketHandler, TransportUser {
 
   afterRead(): void {
     this.ingest.endRead()
+    if (this.pingCount > 0) this.#answerPings()
     if (this.ring !== undefined) this.acknowledge(this.ingest.durableSequence)
     if (this.transport.queuedBytes > OUTPUT_BYTES_MAX && this.state !== ENDED)
       this.end(REASON.quotaExceeded, 'the client does not read what it is sent', true)
@@ -176,7 +179,7 @@ export class Session implements PacketHandler, TransportUser {
   }
 
   onPing(): number {
-    this.sendPacket(PINGRESP_BYTES)
+    this.pingCount++
     return CONTINUE
   }
 
@@ -196,11 +199,17 @@ export class Session implements PacketHandler, TransportUser {
 
   // Sending
 
-  /** Writes a packet of ours now. */
-  sendPacket(packet: Uint8Array): void {
-    const out = this.ingest.takeOut()
-    out.set(packet, HEADROOM)
-    this.ingest.sent(this, out, HEADROOM + packet.length)
+  /** One write for all pings of a read: a flood of them costs no more than what it is. */
+  #answerPings(): void {
+    while (this.pingCount > 0 && this.state !== ENDED) {
+      const out = this.ingest.takeOut()
+      let end = HEADROOM
+      for (; this.pingCount > 0 && end + PINGRESP_BYTES.length <= out.length; this.pingCount--) {
+        out.set(PINGRESP_BYTES, end)
+        end += PINGRESP_BYTES.length
+      }
+      this.ingest.sent(this, out, end)
+    }
   }
 
   /** Writes a packet that `write` puts into a buffer at a position, returning the position after it. */
