@@ -29,8 +29,9 @@ import { SchemaRegistry } from './schemas/registry.ts'
 import { describeStream, registerStreams } from './schemas/registry-streams.ts'
 import { REJECTED_SCHEMA } from './schemas/rejected.ts'
 import type { StreamDescriptor } from './schemas/stream.ts'
+import { openTables } from './sink/open-tables.ts'
 import { SINK_COUNTERS, type SinkCounter } from './sink/sink-counters.ts'
-import type { SinkWorkerData } from './sink/worker.ts'
+import type { SinkReport, SinkWorkerData } from './sink/worker.ts'
 import { CounterBlock } from './std/counters.ts'
 import { MillraceError } from './std/errors.ts'
 import { createLogger, type Logger } from './std/logger.ts'
@@ -97,7 +98,7 @@ class Millrace implements Running {
   #http: FastifyInstance | undefined
   #isDraining = false
   #fail!: (error: unknown) => void
-  #trouble: string[] = []
+  #parked: string[] = []
   readonly failed: Promise<never>
   addresses!: Running['addresses']
 
@@ -181,7 +182,8 @@ class Millrace implements Running {
     const logPort = this.#logPort()
     const data: SinkWorkerData = {
       logPort,
-      dataDir: config.data,
+      catalogFile: path.join(config.data, 'catalog.db'),
+      warehouse: path.join(config.data, 'warehouse'),
       streams: this.#streams,
       rejectedSchemaId: this.#rejectedSchemaId,
       counters: counters.buffer,
@@ -189,8 +191,15 @@ class Millrace implements Running {
       encoders: config.sinkEncoders,
     }
     const thread = this.#startThread('sink', new URL('./sink/worker.ts', import.meta.url), data, [logPort])
-    thread.on('trouble', (message) => {
-      this.#trouble = message['trouble'] as string[]
+    thread.on('tables', (message) => {
+      const tables = (message as unknown as Extract<SinkReport, { type: 'tables' }>).tables
+      this.#parked = tables
+        .filter((table) => table.state === 'parked')
+        .map((table) => `table ${table.table}: ${table.error}`)
+    })
+    thread.on('event', (message) => {
+      const { event } = message as unknown as Extract<SinkReport, { type: 'event' }>
+      this.#logger[event.level]({ thread: 'sink', ...event }, event.message)
     })
     await thread.next('ready')
     return { thread, counters }
@@ -356,7 +365,7 @@ class Millrace implements Running {
   }
 
   #troubles(): string[] {
-    const trouble = [...this.#trouble]
+    const trouble = [...this.#parked]
     const waiting = this.#normalize?.counters.get('streams_waiting') ?? 0
     const stopped = this.#normalize?.counters.get('streams_stopped') ?? 0
     if (waiting > 0) trouble.push(`normalize: ${waiting} streams wait for room in the log`)
@@ -405,8 +414,13 @@ class Millrace implements Running {
   }
 
   async #tables(): Promise<TableSummary[]> {
-    if (this.#sink === undefined) return []
-    return (await this.#ask(this.#sink.thread, 'tables'))['tables'] as TableSummary[]
+    if (!fs.existsSync(path.join(this.#config.data, 'catalog.db'))) return []
+    const tables = openTables(this.#config.data)
+    try {
+      return (await tables.stats()).map((table) => ({ ...table, committedAt: table.committedAt ?? null }))
+    } finally {
+      tables.close()
+    }
   }
 
   async #ask(thread: StageThread, type: string): Promise<ThreadMessage> {

@@ -1,9 +1,9 @@
 // SQL over the current snapshots of the tables, by DuckDB, columns by field id.
 import { DuckDBInstance } from '@duckdb/node-api'
+import { openTables } from '../sink/open-tables.ts'
 import { MillraceError } from '../std/errors.ts'
 import type { Command } from './command.ts'
 import { parse, textTable } from './command.ts'
-import { openTables } from './open-tables.ts'
 
 export interface QueryResult {
   columns: string[]

@@ -1,7 +1,8 @@
 // Lists the tables of a data folder: rows, files, bytes, snapshots, last commit.
+
+import { openTables } from '../sink/open-tables.ts'
 import type { Command } from './command.ts'
 import { bytesText, parse, textTable } from './command.ts'
-import { openTables } from './open-tables.ts'
 
 export const tables: Command = {
   name: 'tables',

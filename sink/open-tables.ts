@@ -1,13 +1,13 @@
-// The tables of a data folder, read-only and beside a running process: for `query`, `tables`, the demo's account.
+// The tables of a data folder, read-only and beside a running process: for `query`, `tables` and the account.
 import fs from 'node:fs'
 import path from 'node:path'
-import { PointerCatalog } from '../sink/catalog.ts'
-import { SqlitePointers } from '../sink/catalog-sqlite.ts'
-import { Names, systemClock } from '../sink/file-names.ts'
-import { listAllTables, type TableStats, tableStats, viewStatements } from '../sink/read-tables.ts'
-import { fileUri, LocalStore } from '../sink/store.ts'
 import { NodeDisk } from '../std/disk.ts'
 import { MillraceError } from '../std/errors.ts'
+import { PointerCatalog } from './catalog.ts'
+import { SqlitePointers } from './catalog-sqlite.ts'
+import { Names, systemClock } from './file-names.ts'
+import { listAllTables, type TableStats, tableStats, viewStatements } from './read-tables.ts'
+import { fileUri, LocalStore } from './store.ts'
 
 /** Name of the catalog in catalog.db, which readers must give as theirs. */
 const CATALOG_NAME = 'millrace'
