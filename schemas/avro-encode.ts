@@ -67,16 +67,15 @@ class PlainEncoder {
         this.#long(longOf(value, node.logical, path))
         return
       case 'float': {
-        if (typeof value !== 'number') throw new ValueError(path, 'number expected')
-        const single = Math.fround(value)
-        if (Number.isFinite(value) && !Number.isFinite(single))
-          throw new ValueError(path, `${value} exceeds a float`)
+        const number = numberOf(value, path)
+        const single = Math.fround(number)
+        if (Number.isFinite(number) && !Number.isFinite(single))
+          throw new ValueError(path, `${number} exceeds a float`)
         this.bytes.push(...new Uint8Array(Float32Array.of(single).buffer))
         return
       }
       case 'double':
-        if (typeof value !== 'number') throw new ValueError(path, 'number expected')
-        this.bytes.push(...new Uint8Array(Float64Array.of(value).buffer))
+        this.bytes.push(...new Uint8Array(Float64Array.of(numberOf(value, path)).buffer))
         return
       case 'string': {
         if (typeof value !== 'string') throw new ValueError(path, 'string expected')
@@ -143,9 +142,11 @@ class PlainEncoder {
     const inside = node.recursive ? depth + 1 : depth
     if (inside > NESTING_MAX) throw new ValueError(path, `nested deeper than ${NESTING_MAX} levels`)
     const record = objectOf(value, path)
-    for (const key of Object.keys(record))
+    for (const key of Object.keys(record)) {
       if (!node.fields.some((field) => field.name === key))
         throw new ValueError(join(path, key), 'the schema has no such field')
+      if (record[key] === undefined) throw new ValueError(join(path, key), 'undefined')
+    }
     for (const field of node.fields) this.#field(field, record, path, inside)
   }
 
@@ -184,6 +185,12 @@ function objectOf(value: unknown, path: string): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Uint8Array)
     throw new ValueError(path, 'object expected')
   return value as Record<string, unknown>
+}
+
+function numberOf(value: unknown, path: string): number {
+  if (typeof value === 'bigint') return Number(value)
+  if (typeof value !== 'number') throw new ValueError(path, 'number expected')
+  return value
 }
 
 /** Whole number of an int-like value. */
@@ -316,6 +323,7 @@ function hasShape(branch: AvroNode, value: unknown): boolean {
     case 'int':
       return (
         (typeof value === 'number' && value === (value | 0)) ||
+        (typeof value === 'bigint' && BigInt.asIntN(32, value) === value) ||
         (typeof value === 'string' && branch.logical !== undefined)
       )
     case 'long':
@@ -326,7 +334,7 @@ function hasShape(branch: AvroNode, value: unknown): boolean {
       )
     case 'float':
     case 'double':
-      return typeof value === 'number'
+      return typeof value === 'number' || typeof value === 'bigint'
     case 'string':
       return typeof value === 'string'
     case 'bytes':
