@@ -12,6 +12,7 @@ import { type Catalog, PointerCatalog, type Pointers, type TableId } from './cat
 import type { CommitTools } from './commit.ts'
 import { TableEncoder } from './data-file.ts'
 import { DecoderPool } from './decode.ts'
+import type { FileEncoder } from './encoder.ts'
 import { type Clock, Names } from './file-names.ts'
 import { isLive, readManifest } from './iceberg/manifest.ts'
 import { readManifestList } from './iceberg/manifest-list.ts'
@@ -168,6 +169,8 @@ export interface HarnessOptions {
   warehouse: string
   seed?: number
   maintenance?: MaintenanceOptions
+  /** JsonFileEncoder where there is none. */
+  encoder?: FileEncoder
 }
 
 /** One sink over shared log, catalog and store; make another to restart, or for a second writer. */
@@ -188,7 +191,7 @@ export class Harness {
     this.stage = new SinkStage({
       ...this.tools,
       log,
-      encoder: new TableEncoder(new JsonFileEncoder()),
+      encoder: new TableEncoder(options.encoder ?? new JsonFileEncoder()),
       decoders: new DecoderPool(),
       options: { ...SINK_OPTIONS_DEFAULT, ...(maintenance === undefined ? {} : { maintenance }) },
       onEvent: (event) => this.events.push(event),
