@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { MemoryLog } from '../log/log-memory.ts'
+import { normalizedTopic, rejectedTopic } from '../schemas/names.ts'
+import { SimulatedDisk } from '../std/disk-simulated.ts'
+import { MemoryPointers } from './catalog-memory.ts'
+import { readManifestList } from './iceberg/manifest-list.ts'
+import { currentSnapshot, MAIN } from './iceberg/metadata.ts'
+import { expireSnapshots, mergeManifests, removeOrphans } from './maintenance.ts'
+import { OFFSETS_PROPERTY, tableOffsets } from './offsets.ts'
+import { Harness, ManualClock, sensorBatch, sensorStream } from './sink-harness.ts'
+import { LocalStore } from './store.ts'
+
+const TOPIC = normalizedTopic('default', 'telemetry')
+const ID = { namespace: 'default', name: 'telemetry' }
+const FIRST = Date.UTC(2026, 2, 1) * 1000
+const NEVER = { snapshotAgeMs: 1e12, snapshotsMax: 1e6, manifestsToMerge: 1e6 }
+
+async function world(maintenance = NEVER) {
+  const log = new MemoryLog()
+  const config = {
+    partitions: 1,
+    cleanup: 'delete' as const,
+    retentionAgeMs: Infinity,
+    retentionBytes: Infinity,
+    backlogBytesMax: Infinity,
+  }
+  await log.createTopic(TOPIC, config)
+  await log.createTopic(rejectedTopic('default', 'telemetry'), config)
+  const store = new LocalStore(new SimulatedDisk())
+  const pointers = new MemoryPointers()
+  const clock = new ManualClock()
+  const sink = new Harness({ log, pointers, store, clock, warehouse: 'file:///w', maintenance })
+  await sink.follow(sensorStream('telemetry'))
+  let seq = 0
+  const commits = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      const batch = sensorBatch([{ device: `d${seq % 3}`, eventMicros: FIRST + seq, seq: seq++ }])
+      await log.append({ entries: [{ topic: TOPIC, partition: 0, batch, recordCount: 1 }] })
+      assert.equal(await sink.commitDue(), 1)
+    }
+  }
+  const load = async () => (await sink.catalog.load(ID))!
+  const manifests = async () =>
+    readManifestList(await store.read(currentSnapshot((await load()).metadata)!['manifest-list']))
+  const check = async () => {
+    const seqs = (await sink.rows(ID)).map((row) => Number(row['3'])).sort((a, b) => a - b)
+    assert.deepEqual(
+      seqs,
+      Array.from({ length: seq }, (_, i) => i),
+    )
+    const { found, reached } = await sink.census(ID)
+    assert.deepEqual(found, reached)
+  }
+  return { sink, clock, commits, load, manifests, check, tools: sink.tools }
+}
+
+test('expiry keeps the newest snapshots, and removes what only the others reached', async () => {
+  const { commits, load, tools, check } = await world()
+  await commits(12)
+  const expired = await expireSnapshots(tools, await load(), { snapshotAgeMs: 1e12, snapshotsMax: 5 })
+  assert.equal(expired.snapshots, 7)
+  assert.equal(expired.files, 7, 'seven manifest lists; every manifest and data file is still reached')
+  const { metadata } = await load()
+  assert.equal(metadata.snapshots.length, 5)
+  assert.deepEqual(
+    metadata['snapshot-log'].map((entry) => entry['snapshot-id']),
+    metadata.snapshots.map((snapshot) => snapshot['snapshot-id']),
+  )
+  await check()
+})
+
+test('expiry by age keeps the current snapshot however old it is', async () => {
+  const { commits, load, tools, check, clock } = await world()
+  await commits(4)
+  clock.ms += 10_000_000
+  const expired = await expireSnapshots(tools, await load(), { snapshotAgeMs: 1000, snapshotsMax: 100 })
+  assert.equal(expired.snapshots, 3)
+  assert.equal((await load()).metadata.snapshots.length, 1)
+  await check()
+  // The offsets survive, the next rows follow on.
+  await commits(1)
+  await check()
+})
+
+test('many small manifests become one, tier by tier, and no row or offset changes', async () => {
+  const { commits, load, tools, manifests, check } = await world()
+  await commits(9)
+  const offsets = tableOffsets((await load()).metadata)
+  for (let i = 0; i < 3; i++) assert.ok((await mergeManifests(tools, await load(), 3)) !== undefined || i > 0)
+  const lines = await manifests()
+  assert.equal(lines.length, 1)
+  assert.deepEqual([lines[0]!.existing_files_count, lines[0]!.added_files_count], [9, 0])
+  assert.equal(Number(lines[0]!.existing_rows_count), 9)
+  assert.equal(Number(lines[0]!.min_sequence_number), 1, 'files keep their sequence numbers')
+  const snapshot = currentSnapshot((await load()).metadata)!
+  assert.equal(snapshot.summary['operation'], 'replace')
+  assert.equal(snapshot.summary['total-records'], '9')
+  assert.ok(snapshot.summary[OFFSETS_PROPERTY] !== undefined)
+  assert.deepEqual(tableOffsets((await load()).metadata), offsets)
+  assert.equal(await mergeManifests(tools, await load(), 3), undefined, 'nothing left to merge')
+  await check()
+  await commits(2)
+  await check()
+  // The merged manifest replaced files; expiry removes the small ones.
+  await expireSnapshots(tools, await load(), { snapshotAgeMs: 1e12, snapshotsMax: 1 })
+  await check()
+})
+
+test('a merge that meets another commit keeps its rows', async () => {
+  const { commits, load, tools, manifests, check } = await world()
+  await commits(4)
+  const before = await load()
+  await commits(1)
+  assert.ok((await mergeManifests(tools, before, 4)) !== undefined)
+  assert.equal((await manifests()).length, 2)
+  await check()
+})
+
+test('after a rollback expiry reads what stays, and removes the branch when it is old', async () => {
+  const { commits, load, tools, sink, clock } = await world()
+  await commits(3)
+  const third = currentSnapshot((await load()).metadata)!['snapshot-id']
+  await commits(2)
+  await sink.catalog.commit(
+    ID,
+    [],
+    [{ action: 'set-snapshot-ref', 'ref-name': MAIN, type: 'branch', 'snapshot-id': third }],
+  )
+  clock.ms += 3000
+  const young = await expireSnapshots(tools, await load(), { snapshotAgeMs: 1e9, snapshotsMax: 100 })
+  assert.equal(young.snapshots, 0, 'a rollback can be undone for as long as snapshots live')
+  clock.ms += 1e9
+  const old = await expireSnapshots(tools, await load(), { snapshotAgeMs: 1000, snapshotsMax: 100 })
+  assert.equal(old.snapshots, 4)
+  const { found, reached } = await sink.census(ID)
+  assert.deepEqual(found, reached)
+  assert.equal((await sink.rows(ID)).length, 3)
+})
+
+test('tags and branches of others keep their snapshots', async () => {
+  const { commits, load, tools, sink } = await world()
+  await commits(2)
+  const second = currentSnapshot((await load()).metadata)!['snapshot-id']
+  await sink.catalog.commit(
+    ID,
+    [],
+    [{ action: 'set-snapshot-ref', 'ref-name': 'audit', type: 'tag', 'snapshot-id': second }],
+  )
+  await commits(5)
+  await expireSnapshots(tools, await load(), { snapshotAgeMs: 1e12, snapshotsMax: 2 })
+  const ids = (await load()).metadata.snapshots.map((snapshot) => snapshot['snapshot-id'])
+  assert.equal(ids.length, 3)
+  assert.ok(ids.includes(second))
+})
+
+test('orphans are found by age, and nothing that is reached or not ours is touched', async () => {
+  const { commits, load, tools, clock, check } = await world()
+  await commits(3)
+  const { location } = (await load()).metadata
+  const orphan = `${location}/data/2026-03-01-${tools.names.uuid()}.parquet`
+  const foreign = `${location}/data/00000-0-9a3f6f0e-0000-4000-8000-000000000000.parquet`
+  await tools.store.put([
+    { uri: orphan, parts: [] },
+    { uri: foreign, parts: [] },
+  ])
+  assert.equal(await removeOrphans(tools, await load(), 60_000), 0, 'too young')
+  clock.ms += 120_000
+  assert.equal(await removeOrphans(tools, await load(), 60_000), 1)
+  assert.ok(await tools.store.exists(foreign))
+  await tools.store.delete([foreign])
+  await check()
+})
+
+test('a long run stays small: snapshots, manifests, metadata and files are bounded', async () => {
+  const { commits, load, manifests, check } = await world({
+    snapshotAgeMs: 1e12,
+    snapshotsMax: 20,
+    manifestsToMerge: 4,
+  })
+  await commits(200)
+  const { metadata } = await load()
+  assert.ok(metadata.snapshots.length <= 23, `${metadata.snapshots.length} snapshots`)
+  // log₄ 200 is below 4: at most 3 manifests wait in each of 5 tiers.
+  assert.ok((await manifests()).length <= 15, `${(await manifests()).length} manifests`)
+  assert.ok(JSON.stringify(metadata['metadata-log']).length < 4000)
+  await check()
+})
