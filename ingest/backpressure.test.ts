@@ -19,7 +19,7 @@ test('a log that stalls: acknowledgements wait, pings are answered, memory is bo
   for (let i = 1; i <= 1000; i++) five.publish('devices/five/telemetry', payloadOf(i, NOTE), 1, i)
   for (let i = 1; i <= 6000; i++) plain.publish('devices/plain/telemetry', payloadOf(i, NOTE), 1, i)
   for (let i = 1; i <= 6000; i++) zero.publish('devices/zero/telemetry', payloadOf(i, NOTE), 0)
-  await until(() => worker.isUnderPressure, 'pressure')
+  await until(() => worker.flow.isUnderPressure, 'pressure')
   // Longer than the keep-alives of the two that are not read.
   for (let i = 0; i < 4; i++) {
     await sleep(500)

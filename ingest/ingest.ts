@@ -5,7 +5,6 @@
 // acknowledgements, live messages, then whoever waited), pressure (reads stop and go on), and the sweep
 // (keep-alive, connect timeout), one timer for all connections.
 import type { Socket } from 'node:net'
-import type { MessagePort } from 'node:worker_threads'
 import type { Log } from '../log/log.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { CounterBlock } from '../std/counters.ts'
@@ -21,47 +20,22 @@ import { TopicIdentity } from './identity-topic.ts'
 import { DEVICE_BUCKETS_MAX, DRAIN_MS_MAX, SWEEP_INTERVAL_MS, WILLS_WAITING_MAX } from './limits.ts'
 import { type ListenAddress, type Listener, listen, RECEIVE_BUFFER_BYTES } from './listener.ts'
 import { Live } from './live.ts'
-import { LEVEL_5, REASON } from './mqtt-codes.ts'
-import { INGEST_DEFAULTS, type IngestOptions } from './options.ts'
+import { REASON } from './mqtt-codes.ts'
+import { INGEST_DEFAULTS, type IngestAddresses, type IngestConfig, type IngestOptions } from './options.ts'
 import { PresenceLog } from './presence.ts'
 import { TokenBucket } from './rate-limit.ts'
+import { ReadFlow } from './read-flow.ts'
 import type { Refusal } from './refusals.ts'
 import { CONNECTED, ENDED, NEW, Session } from './session.ts'
+import { SessionIndex } from './session-index.ts'
 import { publishWill } from './session-publish.ts'
 import { Tenant } from './tenant.ts'
 import { KIND_ORDINARY, KIND_REFUSED, KIND_TELEMETRY, type TopicEntry } from './topic-cache.ts'
 import { TopicTable } from './topics.ts'
 import { HEADROOM, Transport } from './transport.ts'
 
-export interface IngestConfig {
-  log: Log
-  /** The streams there are; their raw and rejected topics exist in the log. */
-  streams: readonly StreamDescriptor[]
-  /** Id of the schema of rejected topics. */
-  rejectedSchemaId: number
-  options?: Partial<IngestOptions>
-  /** This worker among those of the process, and its ports to them (hub.ts). */
-  index?: number
-  ports?: readonly (MessagePort | undefined)[]
-  /** Shared memory for INGEST_COUNTERS; the worker's own where there is none. */
-  counters?: SharedArrayBuffer
-  /** Requests to the log under way at the same time (BatchAccumulator). */
-  requestsInFlightMax?: number
-  /** The log has stopped, or an invariant broke: the process must end. */
-  onFailure: (error: unknown) => void
-  /** Something that is no reason to stop went wrong: a credentials file that cannot be read. */
-  onWarning?: (error: unknown) => void
-}
-
-/** Where it listens; a part that is undefined is off. */
-export interface IngestAddresses {
-  mqtt: ListenAddress | undefined
-  ws: ListenAddress | undefined
-}
-
 const OUT_BYTES = 64 << 10
 const SLAB_BYTES = 1 << 20
-const RATE_TICK_MS = 20
 /** Bytes of rejected payloads that are kept of one device in one hour. */
 const REJECTED_BYTES_PER_DEVICE = 1 << 20
 const REJECTED_WINDOW_MS = 3_600_000
@@ -80,31 +54,23 @@ export class Ingest {
   readonly hub: Hub
   readonly live: Live
   readonly presence: PresenceLog
+  readonly flow: ReadFlow
   identity!: IdentityProvider
   /** Milliseconds since 1970, taken once per read: the receive time of its messages. */
   now = Date.now()
-  /** Batches not yet durable fill most of their memory: reads stop where the protocol has no other way. */
-  isUnderPressure = false
   durableSequence = 0
 
   readonly #onFailure: (error: unknown) => void
   readonly #onWarning: (error: unknown) => void
   readonly #tenants = new Map<string, Tenant>()
   readonly #deviceBuckets = new Map<string, TokenBucket>()
-  readonly #sessions = new Set<Session>()
-  readonly #byClaim = new Map<number, Session>()
-  readonly #byCredential = new Map<string, Set<Session>>()
-  readonly #byDevice = new Map<string, Set<Session>>()
+  readonly #sessions = new SessionIndex()
   readonly #listeners: Listener[] = []
   readonly #receiveBuffer = Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES)
   #credentialsFile: CredentialsFile | undefined
   #out = Buffer.allocUnsafeSlow(OUT_BYTES)
   /** Sessions with acknowledgements that wait. */
   #acking: Session[] = []
-  /** Sessions that are not read, first come first. */
-  #held: Session[] = []
-  readonly #slowed = new Set<Session>()
-  #slowTimer: NodeJS.Timeout | undefined
   #writing: Delivery[] = []
   #ending: { session: Session; reason: number; detail: string }[] = []
   #untilDurable: { session: Session; run: () => void }[] = []
@@ -122,6 +88,9 @@ export class Ingest {
     this.values = this.counters.values
     this.#onFailure = config.onFailure
     this.#onWarning = config.onWarning ?? (() => {})
+    this.flow = new ReadFlow(this.values, () => {
+      this.now = Date.now()
+    })
     this.topics = new TopicTable(config.streams)
     this.accumulator = new BatchAccumulator({
       log: config.log,
@@ -139,10 +108,10 @@ export class Ingest {
     })
     for (const stream of config.streams) this.admission.setStream(stream)
     this.hub = new Hub(config.index ?? 0, config.ports ?? [undefined], {
-      evict: (claim) => this.#byClaim.get(claim)?.giveWay(),
+      evict: (claim) => this.#sessions.byClaim.get(claim)?.giveWay(),
       deliver: (message) => this.live.deliverRemote(message),
       delivered: () => this.endRead(),
-      relieved: () => this.#releaseHeld(),
+      relieved: () => this.flow.releaseHeld(),
     })
     this.live = new Live(this, this.hub)
     this.presence = new PresenceLog(config.log, config.onFailure)
@@ -180,7 +149,7 @@ export class Ingest {
 
   /** Ends the sessions of a device or gateway (0x98). */
   disconnectDevice(tenant: string, device: string, detail: string): void {
-    this.#disconnect(this.#byDevice.get(`${tenant} ${device}`), detail)
+    this.#disconnect(this.#sessions.ofDevice(tenant, device), detail)
   }
 
   /**
@@ -190,13 +159,13 @@ export class Ingest {
   async drain(): Promise<void> {
     this.#isDraining = true
     for (const listener of this.#listeners) listener.stop()
-    for (const session of this.#sessions) {
+    for (const session of this.#sessions.all) {
       session.transport.pause()
       session.parser.close()
     }
     const timeout = new Promise((resolve) => setTimeout(resolve, DRAIN_MS_MAX).unref())
     await Promise.race([this.accumulator.drained(), timeout])
-    for (const session of [...this.#sessions]) {
+    for (const session of [...this.#sessions.all]) {
       // The devices are not gone, we are: their wills stay with them.
       session.will = undefined
       session.slowedBy = undefined
@@ -210,7 +179,7 @@ export class Ingest {
   /** Ends at once, without a word: what was not acknowledged is lost with the connections. */
   destroy(): void {
     for (const listener of this.#listeners) listener.stop()
-    for (const session of [...this.#sessions]) {
+    for (const session of [...this.#sessions.all]) {
       session.will = undefined
       session.transport.destroy()
       session.onClosed('the server has stopped')
@@ -220,7 +189,7 @@ export class Ingest {
 
   #stop(): void {
     clearInterval(this.#sweepTimer)
-    clearInterval(this.#slowTimer)
+    this.flow.close()
     this.#credentialsFile?.close()
     this.identity.close()
     this.presence.close()
@@ -231,7 +200,7 @@ export class Ingest {
     const { credentialsFile, allowAnonymous } = this.options
     const identity = await TopicIdentity.open(log, { allowAnonymous, onError: this.#onFailure })
     identity.onRevoked = (id) =>
-      this.#disconnect(this.#byCredential.get(id), 'the credential was removed or changed')
+      this.#disconnect(this.#sessions.ofCredential(id), 'the credential was removed or changed')
     this.identity = identity
     if (credentialsFile === undefined || this.hub.index !== 0) return
     const onChange = () => void identity.refresh().catch(this.#onFailure)
@@ -243,7 +212,7 @@ export class Ingest {
 
   #accept(socket: Socket, kind: 'tcp' | 'websocket'): void {
     this.values[C.connectionsAccepted]!++
-    if (this.#sessions.size >= this.options.connectionsMax || this.#isDraining) {
+    if (this.#sessions.all.size >= this.options.connectionsMax || this.#isDraining) {
       this.values[C.connectionsOverLimit]!++
       socket.destroy()
       return
@@ -252,7 +221,7 @@ export class Ingest {
     const transport = new Transport(socket, kind, this.options.readMode, this.#receiveBuffer)
     const session = new Session(this, transport)
     transport.user = session
-    this.#sessions.add(session)
+    this.#sessions.all.add(session)
     this.values[C.connections]!++
     transport.resume()
   }
@@ -263,23 +232,17 @@ export class Ingest {
     // Known before the grant, so that a session that still waits can be told to give way.
     if (session.state === ENDED) return
     session.claim = claim
-    this.#byClaim.set(claim, session)
+    this.#sessions.byClaim.set(claim, session)
   }
 
   releaseClaim(key: string, claim: number): void {
-    this.#byClaim.delete(claim)
+    this.#sessions.byClaim.delete(claim)
     this.hub.release(key, claim)
   }
 
   /** From here on, a change of its credential or an order to disconnect its device ends the session. */
   addIdentified(session: Session, principal: Principal): void {
-    const put = (index: Map<string, Set<Session>>, key: string) => {
-      const held = index.get(key)
-      if (held === undefined) index.set(key, new Set([session]))
-      else held.add(session)
-    }
-    if (principal.credentialId !== '') put(this.#byCredential, principal.credentialId)
-    put(this.#byDevice, `${principal.tenant} ${principal.id}`)
+    this.#sessions.addIdentified(session, principal)
   }
 
   addConnected(): void {
@@ -288,23 +251,14 @@ export class Ingest {
   }
 
   removeSession(session: Session, wasConnected: boolean): void {
-    if (!this.#sessions.delete(session)) return
+    if (!this.#sessions.remove(session)) return
     this.values[C.connections]!--
     if (wasConnected) this.values[C.sessions]!--
-    if (this.#slowed.delete(session)) this.values[C.slowedClients]!--
-    const { principal } = session
-    if (principal === undefined) return
-    const take = (index: Map<string, Set<Session>>, key: string) => {
-      const held = index.get(key)
-      if (held?.delete(session) && held.size === 0) index.delete(key)
-    }
-    take(this.#byCredential, principal.credentialId)
-    take(this.#byDevice, `${principal.tenant} ${principal.id}`)
+    this.flow.remove(session)
   }
 
-  #disconnect(sessions: Set<Session> | undefined, detail: string): void {
-    if (sessions === undefined) return
-    for (const session of [...sessions]) {
+  #disconnect(sessions: readonly Session[], detail: string): void {
+    for (const session of sessions) {
       this.values[C.administrativeDisconnects]!++
       session.end(REASON.administrativeAction, detail, true)
     }
@@ -367,7 +321,7 @@ export class Ingest {
   beginRead(byteLength: number): number {
     this.values[C.bytesIn]! += byteLength
     this.now = Date.now()
-    if (!this.isUnderPressure && this.accumulator.isAboveHighWater) this.raisePressure()
+    if (!this.flow.isUnderPressure && this.accumulator.isAboveHighWater) this.raisePressure()
     return this.now
   }
 
@@ -483,11 +437,11 @@ export class Ingest {
     this.live.onDurable(durable)
     this.endRead()
     if (this.#untilDurable.length > 0) this.#runDurable(durable)
-    if (this.isUnderPressure && this.accumulator.isBelowLowWater) {
-      this.isUnderPressure = false
+    if (this.flow.isUnderPressure && this.accumulator.isBelowLowWater) {
+      this.flow.isUnderPressure = false
       this.#sendWills()
     }
-    this.#releaseHeld()
+    this.flow.releaseHeld()
   }
 
   #runDurable(durable: number): void {
@@ -501,66 +455,9 @@ export class Ingest {
 
   // Pressure
 
-  /** Stops the reads of every publisher that the protocol lets us slow down no other way. */
+  /** Memory is nearly full: see ReadFlow. */
   raisePressure(): void {
-    if (this.isUnderPressure) return
-    this.isUnderPressure = true
-    this.values[C.readPauses]!++
-    for (const session of this.#sessions) {
-      const isPublisher = session.state === CONNECTED && session.topic !== undefined
-      if (isPublisher && (session.level !== LEVEL_5 || session.hasSentQos0)) session.hold()
-    }
-  }
-
-  addHeld(session: Session): void {
-    this.#held.push(session)
-    this.values[C.pausedReads]!++
-  }
-
-  /** Lets those read on whose reason to wait is gone, in the order they came. */
-  #releaseHeld(): void {
-    if (this.#held.length === 0 || this.isUnderPressure) return
-    const held = this.#held
-    const waiting: Session[] = []
-    this.#held = []
-    for (const session of held) {
-      const isSlowed = session.slowedBy !== undefined && session.state === CONNECTED
-      const isRefused = session.heldFor !== undefined && session.heldFor.heldSequence !== 0
-      if (this.isUnderPressure || isSlowed || isRefused) waiting.push(session)
-      else {
-        this.values[C.pausedReads]!--
-        session.release()
-      }
-    }
-    // Who has not been let go comes before who was and had to stop again.
-    this.#held = waiting.concat(this.#held)
-  }
-
-  /** The session is above the rate that `bucket` measures: its newest acknowledgements, or its reads, wait. */
-  slow(session: Session, bucket: TokenBucket): void {
-    session.slowedBy = bucket
-    if (this.#slowed.has(session)) return
-    this.#slowed.add(session)
-    this.values[C.slowed]!++
-    this.values[C.slowedClients]!++
-    this.#slowTimer ??= setInterval(() => this.#tickSlowed(), RATE_TICK_MS)
-  }
-
-  #tickSlowed(): void {
-    this.now = Date.now()
-    for (const session of this.#slowed) {
-      if (session.slowedBy?.debt(this.now) === 0) {
-        session.slowedBy = undefined
-        this.#slowed.delete(session)
-        this.values[C.slowedClients]!--
-      }
-      session.acknowledge(this.durableSequence)
-    }
-    if (this.#slowed.size === 0) {
-      clearInterval(this.#slowTimer)
-      this.#slowTimer = undefined
-    }
-    this.#releaseHeld()
+    this.flow.raisePressure(this.#sessions.all)
   }
 
   /** Keeps the will of a client that is gone until the log takes it. */
@@ -580,7 +477,7 @@ export class Ingest {
 
   #sweep(): void {
     const now = (this.now = Date.now())
-    for (const session of this.#sessions) {
+    for (const session of this.#sessions.all) {
       // Whom we do not read cannot show that it is alive.
       if (session.isHeld || (session.state !== CONNECTED && session.state !== NEW)) continue
       const silence = now - session.lastActivity

@@ -1,4 +1,9 @@
-// The options of ingest, as main passes them (config.ts declares, documents and checks what a user may set).
+// What an ingest worker is made from: its options (config.ts declares, documents and checks what a user may
+// set), its log, its streams and its ports to the other workers.
+import type { MessagePort } from 'node:worker_threads'
+import type { Log } from '../log/log.ts'
+import type { StreamDescriptor } from '../schemas/stream.ts'
+import type { ListenAddress } from './listener.ts'
 import type { ReadMode } from './transport.ts'
 
 export interface IngestOptions {
@@ -31,4 +36,30 @@ export const INGEST_DEFAULTS: IngestOptions = {
   allowAnonymous: true,
   credentialsFile: undefined,
   readMode: 'auto',
+}
+
+export interface IngestConfig {
+  log: Log
+  /** The streams there are; their raw and rejected topics exist in the log. */
+  streams: readonly StreamDescriptor[]
+  /** Id of the schema of rejected topics. */
+  rejectedSchemaId: number
+  options?: Partial<IngestOptions>
+  /** This worker among those of the process, and its ports to them (hub.ts). */
+  index?: number
+  ports?: readonly (MessagePort | undefined)[]
+  /** Shared memory for INGEST_COUNTERS; the worker's own where there is none. */
+  counters?: SharedArrayBuffer
+  /** Requests to the log under way at the same time (BatchAccumulator). */
+  requestsInFlightMax?: number
+  /** The log has stopped, or an invariant broke: the process must end. */
+  onFailure: (error: unknown) => void
+  /** Something that is no reason to stop went wrong: a credentials file that cannot be read. */
+  onWarning?: (error: unknown) => void
+}
+
+/** Where it listens; a part that is undefined is off. */
+export interface IngestAddresses {
+  mqtt: ListenAddress | undefined
+  ws: ListenAddress | undefined
 }

@@ -33,7 +33,7 @@ export function publish(
 ): number {
   const { ingest } = session
   if ((flags & (FLAG_QOS_2 | FLAG_RETAIN)) !== 0) return refuseFlags(session, flags)
-  if ((ingest.isUnderPressure || session.slowedBy !== undefined) && session.mustWait(flags))
+  if ((ingest.flow.isUnderPressure || session.slowedBy !== undefined) && session.mustWait(flags))
     return session.hold()
   let entry = session.topic
   if (propertiesStart !== propertiesEnd || topicStart === topicEnd) {
@@ -167,7 +167,7 @@ function takeTokens(session: Session, entry: TopicEntry): void {
   const debt = bucket === undefined ? 0 : bucket.take(ingest.now)
   const tenantDebt = tenantBucket === undefined ? 0 : tenantBucket.take(ingest.now)
   if (debt === 0 && tenantDebt === 0) return
-  ingest.slow(session, debt >= tenantDebt ? bucket! : tenantBucket!)
+  ingest.flow.slow(session, debt >= tenantDebt ? bucket! : tenantBucket!)
 }
 
 /** An ordinary topic: handed to whoever is subscribed now, on any worker, then acknowledged. Nothing is stored. */

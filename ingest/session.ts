@@ -112,7 +112,7 @@ export class Session implements PacketHandler, TransportUser {
     if (!this.isHeld) {
       this.isHeld = true
       this.transport.pause()
-      this.ingest.addHeld(this)
+      this.ingest.flow.addHeld(this)
     }
     return HOLD
   }
@@ -131,7 +131,7 @@ export class Session implements PacketHandler, TransportUser {
   /** Whether this PUBLISH has to wait: for the log (3.1.1 and QoS 0 only, MQTT 5 keeps to its Receive Maximum) or for its rate. */
   mustWait(flags: number): boolean {
     if (this.level === LEVEL_5 && (flags & FLAG_QOS) !== 0) return false
-    return this.ingest.isUnderPressure || this.slowedBy !== undefined
+    return this.ingest.flow.isUnderPressure || this.slowedBy !== undefined
   }
 
   // Packets

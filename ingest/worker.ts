@@ -10,8 +10,8 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { connectLog } from '../log/log-client.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { type ErrorCode, invariant, isMillraceError } from '../std/errors.ts'
-import { createIngest, type Ingest, type IngestAddresses } from './ingest.ts'
-import type { IngestOptions } from './options.ts'
+import { createIngest, type Ingest } from './ingest.ts'
+import type { IngestAddresses, IngestOptions } from './options.ts'
 
 export interface IngestWorkerData {
   /** To the log thread. */
