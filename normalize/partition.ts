@@ -17,10 +17,7 @@ import { isPlausible } from './lateness.ts'
 import { carriesMarks, Marks, type OutputBatches } from './output.ts'
 import type { RejectedBatches } from './rejected-batches.ts'
 import type { PartitionState } from './state.ts'
-import type { Rejection, StreamTransform, WriterPlan } from './transform.ts'
-
-/** Confluent wire format: 0x00, schema id int32 big-endian, datum. */
-const FRAME_BYTES = 5
+import { FRAME_BYTES, type Rejection, type StreamTransform, type WriterPlan } from './transform.ts'
 
 const PASS = 0
 const REWRITE = 1
@@ -143,7 +140,11 @@ export class PartitionNormalizer {
         const rejection = this.#rejection!
         rejected.add(reader, this.#options.partition, rejection)
         tally.rejected.set(rejection.code, (tally.rejected.get(rejection.code) ?? 0) + 1)
-      } else tally.duplicates++
+        this.state.rejected++
+      } else {
+        tally.duplicates++
+        this.state.duplicates++
+      }
     }
     tally.recordsIn += count
     tally.recordsPassed += passed
@@ -225,7 +226,7 @@ export class PartitionNormalizer {
       }
     }
 
-    const eventMs = scan.numbers[transform.eventTimeSlot]! * transform.eventTimeMs
+    const eventMs = scan.numbers[transform.eventTimeSlot]! / transform.eventTimePerMs
     if (!isPlausible(eventMs, record.timestamp, transform.pastMs, transform.futureMs)) {
       this.#rejection = transform.implausible(eventMs, record.timestamp)
       return REJECT

@@ -29,6 +29,8 @@ const READ_BYTES_MAX_DEFAULT = 1024 * 1024
 const STEP_BYTES_MAX_DEFAULT = 4 * 1024 * 1024
 /** How long an idle stage waits for the log to grow before it looks around. */
 const IDLE_MS = 30_000
+/** The last look for records before a drain ends, and the pace at which it waits for room in the log. */
+const DRAIN_POLL_MS = 5
 const RETRY_MS_MIN = 20
 const RETRY_MS_MAX = 1000
 
@@ -157,6 +159,23 @@ export class NormalizeStage {
     return this.#ready.length === 0 ? 0 : this.#readStep()
   }
 
+  /** Duplicates and rejected records of all raw records ever dealt with. */
+  account(): { duplicates: number; rejected: number } {
+    const account = { duplicates: 0, rejected: 0 }
+    for (const stream of this.#streams.values()) {
+      for (const { normalizer } of stream.partitions.values()) {
+        account.duplicates += normalizer.state.duplicates
+        account.rejected += normalizer.state.rejected
+      }
+    }
+    return account
+  }
+
+  /** What is remembered of a raw partition; undefined where it is not this stage's. For tests. */
+  stateOf(raw: string, partition: number): PartitionState | undefined {
+    return this.#byTopic.get(raw)?.partitions.get(partition)?.normalizer.state
+  }
+
   /** Waits for the append in flight; throws what it threw. */
   async settle(): Promise<void> {
     await this.#inFlight
@@ -164,13 +183,13 @@ export class NormalizeStage {
     if (this.#failure !== undefined) throw this.#failure
   }
 
-  /** Steps until `signal` aborts; then the append in flight has settled. */
+  /** Steps until `signal` aborts, and then until everything that the log holds by then is dealt with. */
   async run(signal: AbortSignal): Promise<void> {
     const wake = (): void => this.wake()
     signal.addEventListener('abort', wake)
     try {
       while (!signal.aborted) await this.step(IDLE_MS)
-      await this.settle()
+      while ((await this.step(DRAIN_POLL_MS)) > 0 || !this.caughtUp);
     } finally {
       signal.removeEventListener('abort', wake)
     }

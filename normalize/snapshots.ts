@@ -108,6 +108,8 @@ export class Snapshots {
       state.restoreChunk(part)
       this.#snapshotBytes += part.length
     }
+    state.duplicates = head.duplicates
+    state.rejected = head.rejected
     this.#generation = head.generation
     return head.nextOffset
   }
@@ -175,6 +177,8 @@ export class Snapshots {
         generation,
         chunkCount: chunks.length,
         deviceCount: state.devices.count,
+        duplicates: state.duplicates,
+        rejected: state.rejected,
       },
       chunks,
       done: 0,

@@ -52,6 +52,8 @@ export interface SnapshotHead {
   generation: 0 | 1
   chunkCount: number
   deviceCount: number
+  duplicates: number
+  rejected: number
 }
 
 export const headKey = (rawTopic: string, partition: number): string => `${rawTopic}/${partition}`
@@ -64,7 +66,10 @@ export class PartitionState {
   lastOffsets = new Float64Array(0)
   readonly windows: DuplicateWindows
   readonly watermarks = new Watermarks()
-  /** Devices forgotten to make room. */
+  /** Of all raw records up to now, ever: what the account of a stream needs, in step with the outputs. */
+  duplicates = 0
+  rejected = 0
+  /** Devices forgotten to make room, by this process. */
   deviceEvictions = 0
   readonly #devicesMax: number
 
