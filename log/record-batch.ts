@@ -88,6 +88,11 @@ export function patchBaseOffset(bytes: Uint8Array, start: number, baseOffset: nu
   writeInt64(header, BASE_OFFSET, baseOffset)
 }
 
+/** baseOffset of the batch at `start`. */
+export function readBaseOffset(bytes: Uint8Array, start: number): number {
+  return readInt64(new DataView(bytes.buffer, bytes.byteOffset + start, LOG_OVERHEAD), BASE_OFFSET)
+}
+
 /** Sets partitionLeaderEpoch of the batch at `start`; the CRC does not cover it. */
 export function patchLeaderEpoch(bytes: Uint8Array, start: number, epoch: number): void {
   new DataView(bytes.buffer, bytes.byteOffset + start, MAGIC).setInt32(PARTITION_LEADER_EPOCH, epoch)

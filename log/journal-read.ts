@@ -1,0 +1,102 @@
+// Reads batches from segment files by their places. It needs nothing of the journal's memory, so a client in
+// another thread does it as well: the log thread says where, the client reads through the page cache.
+//
+// A place may be out of date: its segment freed, its batch moved. What is read is compared with what the place
+// says, CRC included, and a reader that finds something else asks for the place again.
+import path from 'node:path'
+import type { Disk, DiskFile } from '../std/disk.ts'
+import { segmentName } from './journal-format.ts'
+import { batchCrcMatches, patchBaseOffset, readBatchHeader } from './record-batch.ts'
+
+/** Numbers of a place in a flat list: segment, position, bytes, base offset. */
+export const PLACE = 4
+
+/** Segment files that a reader keeps open. */
+const OPEN_FILES_MAX = 16
+const BUFFER_BYTES = 1 << 20
+
+export class SegmentReader {
+  readonly #disk: Disk
+  readonly #dir: string
+  readonly #verifyCrc: boolean
+  /** Most recently used last. */
+  readonly #files = new Map<number, DiskFile>()
+  #buffer = new Uint8Array(0)
+  #generation = 0
+
+  constructor(disk: Disk, dir: string, verifyCrc = true) {
+    this.#disk = disk
+    this.#dir = dir
+    this.#verifyCrc = verifyCrc
+  }
+
+  /**
+   * The batches at `places`, back to back under the base offsets that the places say; in memory that the next
+   * call uses again. Undefined where a batch is not there any more: ask for the places again.
+   * `generation` is the number of frees so far; when it changes, files are opened anew, because an open file
+   * would hold the space of a freed segment.
+   */
+  read(places: ArrayLike<number>, generation: number): Uint8Array | undefined {
+    if (generation !== this.#generation) this.close()
+    this.#generation = generation
+    let total = 0
+    for (let i = 0; i < places.length; i += PLACE) total += places[i + 2]!
+    if (total > this.#buffer.length)
+      this.#buffer = new Uint8Array(Math.max(total, Math.min(this.#buffer.length * 2, BUFFER_BYTES)))
+    const buffer = this.#buffer
+    let at = 0
+    for (let i = 0; i < places.length; ) {
+      // Batches that lie back to back are one read.
+      const first = i
+      let length = places[i + 2]!
+      for (i += PLACE; i < places.length && adjoins(places, i); i += PLACE) length += places[i + 2]!
+      const file = this.#open(places[first]!)
+      if (file === undefined) return undefined
+      if (file.read(buffer.subarray(at, at + length), places[first + 1]!) < length) return undefined
+      for (let p = first; p < i; p += PLACE) {
+        if (!this.#isBatch(buffer, at, places[p + 2]!)) return undefined
+        patchBaseOffset(buffer, at, places[p + 3]!)
+        at += places[p + 2]!
+      }
+    }
+    return buffer.subarray(0, total)
+  }
+
+  /** Closes the files; the next read opens them again. */
+  close(): void {
+    for (const file of this.#files.values()) file.close()
+    this.#files.clear()
+  }
+
+  #isBatch(buffer: Uint8Array, at: number, length: number): boolean {
+    const header = readBatchHeader(buffer, at)
+    if (header === undefined || header.byteLength !== length) return false
+    return !this.#verifyCrc || batchCrcMatches(buffer, at, length)
+  }
+
+  #open(segment: number): DiskFile | undefined {
+    let file = this.#files.get(segment)
+    if (file !== undefined) {
+      this.#files.delete(segment)
+    } else {
+      try {
+        file = this.#disk.open(path.join(this.#dir, segmentName(segment)), 'read')
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+        throw error
+      }
+      for (const [oldest, old] of this.#files) {
+        if (this.#files.size < OPEN_FILES_MAX) break
+        old.close()
+        this.#files.delete(oldest)
+      }
+    }
+    this.#files.set(segment, file)
+    return file
+  }
+}
+
+function adjoins(places: ArrayLike<number>, i: number): boolean {
+  const before = i - PLACE
+  return places[i] === places[before] && places[i + 1] === places[before + 1]! + places[before + 2]!
+}

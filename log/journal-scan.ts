@@ -1,0 +1,120 @@
+// Walks the groups of one segment file, for recovery, repair and dump. Reads through a window that grows to
+// the largest group; nothing it hands out lives longer than the next call.
+import path from 'node:path'
+import type { Disk, DiskFile } from '../std/disk.ts'
+import { MillraceError } from '../std/errors.ts'
+import {
+  decodeSegmentHeader,
+  GROUP_HEADER,
+  GroupReader,
+  groupPattern,
+  SEGMENT_HEADER,
+  type SegmentIdentity,
+  segmentName,
+} from './journal-format.ts'
+
+const WINDOW_BYTES = 1 << 20
+const ZEROS = Buffer.alloc(WINDOW_BYTES)
+
+export function corrupt(file: string, position: number, what: string): MillraceError {
+  return new MillraceError('log_corrupt', `${file}: ${what} at byte ${position}`, { file, position })
+}
+
+export class SegmentScanner {
+  readonly file: string
+  readonly size: number
+  readonly identity: SegmentIdentity
+  /** The group that `readGroup` found. */
+  readonly group = new GroupReader()
+  readonly #handle: DiskFile
+  #window = Buffer.alloc(WINDOW_BYTES)
+  #from = 0
+  #filled = 0
+
+  /** Opens the segment for reading. Throws `log_corrupt` where its header is damaged or belongs to another log or number. */
+  constructor(disk: Disk, dir: string, segment: number, logId: string | undefined) {
+    this.file = path.join(dir, segmentName(segment))
+    try {
+      this.#handle = disk.open(this.file, 'read')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      throw corrupt(this.file, 0, 'segment is missing; expected a header')
+    }
+    this.size = this.#handle.size()
+    const identity = decodeSegmentHeader(this.#bytes(0, SEGMENT_HEADER))
+    if (identity === undefined || identity.segment !== segment) {
+      this.close()
+      throw corrupt(this.file, 0, 'damaged segment header')
+    }
+    if (logId !== undefined && identity.logId !== logId) {
+      this.close()
+      throw corrupt(this.file, 0, `segment of log ${identity.logId} in log ${logId}, header`)
+    }
+    this.identity = identity
+  }
+
+  close(): void {
+    this.#handle.close()
+  }
+
+  /** Whether a whole valid group begins at `position`; `group` is before its first entry then. */
+  readGroup(position: number): boolean {
+    if (!this.readHead(position)) return false
+    const bytes = this.#bytes(position, this.group.byteLength)
+    // The window may have moved: the reader has to look at the new bytes.
+    if (this.group.openHead(bytes, this.identity.salt, position) !== 0) return false
+    return this.group.isWhole(bytes)
+  }
+
+  /** Whether header and table of a group at `position` are valid, whatever its batches are. */
+  readHead(position: number): boolean {
+    let need = GROUP_HEADER
+    for (;;) {
+      if (position + need > this.size) return false
+      const result = this.group.openHead(this.#bytes(position, need), this.identity.salt, position)
+      if (result <= 0) return result === 0
+      need = result
+    }
+  }
+
+  /** Bytes [position, position + length) of the segment, fewer at its end; valid until the next call. */
+  bytes(position: number, length: number): Uint8Array {
+    return this.#bytes(position, length)
+  }
+
+  /** Position of the first group header in [from, to) whose sequence is at least `sequenceMin`; -1 where there is none. */
+  findGroup(from: number, to: number, sequenceMin: number): number {
+    const pattern = groupPattern(this.identity.salt)
+    for (let at = from; at < to; ) {
+      // A copy, because looking at a hit moves the window.
+      const window = Buffer.from(this.#bytes(at, WINDOW_BYTES))
+      for (let hit = window.indexOf(pattern); hit >= 0; hit = window.indexOf(pattern, hit + 1))
+        if (this.readHead(at + hit) && this.group.sequence >= sequenceMin) return at + hit
+      if (window.length <= pattern.length) break
+      at += window.length - pattern.length + 1
+    }
+    return -1
+  }
+
+  /** The position after the last byte that is not zero, at least `from`. */
+  endOfContent(from: number): number {
+    let end = from
+    for (let at = from; at < this.size; at += WINDOW_BYTES) {
+      const window = this.#bytes(at, WINDOW_BYTES)
+      if (ZEROS.compare(window, 0, window.length, 0, window.length) === 0) continue
+      let last = window.length - 1
+      while (window[last] === 0) last--
+      end = at + last + 1
+    }
+    return end
+  }
+
+  #bytes(position: number, length: number): Uint8Array {
+    if (position >= this.#from && position + length <= this.#from + this.#filled)
+      return this.#window.subarray(position - this.#from, position - this.#from + length)
+    if (length > this.#window.length) this.#window = Buffer.alloc(Math.max(length, this.#window.length * 2))
+    this.#from = position
+    this.#filled = this.#handle.read(this.#window, position)
+    return this.#window.subarray(0, Math.min(length, this.#filled))
+  }
+}

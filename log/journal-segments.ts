@@ -1,0 +1,210 @@
+// The segment files of a journal: the one that is written, the next one prepared ahead, the ones to be freed.
+//
+// A segment is filled with zeros before its first group: writing and syncing into blocks that exist takes half
+// the time of appending (no size, no extent to be made durable). A file gets its name only when header and
+// zeros are synced, so that a segment that has its name has a valid header. Where none is prepared in time,
+// the next one is used unfilled: slower, never wrong.
+import path from 'node:path'
+import type { Disk, DiskFile } from '../std/disk.ts'
+import { removeIfThere } from './journal-checkpoint.ts'
+import {
+  encodeSegmentHeader,
+  newSalt,
+  SEGMENT_HEADER,
+  type SegmentIdentity,
+  segmentName,
+} from './journal-format.ts'
+import { PREPARING_SUFFIX } from './journal-recovery.ts'
+
+/** Fills a new file with zeros, durably. One at a time. */
+export interface ZeroFiller {
+  /** Begins with a file that does not exist. */
+  start(file: string, bytes: number): void
+  /** Does or waits for a piece; true when the file is full and synced. Throws what the disk throws. */
+  step(): boolean
+  /** Drops what was begun, as far as possible. */
+  abandon(): void
+}
+
+/** Fills in steps of the caller's thread: write and sync of a step are about a millisecond. */
+const FILL_STEP_BYTES = 256 * 1024
+
+export class StepFiller implements ZeroFiller {
+  readonly #disk: Disk
+  #file: DiskFile | undefined
+  #bytes = 0
+  #done = 0
+  #zeros = new Uint8Array(0)
+
+  constructor(disk: Disk) {
+    this.#disk = disk
+  }
+
+  start(file: string, bytes: number): void {
+    this.#file = this.#disk.open(file, 'create')
+    this.#bytes = bytes
+    this.#done = 0
+    this.#zeros = new Uint8Array(Math.min(FILL_STEP_BYTES, Math.max(4096, bytes >>> 2)))
+  }
+
+  step(): boolean {
+    const count = Math.min(this.#zeros.length, this.#bytes - this.#done)
+    this.#file!.write([this.#zeros.subarray(0, count)], this.#done)
+    this.#file!.sync()
+    this.#done += count
+    if (this.#done < this.#bytes) return false
+    this.#file!.close()
+    this.#file = undefined
+    return true
+  }
+
+  abandon(): void {
+    const file = this.#file
+    this.#file = undefined
+    if (file === undefined) return
+    file.close()
+    removeIfThere(this.#disk, file.path)
+  }
+}
+
+interface OpenSegment {
+  identity: SegmentIdentity
+  file: DiskFile
+}
+
+export class SegmentStore {
+  /** Where the next group goes. */
+  position: number
+  readonly #disk: Disk
+  readonly #dir: string
+  readonly #segmentBytes: number
+  readonly #filler: ZeroFiller
+  #current: OpenSegment
+  /** Bytes of the current file that groups may use. */
+  #size: number
+  #prepared: OpenSegment | undefined
+  #filling = false
+
+  /** Goes on in a recovered segment, or (`position` undefined) makes the first one of a new log. */
+  constructor(
+    disk: Disk,
+    dir: string,
+    segmentBytes: number,
+    filler: ZeroFiller,
+    identity: SegmentIdentity,
+    position: number | undefined,
+  ) {
+    this.#disk = disk
+    this.#dir = dir
+    this.#segmentBytes = segmentBytes
+    this.#filler = filler
+    this.position = position ?? SEGMENT_HEADER
+    if (position === undefined) this.#current = this.#make(identity)
+    else this.#current = { identity, file: disk.open(path.join(dir, segmentName(identity.segment)), 'write') }
+    this.#size = Math.max(segmentBytes, this.#current.file.size())
+  }
+
+  get segment(): number {
+    return this.#current.identity.segment
+  }
+
+  get salt(): Uint8Array {
+    return this.#current.identity.salt
+  }
+
+  /** Whether the next segment is ready. */
+  get hasPrepared(): boolean {
+    return this.#prepared !== undefined
+  }
+
+  hasRoom(bytes: number): boolean {
+    return this.position + bytes <= this.#size
+  }
+
+  /** The largest group that fits a segment. */
+  get groupBytesMax(): number {
+    return this.#segmentBytes - SEGMENT_HEADER
+  }
+
+  /** Writes the parts of a group at `position`. Until `sync` returned the next group goes to the same place. */
+  write(parts: readonly Uint8Array[]): void {
+    this.#current.file.write(parts, this.position)
+  }
+
+  /** Makes the group of `byteLength` bytes that was just written durable, and moves on. */
+  sync(byteLength: number): void {
+    this.#current.file.sync()
+    this.position += byteLength
+  }
+
+  /** Goes on in the next segment. */
+  roll(): void {
+    const next = this.#prepared ?? this.#make(this.#nextIdentity())
+    this.#prepared = undefined
+    this.#current.file.close()
+    this.#current = next
+    this.#size = this.#segmentBytes
+    this.position = SEGMENT_HEADER
+  }
+
+  /** A piece of preparing the next segment; false when there is nothing to do. Throws what the disk throws: then `abandonPrepared`. */
+  prepareStep(): boolean {
+    if (this.#prepared !== undefined) return false
+    const file = path.join(this.#dir, `next.segment${PREPARING_SUFFIX}`)
+    if (!this.#filling) {
+      removeIfThere(this.#disk, file)
+      this.#filler.start(file, this.#segmentBytes)
+      this.#filling = true
+      return true
+    }
+    if (!this.#filler.step()) return true
+    this.#filling = false
+    this.#prepared = this.#name(this.#disk.open(file, 'write'), this.#nextIdentity())
+    return true
+  }
+
+  /** Gives back what was prepared or begun: the disk is full. */
+  abandonPrepared(): void {
+    if (this.#filling) this.#filler.abandon()
+    this.#filling = false
+    const prepared = this.#prepared
+    this.#prepared = undefined
+    if (prepared === undefined) return
+    prepared.file.close()
+    this.#disk.unlink(path.join(this.#dir, segmentName(prepared.identity.segment)))
+  }
+
+  /** Removes a segment file that the checkpoint in place does not name any more. */
+  free(segment: number): void {
+    removeIfThere(this.#disk, path.join(this.#dir, segmentName(segment)))
+  }
+
+  close(): void {
+    if (this.#filling) this.#filler.abandon()
+    this.#filling = false
+    this.#prepared?.file.close()
+    this.#current.file.close()
+  }
+
+  #nextIdentity(): SegmentIdentity {
+    const { logId, segment } = this.#current.identity
+    return { logId, segment: segment + 1, salt: newSalt() }
+  }
+
+  #make(identity: SegmentIdentity): OpenSegment {
+    const file = path.join(this.#dir, `${segmentName(identity.segment)}${PREPARING_SUFFIX}`)
+    removeIfThere(this.#disk, file)
+    return this.#name(this.#disk.open(file, 'create'), identity)
+  }
+
+  /** Gives a file its header and its name, durably. */
+  #name(file: DiskFile, identity: SegmentIdentity): OpenSegment {
+    file.write([encodeSegmentHeader(identity)], 0)
+    file.sync()
+    file.close()
+    const name = path.join(this.#dir, segmentName(identity.segment))
+    this.#disk.rename(file.path, name)
+    this.#disk.syncDir(this.#dir)
+    return { identity, file: this.#disk.open(name, 'write') }
+  }
+}

@@ -1,0 +1,526 @@
+// The journal: all topics and partitions of one process in one sequence of groups. Synchronous, for one thread:
+// log-embedded.ts puts promises around it, log-thread.ts a message port.
+//
+//   appends ──► stage: check, give offsets ──► one group: patch, write, sync ──► apply ──► results
+//                                                                                    │
+//   reads, changes ◄──────────────────── state: indexes, positions, durable offsets only ◄──┘
+//
+// What is staged becomes visible only when its group is synced; a refused request leaves nothing. Between
+// commits `maintain` does the rest in small steps: prepares segments, forgets, compacts, writes checkpoints,
+// frees.
+import { randomUUID } from 'node:crypto'
+import { type Disk, makeDirDurable } from '../std/disk.ts'
+import { MillraceError } from '../std/errors.ts'
+import {
+  backlogFull,
+  checkBatches,
+  checkTopic,
+  offsetAboveEnd,
+  offsetBelowStart,
+  offsetConflict,
+  partitionUnknown,
+  referenceMissing,
+  topicConflict,
+  topicUnknown,
+} from './batch-check.ts'
+import { BATCH_ENTRY_BYTES, ENTRY_BATCH, ENTRY_REFERENCE, newSalt } from './journal-format.ts'
+import { JournalMaintenance } from './journal-maintenance.ts'
+import { SegmentReader } from './journal-read.ts'
+import { type Recovered, recoverJournal, type TornTail } from './journal-recovery.ts'
+import { SegmentStore, StepFiller, type ZeroFiller } from './journal-segments.ts'
+import { JournalState, type PartitionState, type TopicState, topicToJson } from './journal-state.ts'
+import { JournalWriter } from './journal-writer.ts'
+import type {
+  AppendRequest,
+  BatchAppend,
+  Changes,
+  PartitionRange,
+  ReferenceAppend,
+  Topic,
+  TopicConfig,
+} from './log.ts'
+
+export interface JournalOptions {
+  disk: Disk
+  /** Folder of the journal; made if missing. */
+  dir: string
+  /** Bytes of a segment file. */
+  segmentBytes?: number
+  /** Free bytes of the disk below which appends are refused. */
+  reserveBytes?: number
+  /** Bytes of batches after which a group takes no further request. */
+  groupBytesMax?: number
+  /** Whether the CRC of each appended batch is checked. A wrong one that gets in makes its group invalid. */
+  verifyAppends?: boolean
+  /** Whether the CRC of each batch read is checked. */
+  verifyReads?: boolean
+  /** How long a tombstone stays readable. */
+  tombstoneAgeMs?: number
+  /** Bytes appended to a compacted partition before it is worth compacting; at least half of it must be new. */
+  compactionBytesMin?: number
+  /** How long a segment's few survivors must have been the only ones before they are moved. */
+  survivorsIdleMs?: number
+  /** How often retention looks at all partitions. */
+  retentionIntervalMs?: number
+  /** Milliseconds since 1970. */
+  now?: () => number
+  onTornTail?: (tail: TornTail) => void
+  zeroFiller?: ZeroFiller
+}
+
+const MIB = 1 << 20
+const DEFAULTS = {
+  segmentBytes: 128 * MIB,
+  reserveBytes: 0,
+  groupBytesMax: 8 * MIB,
+  verifyAppends: true,
+  verifyReads: true,
+  tombstoneAgeMs: 24 * 3_600_000,
+  compactionBytesMin: MIB,
+  survivorsIdleMs: 60_000,
+  retentionIntervalMs: 1000,
+}
+
+/** An append on its way: after `commit` either `baseOffsets` or `error` is set. */
+export interface PendingAppend {
+  readonly request: AppendRequest
+  baseOffsets: number[] | undefined
+  error: Error | undefined
+}
+
+export interface JournalStats {
+  groups: number
+  bytes: number
+  /** Commits (write + sync) by duration: sum and maximum in ms, counts below COMMIT_MS_BOUNDS and above. */
+  commitMsSum: number
+  commitMsMax: number
+  commitMsBuckets: number[]
+  freeBytes: number
+  segments: number
+  /** Bytes of batches that are still needed, references counted as if they were bytes of their own. */
+  liveBytes: number
+  partitions: number
+  checkpoints: number
+  segmentsFreed: number
+  compactions: number
+  /** Bytes and groups that recovery read again, and the torn tail it cut. */
+  recoveredBytes: number
+  recoveredGroups: number
+  tornTail: TornTail | undefined
+  stopped: boolean
+}
+
+/** A batch or reference that waits for the sync of its group. */
+interface StagedBatch {
+  partition: PartitionState
+  baseOffset: number
+  lastOffsetDelta: number
+  /** Undefined: in this group, `position` from the first batch on. */
+  segment: number | undefined
+  position: number
+  bytes: number
+  maxTimestamp: number
+}
+
+export class Journal {
+  readonly id: string
+  readonly dir: string
+  readonly #options: typeof DEFAULTS & { now: () => number }
+  readonly #state: JournalState
+  readonly #store: SegmentStore
+  readonly #writer: JournalWriter
+  readonly #reader: SegmentReader
+  readonly #maintenance: JournalMaintenance
+  readonly #recovered: Recovered | undefined
+  readonly #staged: StagedBatch[] = []
+  /** Number of the group that `stagedEnd` of a partition belongs to. */
+  readonly #stagedPartitions = new Set<PartitionState>()
+  #closed = false
+
+  /** Opens or makes the journal. Throws `log_corrupt`, or what the disk throws. */
+  constructor(options: JournalOptions) {
+    const { disk, dir } = options
+    const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+    const settings = { ...DEFAULTS, now: Date.now, ...given } as JournalOptions &
+      typeof DEFAULTS & { now: () => number }
+    this.dir = dir
+    this.#options = settings
+    makeDirDurable(disk, dir)
+    this.#state = new JournalState(settings.now)
+    this.#recovered = recoverJournal(disk, dir, this.#state)
+    this.id = this.#recovered?.logId ?? randomUUID()
+    const identity = this.#recovered?.identity ?? { logId: this.id, segment: 1, salt: newSalt() }
+    this.#store = new SegmentStore(
+      disk,
+      dir,
+      settings.segmentBytes,
+      settings.zeroFiller ?? new StepFiller(disk),
+      identity,
+      this.#recovered?.position,
+    )
+    if (!this.#state.segments.has(identity.segment)) this.#state.addSegment(identity.segment)
+    this.#writer = new JournalWriter(disk, dir, this.#store, this.#state, settings.reserveBytes, settings.now)
+    this.#reader = new SegmentReader(disk, dir, settings.verifyReads)
+    this.#maintenance = new JournalMaintenance(
+      { ...settings, logId: this.id, disk, dir },
+      this.#state,
+      this.#store,
+      this.#writer,
+      this.#recovered?.scannedBytes ?? 0,
+    )
+    if (this.#recovered?.tornTail !== undefined) settings.onTornTail?.(this.#recovered.tornTail)
+  }
+
+  /** Number of frees so far; a reader of segment files closes them when it changes. */
+  get generation(): number {
+    return this.#maintenance.freedCount
+  }
+
+  /** Sequence of the last durable group. */
+  get sequence(): number {
+    return this.#state.sequence
+  }
+
+  createTopic(name: string, config: TopicConfig): Topic {
+    this.#checkRunning()
+    checkTopic(name, config)
+    const found = this.#state.topics.get(name)
+    let topic: Topic = { name, id: randomUUID(), config: { ...config } }
+    if (found !== undefined) {
+      const exists = found.topic.config
+      if (exists.partitions !== config.partitions || exists.cleanup !== config.cleanup)
+        throw topicConflict(name, exists, config)
+      topic = { ...found.topic, config: topic.config }
+      if (topicToJson(topic) === topicToJson(found.topic)) return found.topic
+    }
+    const first = found?.firstPartition ?? this.#state.partitions.length
+    const json = topicToJson(topic)
+    this.#writer.builder.clear()
+    this.#writer.builder.addTopic(first, json)
+    this.#writer.write()
+    return this.#state.applyTopic(first, json).topic
+  }
+
+  describeTopic(name: string): Topic | undefined {
+    return this.#state.topics.get(name)?.topic
+  }
+
+  listTopics(): Topic[] {
+    return [...this.#state.topics.values()].map((state) => state.topic)
+  }
+
+  range(topic: string, partition: number): PartitionRange {
+    const { start, end } = this.#partition(topic, partition)
+    return { start, end }
+  }
+
+  position(stage: string, topic: string, partition: number): number | undefined {
+    return this.#partition(topic, partition).positions.get(stage)
+  }
+
+  /** Makes all requests durable in as few groups as their size allows, and settles each. Never throws. */
+  commit(pending: readonly PendingAppend[]): void {
+    for (let next = 0; next < pending.length; ) next = this.#commitGroup(pending, next)
+  }
+
+  /**
+   * The places (PLACE numbers each) of batches from `offset` on, appended to `places`: at most about `bytesMax`
+   * bytes but at least one batch, none at the end. Returns the offset after the last.
+   */
+  locate(topic: string, partition: number, offset: number, bytesMax: number, places: number[]): number {
+    const state = this.#partition(topic, partition)
+    if (offset < state.start) throw offsetBelowStart(topic, partition, offset, state.start)
+    if (offset > state.end) throw offsetAboveEnd(topic, partition, offset, state.end)
+    const { index } = state
+    let total = 0
+    let nextOffset = offset
+    for (let row = index.find(offset); row < index.length; row++) {
+      const bytes = index.bytes(row)
+      if (total > 0 && total + bytes > bytesMax) break
+      total += bytes
+      places.push(index.segment(row), index.position(row), bytes, index.baseOffset(row))
+      nextOffset = index.nextOffset(row)
+    }
+    return nextOffset
+  }
+
+  /** The bytes at `places`; see SegmentReader. */
+  readPlaces(places: readonly number[]): Uint8Array | undefined {
+    return this.#reader.read(places, this.generation)
+  }
+
+  changes(sequence: number): Changes {
+    const partitions = []
+    for (let at = this.#state.newest; at !== undefined && at.sequence > sequence; at = at.older)
+      if (at.end > at.start)
+        partitions.push({ topic: at.topic.topic.name, partition: at.partition, end: at.end })
+    return { sequence: this.#state.sequence, partitions }
+  }
+
+  /** A small piece of the background work (about a millisecond of disk); true while more is due now. */
+  maintain(): boolean {
+    if (this.#closed || this.#writer.stopped !== undefined) return false
+    return this.#maintenance.step()
+  }
+
+  /** All that retention, compaction and checkpoint have to do now, whatever their intervals. For tests and tools. */
+  maintainAll(): void {
+    if (this.#closed || this.#writer.stopped !== undefined) return
+    this.#maintenance.force()
+    while (this.maintain());
+  }
+
+  stats(): JournalStats {
+    let liveBytes = 0
+    for (const segment of this.#state.segments.values()) liveBytes += segment.liveBytes
+    const { groupCount, byteCount, commitMsSum, commitMsMax, commitMsBuckets, freeBytes } = this.#writer
+    return {
+      groups: groupCount,
+      bytes: byteCount,
+      commitMsSum,
+      commitMsMax,
+      commitMsBuckets: [...commitMsBuckets],
+      freeBytes,
+      segments: this.#state.segments.size,
+      liveBytes,
+      partitions: this.#state.partitions.length,
+      checkpoints: this.#maintenance.checkpointCount,
+      segmentsFreed: this.#maintenance.freedCount,
+      compactions: this.#maintenance.compactionCount,
+      recoveredBytes: this.#recovered?.scannedBytes ?? 0,
+      recoveredGroups: this.#recovered?.groupCount ?? 0,
+      tornTail: this.#recovered?.tornTail,
+      stopped: this.#writer.stopped !== undefined,
+    }
+  }
+
+  /** Writes a checkpoint, so that the next start reads little, and closes all files. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    try {
+      if (this.#writer.stopped === undefined) this.#maintenance.finish()
+    } finally {
+      this.#reader.close()
+      this.#maintenance.close()
+      this.#store.close()
+    }
+  }
+
+  #checkRunning(): void {
+    if (this.#writer.stopped !== undefined) throw this.#writer.stopped
+    if (this.#closed) throw new MillraceError('log_stopped', 'the log is closed')
+  }
+
+  #topic(name: string): TopicState {
+    const found = this.#state.topics.get(name)
+    if (found === undefined) throw topicUnknown(name)
+    return found
+  }
+
+  #partition(topic: string, partition: number): PartitionState {
+    const found = this.#topic(topic).partitions[partition]
+    if (found === undefined) throw partitionUnknown(topic, partition)
+    return found
+  }
+
+  /** Puts requests from `from` on into one group; returns the index of the first that did not fit any more. */
+  #commitGroup(pending: readonly PendingAppend[], from: number): number {
+    const { builder } = this.#writer
+    builder.clear()
+    this.#staged.length = 0
+    let next = from
+    for (; next < pending.length; next++) {
+      const one = pending[next]!
+      try {
+        this.#checkRunning()
+        const bytes = requestBytes(one.request)
+        if (builder.entryCount > 0 && builder.byteLength + bytes > this.#groupBytesMax()) break
+        if (bytes > this.#store.groupBytesMax)
+          throw new MillraceError(
+            'batch_invalid',
+            `a request of ${bytes} bytes; a segment holds ${this.#store.groupBytesMax}`,
+          )
+        if (one.request.entries.length > 0 && this.#writer.isFull()) throw this.#writer.full()
+        one.baseOffsets = this.#stage(one.request)
+      } catch (error) {
+        one.error = error as Error
+      }
+    }
+    if (builder.entryCount > 0) this.#write(pending, from, next)
+    else this.#stagedPartitions.clear()
+    return next
+  }
+
+  #groupBytesMax(): number {
+    return Math.min(this.#options.groupBytesMax, this.#store.groupBytesMax)
+  }
+
+  #write(pending: readonly PendingAppend[], from: number, to: number): void {
+    this.#stagedPartitions.clear()
+    try {
+      this.#writer.write()
+    } catch (error) {
+      for (let i = from; i < to; i++) {
+        pending[i]!.error ??= error as Error
+        pending[i]!.baseOffsets = undefined
+      }
+      return
+    }
+    const { segment, batchesPosition } = this.#writer
+    for (const staged of this.#staged)
+      this.#state.applyBatch(
+        staged.partition,
+        staged.baseOffset,
+        staged.lastOffsetDelta,
+        staged.segment ?? segment,
+        staged.segment === undefined ? batchesPosition + staged.position : staged.position,
+        staged.bytes,
+        staged.maxTimestamp,
+      )
+    for (let i = from; i < to; i++) {
+      const { request, error } = pending[i]!
+      if (error !== undefined || request.positions === undefined) continue
+      for (const { stage, topic, partition, nextOffset } of request.positions)
+        this.#state.applyPosition(this.#partition(topic, partition), stage, nextOffset)
+    }
+  }
+
+  /** Checks a request and adds it to the group; returns its base offsets. Throws, then nothing of it was added. */
+  #stage(request: AppendRequest): number[] {
+    const planned: StagedBatch[] = []
+    const batches: (Uint8Array | undefined)[] = []
+    const undo: { partition: PartitionState; end: number; bytes: number }[] = []
+    const baseOffsets: number[] = []
+    try {
+      for (const entry of request.entries) {
+        const partition = this.#stagedPartition(entry.topic, entry.partition)
+        undo.push({ partition, end: partition.stagedEnd, bytes: partition.stagedBytes })
+        if (entry.expectedOffset !== undefined && entry.expectedOffset !== partition.stagedEnd)
+          throw offsetConflict(entry.topic, entry.partition, entry.expectedOffset, partition.stagedEnd)
+        baseOffsets.push(partition.stagedEnd)
+        if ('reference' in entry) this.#planReference(entry, partition, planned, batches)
+        else this.#planBatches(entry, partition, planned, batches)
+        const { backlogBytesMax } = partition.topic.topic.config
+        if (
+          partition.topic.stages.size > 0 &&
+          partition.backlogBytes + partition.stagedBytes > backlogBytesMax
+        )
+          throw backlogFull(entry.topic, entry.partition, partition.backlogBytes, backlogBytesMax)
+      }
+      for (const { topic, partition, stage } of request.positions ?? []) {
+        this.#partition(topic, partition)
+        if (Buffer.byteLength(stage) > 255)
+          throw new MillraceError('option_invalid', `stage name of more than 255 bytes: ${stage}`)
+      }
+    } catch (error) {
+      for (const { partition, end, bytes } of undo.reverse()) {
+        partition.stagedEnd = end
+        partition.stagedBytes = bytes
+      }
+      throw error
+    }
+    this.#add(request, planned, batches)
+    return baseOffsets
+  }
+
+  #stagedPartition(topic: string, partition: number): PartitionState {
+    const state = this.#partition(topic, partition)
+    if (!this.#stagedPartitions.has(state)) {
+      this.#stagedPartitions.add(state)
+      state.stagedEnd = state.end
+      state.stagedBytes = 0
+    }
+    return state
+  }
+
+  #planBatches(
+    entry: BatchAppend,
+    partition: PartitionState,
+    planned: StagedBatch[],
+    batches: (Uint8Array | undefined)[],
+  ): void {
+    let at = 0
+    for (const header of checkBatches(entry.batch, entry.recordCount, this.#options.verifyAppends)) {
+      batches.push(
+        header.byteLength === entry.batch.length
+          ? entry.batch
+          : entry.batch.subarray(at, at + header.byteLength),
+      )
+      at += header.byteLength
+      this.#plan(planned, partition, undefined, 0, header.byteLength, header)
+    }
+  }
+
+  #planReference(
+    entry: ReferenceAppend,
+    partition: PartitionState,
+    planned: StagedBatch[],
+    batches: (Uint8Array | undefined)[],
+  ): void {
+    const { topic, partition: number, baseOffset } = entry.reference
+    const source = this.#partition(topic, number)
+    if (baseOffset < source.start) throw offsetBelowStart(topic, number, baseOffset, source.start)
+    const { index } = source
+    const row = index.rowOf(baseOffset)
+    if (row < 0) throw referenceMissing(topic, number, baseOffset)
+    batches.push(undefined)
+    this.#plan(planned, partition, index.segment(row), index.position(row), index.bytes(row), {
+      lastOffsetDelta: index.lastOffsetDelta(row),
+      maxTimestamp: index.seconds(row) * 1000,
+    })
+  }
+
+  #plan(
+    planned: StagedBatch[],
+    partition: PartitionState,
+    segment: number | undefined,
+    position: number,
+    bytes: number,
+    facts: { lastOffsetDelta: number; maxTimestamp: number },
+  ): void {
+    const { lastOffsetDelta, maxTimestamp } = facts
+    const baseOffset = partition.stagedEnd
+    planned.push({ partition, baseOffset, lastOffsetDelta, segment, position, bytes, maxTimestamp })
+    partition.stagedEnd = baseOffset + lastOffsetDelta + 1
+    partition.stagedBytes += bytes
+  }
+
+  /** Cannot fail: the request was checked. */
+  #add(request: AppendRequest, planned: StagedBatch[], batches: (Uint8Array | undefined)[]): void {
+    const { builder } = this.#writer
+    for (let i = 0; i < planned.length; i++) {
+      const staged = planned[i]!
+      const batch = batches[i]
+      if (batch === undefined) {
+        builder.addReference(
+          ENTRY_REFERENCE,
+          staged.partition.id,
+          staged.baseOffset,
+          staged.segment!,
+          staged.position,
+          staged.bytes,
+          staged.lastOffsetDelta,
+          staged.maxTimestamp,
+        )
+      } else {
+        staged.position = builder.addBatch(ENTRY_BATCH, staged.partition.id, staged.baseOffset, batch)
+      }
+      this.#staged.push(staged)
+    }
+    for (const { stage, topic, partition, nextOffset } of request.positions ?? [])
+      builder.addPosition(this.#partition(topic, partition).id, nextOffset, stage)
+  }
+}
+
+/** At least the bytes that a request takes in a group. */
+function requestBytes(request: AppendRequest): number {
+  let bytes = 256
+  for (const entry of request.entries)
+    bytes += 'reference' in entry ? 64 : entry.batch.length + BATCH_ENTRY_BYTES * batchCountMax(entry)
+  return bytes + (request.positions?.length ?? 0) * 300
+}
+
+/** An entry holds at most one batch for each record. */
+const batchCountMax = (entry: BatchAppend): number =>
+  Math.min(Math.max(1, entry.recordCount), Math.ceil(entry.batch.length / 61))
