@@ -5,7 +5,6 @@
 // (struct), null.
 import fc from 'fast-check'
 import type { Column, ColumnBatch, ColumnField, ColumnType } from '../../schemas/columns.ts'
-import type { ParquetField } from './schema.ts'
 
 export type Value =
   | null
@@ -354,29 +353,4 @@ function offsetsOf(lists: readonly { length: number }[]): Int32Array {
     offsets[i + 1] = offsets[i]! + list.length
   })
   return offsets
-}
-
-/** Parquet fields of column fields, numbered depth first from `firstId`. */
-export function parquetFields(fields: readonly ColumnField[], firstId = 1): ParquetField[] {
-  let id = firstId
-  const convert = (field: ColumnField): ParquetField => {
-    const fieldId = id++
-    const { type } = field
-    const children =
-      type.kind === 'struct'
-        ? type.fields
-        : type.kind === 'list'
-          ? [type.element]
-          : type.kind === 'map'
-            ? [type.key, type.value]
-            : undefined
-    return {
-      name: field.name,
-      fieldId,
-      required: !field.nullable,
-      type,
-      ...(children === undefined ? {} : { children: children.map(convert) }),
-    }
-  }
-  return fields.map(convert)
 }

@@ -13,6 +13,7 @@ import {
   dictionaryPageHeader,
 } from './data-page.ts'
 import { WordDictionary } from './dictionary.ts'
+import { buildDirect } from './dictionary-direct.ts'
 import {
   appendValues,
   dictionaryBytesPerValue,
@@ -83,7 +84,8 @@ export function writeColumnChunk(
   options: ChunkOptions,
 ): ColumnChunk {
   collect(leaf, slices)
-  const encoding = chooseEncoding(options)
+  const segments = scanSegments(leaf, options.pageRowsMax)
+  const encoding = chooseEncoding(options, segments)
   const chunk: ColumnChunk = {
     leaf,
     encoding,
@@ -97,7 +99,7 @@ export function writeColumnChunk(
     saturated: values.saturated,
   }
   if (encoding === ENCODING.RLE_DICTIONARY) writeDictionaryPage(chunk, file, options)
-  writeDataPages(chunk, file, options)
+  writeDataPages(chunk, file, options, segments)
   return chunk
 }
 
@@ -117,8 +119,23 @@ function collect(leaf: Leaf, slices: readonly RowSlice[]): void {
   }
 }
 
+/**
+ * Ranges of every `size` numbers, which are the pages' where no row is null: the choice of the encoding wants to
+ * know the bounds of the chunk, and scanning once is enough. Empty for other kinds.
+ */
+function scanSegments(leaf: Leaf, size: number): ValueRange[] {
+  const segments: ValueRange[] = []
+  if (leaf.kind === 'binary' || leaf.kind === 'fixed') return segments
+  for (let from = 0; from < values.count; from += size) {
+    const range = new ValueRange(leaf)
+    range.scan(values, from, Math.min(values.count, from + size))
+    segments.push(range)
+  }
+  return segments
+}
+
 /** After it, where it says RLE_DICTIONARY, `values.ids` are set and the dictionary stands in `words` or `values`. */
-function chooseEncoding(options: ChunkOptions): Encoding {
+function chooseEncoding(options: ChunkOptions, segments: readonly ValueRange[]): Encoding {
   const { count, kind } = values
   if (count === 0) {
     if (values.coded) values.expandCodes()
@@ -136,7 +153,9 @@ function chooseEncoding(options: ChunkOptions): Encoding {
   const isBytes = kind === 'binary' || kind === 'fixed'
   // More entries than this cannot pay, whatever the repeats.
   const entriesMax = Math.min(count, DICTIONARY_ENTRIES_MAX)
-  const built = isBytes ? internAll(entriesMax) : words.build(values, entriesMax, judged.distinct)
+  const built = isBytes
+    ? internAll(entriesMax)
+    : buildDirect(words, values, segments, entriesMax) || words.build(values, entriesMax, judged.distinct)
   if (!built) return judged.encoding
   const distinct = isBytes ? values.dictionary.count : words.count
   if (judged.dictionaryBytes(distinct) >= judged.bytesPerValue) return judged.encoding
@@ -186,7 +205,12 @@ function writeDictionaryPage(chunk: ColumnChunk, file: FileParts, options: Chunk
   appendPage(chunk, file, header, body)
 }
 
-function writeDataPages(chunk: ColumnChunk, file: FileParts, options: ChunkOptions): void {
+function writeDataPages(
+  chunk: ColumnChunk,
+  file: FileParts,
+  options: ChunkOptions,
+  segments: readonly ValueRange[],
+): void {
   const { leaf, encoding } = chunk
   const coded = encoding === ENCODING.RLE_DICTIONARY
   const indexBits = coded ? bitsForCount(entryCount()) : 0
@@ -218,8 +242,12 @@ function writeDataPages(chunk: ColumnChunk, file: FileParts, options: ChunkOptio
       )
     if (coded) appendIndices(page, values.ids, from, to, indexBits)
     else appendValues(page, values, encoding, from, to)
-    const range = new ValueRange(leaf)
-    range.scan(values, from, to)
+    let range = segments[i]
+    const size = options.pageRowsMax
+    if (range === undefined || from !== i * size || to !== Math.min(values.count, from + size)) {
+      range = new ValueRange(leaf)
+      range.scan(values, from, to)
+    }
     chunk.range.merge(range)
     const body = compressPage(page.view(), options.compressionLevel)
     const header = dataPageHeader(page.length, body.length, levelEnd - level, encoding)

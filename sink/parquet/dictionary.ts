@@ -32,6 +32,12 @@ export class WordDictionary {
       : this.#buildNarrow(values.words, values.count, ids, max, slotBits)
   }
 
+  /** Room for `count` words of entries, what lies there not kept. */
+  ownEntries(count: number): Int32Array {
+    if (this.entries.length < count) this.entries = new Int32Array(count)
+    return this.entries
+  }
+
   #prepare(slotBits: number, slotWords: number, entryWords: number): Int32Array {
     const words = slotWords << slotBits
     if (this.#slots.length < words) this.#slots = new Int32Array(words)

@@ -310,10 +310,15 @@ function gatherCodes(
   const into = values.ownIds(values.count + count)
   const { dictionary } = values
   let at = values.count
+  let last = -1
+  let id = 0
   for (let i = 0; i < count; i++) {
     const entry = indices[picks === undefined ? from + i : picks[i]!]!
-    let id = ids[entry]!
-    if (id < 0) id = ids[entry] = dictionary.intern(data, offsets[entry]!, offsets[entry + 1]!)
+    if (entry !== last) {
+      last = entry
+      id = ids[entry]!
+      if (id < 0) id = ids[entry] = dictionary.intern(data, offsets[entry]!, offsets[entry + 1]!)
+    }
     into[at++] = id
   }
 }

@@ -32,18 +32,26 @@ export function appendHybrid(
   const runMin = Math.max(GROUP_VALUES, Math.ceil(RUN_BITS_MIN / width))
   let literal = from
   let at = from
-  while (at < to) {
-    const value = values[at]!
-    let end = at + 1
+  for (;;) {
+    // A run of runMin values that begins at `at` or later, but before `probe`, holds both probe - 1 and probe:
+    // where these differ, all the starts between are out at once.
+    const probe = at + runMin - 1
+    if (probe >= to) break
+    const value = values[probe]!
+    if (values[probe - 1] !== value) {
+      at = probe
+      continue
+    }
+    let start = probe - 1
+    while (start > at && values[start - 1] === value) start--
+    let end = probe + 1
     while (end < to && values[end] === value) end++
-    if (end - at >= runMin) {
-      // A packed run holds whole groups of eight: the run lends it what is missing.
-      const start = at + ((GROUP_VALUES - ((at - literal) & (GROUP_VALUES - 1))) & (GROUP_VALUES - 1))
-      if (end - start >= runMin) {
-        if (start > literal) appendPacked(page, values, literal, start, width)
-        appendRun(page, value, end - start, width)
-        literal = end
-      }
+    // A packed run holds whole groups of eight: the run lends it what is missing.
+    start += (GROUP_VALUES - ((start - literal) & (GROUP_VALUES - 1))) & (GROUP_VALUES - 1)
+    if (end - start >= runMin) {
+      if (start > literal) appendPacked(page, values, literal, start, width)
+      appendRun(page, value, end - start, width)
+      literal = end
     }
     at = end
   }

@@ -140,6 +140,7 @@ export function withDoubleDecimals(value: Plain, type: ColumnType): Plain {
 export class DuckReader {
   readonly #connection: DuckDBConnection
   readonly #folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millrace-parquet-'))
+  #files = 0
 
   private constructor(connection: DuckDBConnection) {
     this.#connection = connection
@@ -157,7 +158,8 @@ export class DuckReader {
 
   /** Runs SQL with the file's path in place of `FILE`. */
   async query(parts: readonly Uint8Array[], sql: string): Promise<Record<string, unknown>[]> {
-    const file = path.join(this.#folder, 'test.parquet')
+    // A new name each time: DuckDB caches what it read of a path.
+    const file = path.join(this.#folder, `${this.#files++}.parquet`)
     fs.writeFileSync(file, Buffer.concat(parts))
     const result = await this.#connection.runAndReadAll(sql.replaceAll('FILE', `'${file}'`))
     return result.getRowObjects()

@@ -176,8 +176,11 @@ export class ValueRange {
     const stamp = ++seenStamp
     let min = ids[from]!
     let max = min
+    let last = -1
     for (let i = from; i < to; i++) {
       const id = ids[i]!
+      if (id === last) continue
+      last = id
       if (marks[id] === stamp) continue
       marks[id] = stamp
       if (compareRanges(data, offsets[id]!, offsets[id + 1]!, offsets[min]!, offsets[min + 1]!) < 0) min = id

@@ -4,7 +4,8 @@ import { tableFromIPC } from 'apache-arrow'
 import fc from 'fast-check'
 import { readParquet } from 'parquet-wasm/node'
 import type { ColumnField } from '../../schemas/columns.ts'
-import { batchOf, parquetFields, type Table, tableArbitrary, type Value } from './batch-arbitraries.ts'
+import { batchOf, type Table, tableArbitrary, type Value } from './batch-arbitraries.ts'
+import { parquetFields } from './number-fields.ts'
 import {
   DuckReader,
   expectedRows,
