@@ -16,7 +16,7 @@ import type { BatchDecoder, DecodedRows, DecoderPool } from './decode.ts'
 import { ensureTable, layoutOf, type TableLayout } from './ensure-table.ts'
 import type { DataFile } from './iceberg/manifest.ts'
 import { currentSnapshot } from './iceberg/metadata.ts'
-import { sourceKey, tableOffsets } from './offsets.ts'
+import { sameOffsets, sourceKey, tableOffsets } from './offsets.ts'
 import type { TableShape } from './table-schema.ts'
 
 export const SINK_STAGE = 'sink'
@@ -143,6 +143,24 @@ export class TableFeed {
   /** Whether the topic was there when it was opened. */
   get hasSource(): boolean {
     return this.#committed.length > 0
+  }
+
+  /**
+   * Whether the table is still as this feed left it. Another engine may have rolled it back, dropped it or
+   * changed its schema while no row came; then `open` finds where to go on.
+   */
+  async isCurrent(): Promise<boolean> {
+    const now = await this.#tools.catalog.load(this.spec.id)
+    if (now === undefined) return false
+    if (now.metadataLocation === this.table?.metadataLocation) return true
+    const { metadata } = this.table!
+    const same =
+      now.metadata['table-uuid'] === metadata['table-uuid'] &&
+      now.metadata['current-schema-id'] === metadata['current-schema-id'] &&
+      now.metadata['default-spec-id'] === metadata['default-spec-id']
+    const held = tableOffsets(now.metadata).get(this.#source)
+    this.table = now
+    return same && (held === undefined ? !this.#known : sameOffsets(held, this.#committed))
   }
 
   /** Looks at the log's ends, for a drain. */

@@ -319,6 +319,27 @@ test('a rollback by another engine is ingested again', async () => {
   await w.check(sink)
 })
 
+test('a rollback and a drop are noticed while no row comes', async () => {
+  const { w, sink } = await world()
+  await w.send(4)
+  await sink.commitDue()
+  const first = currentSnapshot((await sink.catalog.load(ID))!.metadata)!['snapshot-id']
+  await w.send(4)
+  await sink.commitDue()
+  const other = w.sink().catalog
+  const back = { action: 'set-snapshot-ref', 'ref-name': MAIN, type: 'branch', 'snapshot-id': first } as const
+  await other.commit(ID, [], [back])
+  w.clock.ms += 30_000
+  await sink.stage.step()
+  await sink.commitDue()
+  await w.check(sink)
+  await other.drop(ID)
+  w.clock.ms += 30_000
+  await sink.stage.step()
+  await sink.commitDue()
+  await w.check(sink)
+})
+
 test('offsets stand in every snapshot, and the property counts only where the ancestry is cut off', async () => {
   const { w, sink } = await world()
   await w.send(4)

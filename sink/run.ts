@@ -43,6 +43,8 @@ const POLL_MS_MAX = 250
 const POLL_MS_MIN = 10
 /** How often a topic that did not exist is looked for. */
 const TOPIC_POLL_MS = 1000
+/** How often a table without new rows is looked at for changes of other engines. */
+const TABLE_POLL_MS = 30_000
 
 export type SinkEvent =
   | { level: 'info'; table: string; message: string }
@@ -71,6 +73,7 @@ interface Tended {
   opened: boolean
   failures: number
   retryAtMs: number
+  lookedAtMs: number
   error: MillraceError | Error | undefined
 }
 
@@ -105,6 +108,7 @@ export class SinkStage {
         opened: false,
         failures: 0,
         retryAtMs: 0,
+        lookedAtMs: this.#tools.clock.now(),
         error: undefined,
       }
       this.#byTopic.set(spec.topic, tended)
@@ -210,6 +214,7 @@ export class SinkStage {
         this.#tools.counters.add('rowsDiscarded', feed.rowsDiscarded - before)
         if (commit === undefined) return
         committed++
+        tended.lookedAtMs = now
         positions.push(...commit.positions)
         this.#count(commit)
         await this.#maintain(feed, commit.manifestCount)
@@ -277,7 +282,7 @@ export class SinkStage {
     return wait === undefined ? undefined : Math.max(POLL_MS_MIN, wait)
   }
 
-  /** Opens parked tables whose pause is over, and those whose topic did not exist. */
+  /** Opens parked tables whose pause is over, those whose topic did not exist, and those that others changed. */
   async #tend(): Promise<void> {
     const now = this.#tools.clock.now()
     const lookForTopics = now - this.#topicsLookedAtMs >= TOPIC_POLL_MS
@@ -287,6 +292,14 @@ export class SinkStage {
       const parked = !tended.opened && now >= tended.retryAtMs
       const waiting = tended.opened && !tended.feed.hasSource && lookForTopics
       if (parked || waiting) positions.push(...(await this.#open(tended)))
+      else if (tended.opened && now - tended.lookedAtMs >= TABLE_POLL_MS) {
+        tended.lookedAtMs = now
+        let isCurrent = true
+        await this.#guard(tended, async () => {
+          isCurrent = await tended.feed.isCurrent()
+        })
+        if (!isCurrent) positions.push(...(await this.#open(tended)))
+      }
     }
     await this.#register(positions)
   }

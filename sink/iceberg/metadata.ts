@@ -128,10 +128,6 @@ export function defaultSpec(metadata: TableMetadata): PartitionSpec {
   return specById(metadata, metadata['default-spec-id'])!
 }
 
-export function defaultSortOrder(metadata: TableMetadata): SortOrder {
-  return metadata['sort-orders'].find((one) => one['order-id'] === metadata['default-sort-order-id'])!
-}
-
 export function snapshotById(metadata: TableMetadata, id: Int64): Snapshot | undefined {
   return metadata.snapshots.find((snapshot) => snapshot['snapshot-id'] === id)
 }

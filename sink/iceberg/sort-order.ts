@@ -13,8 +13,6 @@ export interface SortOrder {
   fields: SortField[]
 }
 
-export const UNSORTED_ORDER_ID = 0
-
 /** Ascending by each column in turn, nulls first. */
 export function sortOrderBy(orderId: number, sourceIds: readonly number[]): SortOrder {
   return {
