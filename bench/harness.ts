@@ -1,0 +1,193 @@
+// What the cases of the benchmark share: arguments, seeded random numbers, medians, the machine, and the one
+// line of JSON that a case prints.
+import os from 'node:os'
+import { parseArgs } from 'node:util'
+
+export interface Peer {
+  name: string
+  version: string
+  /** Messages or rows per second. */
+  median: number
+  cpuUsPerMessage: number
+  /** Ours over the peer's (throughput), or the peer's over ours (cpu): above 1 we are ahead. */
+  ratio: number
+  ratioOf: 'throughput' | 'cpu'
+}
+
+export interface CaseResult {
+  case: string
+  machine: string
+  node: string
+  seed: number
+  runs: number
+  /** `msg/s`, `rows/s`, `records/s`. */
+  unit: string
+  median: number
+  min: number
+  max: number
+  cpuUsPerMessage: number
+  /** What was counted and compared after the runs. */
+  verified: string
+  peers: Peer[]
+}
+
+export interface CaseArguments {
+  json: boolean
+  seconds: number
+  runs: number
+  seed: number
+  /** A run that only shows that the case works: for the tests. */
+  smoke: boolean
+}
+
+export function caseArguments(secondsDefault: number): CaseArguments {
+  const { values } = parseArgs({
+    options: {
+      json: { type: 'boolean', default: false },
+      smoke: { type: 'boolean', default: false },
+      seconds: { type: 'string', default: String(secondsDefault) },
+      runs: { type: 'string', default: '5' },
+      seed: { type: 'string', default: '1' },
+    },
+  })
+  const smoke = values.smoke
+  return {
+    json: values.json,
+    smoke,
+    seconds: smoke ? 0.2 : positive('seconds', values.seconds),
+    runs: smoke ? 1 : Math.max(1, Math.round(positive('runs', values.runs))),
+    seed: Math.round(positive('seed', values.seed)),
+  }
+}
+
+function positive(name: string, text: string): number {
+  const value = Number(text)
+  if (Number.isFinite(value) && value > 0) return value
+  process.stderr.write(`--${name}: a number above 0 is expected, not '${text}'\n`)
+  process.exit(2)
+}
+
+/** Mulberry32: small, fast, the same on every machine for a seed. */
+export class Random {
+  #state: number
+
+  constructor(seed: number) {
+    this.#state = seed | 0
+  }
+
+  /** In [0, 1). */
+  next(): number {
+    this.#state = (this.#state + 0x6d2b79f5) | 0
+    let t = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 0x100000000
+  }
+
+  /** An integer in [0, below). */
+  below(below: number): number {
+    return Math.floor(this.next() * below)
+  }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+export function machine(): string {
+  const [cpu] = os.cpus()
+  const memory = Math.round(os.totalmem() / 2 ** 30)
+  return `${os.availableParallelism()} × ${cpu?.model.trim() ?? os.arch()}, ${memory} GiB, ${os.type()} ${os.release()}`
+}
+
+/** One timed run. */
+export interface Run {
+  messages: number
+  seconds: number
+  /** CPU of the thread or process measured. */
+  cpuSeconds: number
+}
+
+/** Calls `run` for about `seconds` and says what it took. `run` returns the messages it dealt with. */
+export function timed(seconds: number, run: () => number): Run {
+  const cpuBefore = process.cpuUsage()
+  const started = performance.now()
+  let messages = 0
+  let elapsed = 0
+  while (elapsed < seconds) {
+    messages += run()
+    elapsed = (performance.now() - started) / 1000
+  }
+  const cpu = process.cpuUsage(cpuBefore)
+  return { messages, seconds: elapsed, cpuSeconds: (cpu.user + cpu.system) / 1e6 }
+}
+
+export interface Summary {
+  median: number
+  min: number
+  max: number
+  cpuUsPerMessage: number
+}
+
+export function summarise(runs: readonly Run[]): Summary {
+  const rates = runs.map((run) => run.messages / run.seconds)
+  return {
+    median: Math.round(median(rates)),
+    min: Math.round(Math.min(...rates)),
+    max: Math.round(Math.max(...rates)),
+    cpuUsPerMessage: round(median(runs.map((run) => (run.cpuSeconds * 1e6) / run.messages)), 4),
+  }
+}
+
+export function peer(name: string, version: string, theirs: Summary, ours: Summary): Peer {
+  return {
+    name,
+    version,
+    median: theirs.median,
+    cpuUsPerMessage: theirs.cpuUsPerMessage,
+    ratio: round(ours.median / theirs.median, 2),
+    ratioOf: 'throughput',
+  }
+}
+
+export function round(value: number, digits: number): number {
+  return Number(value.toFixed(digits))
+}
+
+/** Prints the result: one line of JSON, or lines for people. */
+export function report(
+  name: string,
+  args: CaseArguments,
+  unit: string,
+  ours: Summary,
+  verified: string,
+  peers: Peer[],
+): void {
+  const result: CaseResult = {
+    case: name,
+    machine: machine(),
+    node: process.version,
+    seed: args.seed,
+    runs: args.runs,
+    unit,
+    ...ours,
+    verified,
+    peers,
+  }
+  if (args.json) {
+    process.stdout.write(`${JSON.stringify(result)}\n`)
+    return
+  }
+  const millions = (value: number) => `${(value / 1e6).toFixed(2)} M`
+  const lines = [
+    `${name}: ${millions(ours.median)} ${unit} (${millions(ours.min)} to ${millions(ours.max)}, ${args.runs} runs), ${ours.cpuUsPerMessage} µs CPU each`,
+    ...peers.map(
+      (one) =>
+        `  ${one.name} ${one.version}: ${millions(one.median)} ${unit}, ${one.cpuUsPerMessage} µs; ours is ${one.ratio} × that`,
+    ),
+    `  verified: ${verified}`,
+    `  ${result.machine}, Node ${result.node}, seed ${args.seed}`,
+  ]
+  process.stdout.write(`${lines.join('\n')}\n`)
+}

@@ -1,0 +1,280 @@
+// Case: PUBLISH packets in memory: scan, validate, encode into RecordBatches with CRC
+//
+// The hot path of ingest alone: reads of 64 KiB full of PUBLISH packets → parsed, each payload validated
+// against the environment contract, copied into RecordBatches of its partition, sealed with CRC. No socket, no
+// disk: what one core can do with the bytes once it has them.
+//
+// The peer does the same work with what npm offers: mqtt-packet, avsc (decoding is how it validates), and a
+// Kafka record for each message.
+import avsc from 'avsc'
+import mqttPacket, { type IPublishPacket } from 'mqtt-packet'
+import { Admission, type AdmissionTarget } from '../ingest/admission.ts'
+import { BatchAccumulator } from '../ingest/batch-accumulator.ts'
+import { FLAG_SAME_TOPIC, LEVEL_3_1_1 } from '../ingest/mqtt-codes.ts'
+import { CLOSE, CONTINUE, MqttParser, type PacketHandler } from '../ingest/mqtt-parser.ts'
+import type { AppendRequest, AppendResult, Log } from '../log/log.ts'
+import { batchCrcMatches, RecordBatchBuilder, RecordReader, readBatchHeader } from '../log/record-batch.ts'
+import type { StreamDescriptor } from '../schemas/stream.ts'
+import { crc32c } from '../std/hash.ts'
+import { caseArguments, peer, Random, report, summarise, timed } from './harness.ts'
+import { environmentStream, PAYLOAD_BYTES_MAX, Sensor } from './payloads.ts'
+
+const SCHEMA_ID = 7
+const READ_BYTES = 64 << 10
+const READS = 64
+const CONNECTIONS = 8
+const RECEIVE_TIME_MS = 1_700_000_000_000
+
+/** Reads as the kernel would fill them: one connection each, PUBLISH packets of QoS 0 cut where the buffer ends. */
+interface Input {
+  reads: Uint8Array[]
+  /** Whole packets in all reads. */
+  messages: number
+  /** Sum of the CRCs of all payloads, modulo 2^32: order does not matter to it. */
+  payloadHash: number
+}
+
+function makeInput(seed: number): Input {
+  const random = new Random(seed)
+  const streams = Array.from({ length: CONNECTIONS }, (_, i) => makeStream(i, random))
+  // Each connection's first packet begins a read; its last one in the round is whole, so rounds can repeat.
+  const reads: Uint8Array[] = []
+  for (let at = 0; at < READ_BYTES * (READS / CONNECTIONS); at += READ_BYTES)
+    for (const { bytes } of streams) if (at < bytes.length) reads.push(bytes.slice(at, at + READ_BYTES))
+  let hash = 0
+  let messages = 0
+  for (const stream of streams) {
+    hash = (hash + stream.hash) >>> 0
+    messages += stream.messages
+  }
+  return { reads, messages, payloadHash: hash }
+}
+
+function makeStream(index: number, random: Random): { bytes: Uint8Array; messages: number; hash: number } {
+  const topic = new TextEncoder().encode(`devices/sensor-${index}/telemetry`)
+  const sensor = new Sensor(random, RECEIVE_TIME_MS, false)
+  const bytes = new Uint8Array((READ_BYTES * READS) / CONNECTIONS)
+  let at = 0
+  let messages = 0
+  let hash = 0
+  while (at + topic.length + PAYLOAD_BYTES_MAX + 4 < bytes.length) {
+    const payload = at + 4 + topic.length
+    const end = sensor.writeAvro(bytes, payload, SCHEMA_ID)
+    bytes[at] = 0x30
+    bytes[at + 1] = end - at - 2
+    bytes[at + 2] = topic.length >>> 8
+    bytes[at + 3] = topic.length
+    bytes.set(topic, at + 4)
+    hash = (hash + crc32c(bytes.subarray(payload, end))) >>> 0
+    at = end
+    messages++
+  }
+  return { bytes: bytes.subarray(0, at), messages, hash }
+}
+
+/** Stands for the session: topic, target, admission, nothing else. */
+class Connection implements PacketHandler {
+  readonly parser: MqttParser
+  readonly #admission: Admission
+  #target: AdmissionTarget | undefined
+  accepted = 0
+
+  constructor(admission: Admission) {
+    this.parser = new MqttParser(this, 1 << 16)
+    this.parser.level = LEVEL_3_1_1
+    this.#admission = admission
+  }
+
+  onPublish(
+    bytes: Uint8Array,
+    flags: number,
+    topicStart: number,
+    topicEnd: number,
+    _packetId: number,
+    _propertiesStart: number,
+    _propertiesEnd: number,
+    payloadStart: number,
+    payloadEnd: number,
+  ): number {
+    if ((flags & FLAG_SAME_TOPIC) === 0) {
+      const [, device, stream] = Buffer.from(bytes.subarray(topicStart, topicEnd)).toString().split('/')
+      this.#target = this.#admission.target('default', stream!, device!)
+    }
+    if (this.#admission.admit(this.#target!, bytes, payloadStart, payloadEnd, RECEIVE_TIME_MS) <= 0)
+      return CLOSE
+    this.accepted++
+    return CONTINUE
+  }
+
+  onConnect(): number {
+    return CLOSE
+  }
+  onPuback(): number {
+    return CLOSE
+  }
+  onSubscribe(): number {
+    return CLOSE
+  }
+  onUnsubscribe(): number {
+    return CLOSE
+  }
+  onDisconnect(): number {
+    return CLOSE
+  }
+  onPing(): number {
+    return CLOSE
+  }
+  onMalformed(reason: number): void {
+    throw new Error(`malformed: ${reason}`)
+  }
+}
+
+/** Takes batches and forgets them; checks them first where it is told to. */
+class Sink {
+  records = 0
+  payloadHash = 0
+  check = false
+
+  append(request: AppendRequest): Promise<AppendResult> {
+    for (const entry of request.entries) {
+      this.records += entry.recordCount
+      if (this.check && 'batch' in entry) this.#verify(entry.batch)
+    }
+    return Promise.resolve({ baseOffsets: [] })
+  }
+
+  #verify(batch: Uint8Array): void {
+    const header = readBatchHeader(batch)
+    if (header === undefined || !batchCrcMatches(batch, 0, header.byteLength))
+      throw new Error('batch is not valid')
+    const reader = new RecordReader()
+    reader.reset(batch)
+    while (reader.next())
+      this.payloadHash = (this.payloadHash + crc32c(batch.subarray(reader.valueStart, reader.valueEnd))) >>> 0
+  }
+}
+
+class OurPath {
+  readonly sink = new Sink()
+  readonly accumulator: BatchAccumulator
+  readonly connections: Connection[]
+  readonly #input: Input
+
+  constructor(stream: StreamDescriptor, input: Input) {
+    this.#input = input
+    this.accumulator = new BatchAccumulator({
+      log: this.sink as unknown as Log,
+      slabBytes: 1 << 20,
+      bytesInFlightMax: 16 << 20,
+      onDurable: () => {},
+      onFailure: (error) => {
+        throw error
+      },
+    })
+    const admission = new Admission({
+      accumulator: this.accumulator,
+      rejectedSchemaId: 1,
+      rejectedBytesPerDevice: 0,
+      rejectedWindowMs: 1,
+    })
+    admission.setStream(stream)
+    this.connections = Array.from({ length: CONNECTIONS }, () => new Connection(admission))
+  }
+
+  /** All reads once; after each turn of all connections a flush, which the sink takes at once. */
+  async round(): Promise<number> {
+    const { reads } = this.#input
+    for (let i = 0; i < reads.length; i++) {
+      const bytes = reads[i]!
+      this.connections[i % CONNECTIONS]!.parser.parse(bytes, 0, bytes.length)
+      if (i % CONNECTIONS === CONNECTIONS - 1) await this.accumulator.drained()
+    }
+    return this.#input.messages
+  }
+}
+
+class PeerPath {
+  readonly #type: avsc.Type
+  readonly #input: Input
+  records = 0
+  bytes = 0
+
+  constructor(stream: StreamDescriptor, input: Input) {
+    this.#type = avsc.Type.forSchema(JSON.parse(stream.schema))
+    this.#input = input
+  }
+
+  round(): number {
+    const parsers = Array.from({ length: CONNECTIONS }, () => mqttPacket.parser({ protocolVersion: 4 }))
+    let batch = new RecordBatchBuilder(1 << 20)
+    for (const parser of parsers)
+      parser.on('packet', (packet) => {
+        const { topic, payload } = packet as IPublishPacket
+        const value = payload as Buffer
+        this.#type.fromBuffer(value.subarray(5))
+        batch.append(RECEIVE_TIME_MS, Buffer.from(topic.split('/')[1]!), value)
+        if (batch.byteLength > 900_000) {
+          this.bytes += batch.finish().length
+          batch = new RecordBatchBuilder(1 << 20)
+        }
+        this.records++
+      })
+    const { reads } = this.#input
+    for (let i = 0; i < reads.length; i++)
+      parsers[i % CONNECTIONS]!.parse(Buffer.from(reads[i]!.buffer, reads[i]!.byteOffset, reads[i]!.length))
+    this.bytes += batch.finish().length
+    return this.#input.messages
+  }
+}
+
+async function main(): Promise<void> {
+  const args = caseArguments(1)
+  const stream = environmentStream(SCHEMA_ID)
+  const input = makeInput(args.seed)
+
+  // Once with everything looked at, which warms up too.
+  const ours = new OurPath(stream, input)
+  ours.sink.check = true
+  await ours.round()
+  if (ours.sink.records !== input.messages || ours.sink.payloadHash !== input.payloadHash)
+    throw new Error(`${ours.sink.records} of ${input.messages} records, hash ${ours.sink.payloadHash}`)
+  ours.sink.check = false
+
+  const peerPath = new PeerPath(stream, input)
+  const ourRuns = []
+  const peerRuns = []
+  for (let run = 0; run <= args.runs; run++) {
+    const mine = await timedAsync(args.seconds, () => ours.round())
+    const theirs = timed(args.seconds / 2, () => peerPath.round())
+    // The first run of each warms up.
+    if (run === 0 && !args.smoke) continue
+    ourRuns.push(mine)
+    peerRuns.push(theirs)
+  }
+  const expected = ours.connections.reduce((sum, connection) => sum + connection.accepted, 0)
+  if (ours.sink.records !== expected) throw new Error(`${ours.sink.records} records of ${expected} accepted`)
+  const summary = summarise(ourRuns)
+  report(
+    'hot-path',
+    args,
+    'msg/s',
+    summary,
+    `${input.messages} payloads by hash and batch CRC, ${expected} records by count`,
+    [peer('mqtt-packet+avsc', '9.0.2+5.7.9', summarise(peerRuns), summary)],
+  )
+}
+
+async function timedAsync(seconds: number, round: () => Promise<number>) {
+  const cpuBefore = process.cpuUsage()
+  const started = performance.now()
+  let messages = 0
+  let elapsed = 0
+  while (elapsed < seconds) {
+    messages += await round()
+    elapsed = (performance.now() - started) / 1000
+  }
+  const cpu = process.cpuUsage(cpuBefore)
+  return { messages, seconds: elapsed, cpuSeconds: (cpu.user + cpu.system) / 1e6 }
+}
+
+await main()

@@ -1,0 +1,359 @@
+// What happens to the payload of a PUBLISH to a device topic: found out what it is by its first bytes, checked
+// where it lies against the schema it claims, and added to the raw topic's batch.
+//
+//   0x00 │ schema id u32 │ datum            Avro with the Confluent frame: kept as it is
+//   0xC3 0x01 │ fingerprint u64 │ datum     Avro single-object encoding: gets the frame
+//   {…}                                     JSON: encoded to Avro with the stream's current schema
+//
+// `admit` answers with numbers and allocates nothing; why a payload was refused is found out by `reject`, which
+// reads it again on the cold path, and puts it into the rejected topic as long as the device's budget of bytes
+// lasts. Beyond that it is counted, so that a broken device cannot fill the disk.
+
+import { fingerprint } from '../schemas/avro-fingerprint.ts'
+import { createJsonEncoder, type JsonEncoder } from '../schemas/avro-json.ts'
+import { parseAvroSchema } from '../schemas/avro-schema.ts'
+import { createValidator, type Validator } from '../schemas/avro-validate.ts'
+import { rawTopic, rejectedTopic } from '../schemas/names.ts'
+import { encodeRejected, type RejectionCode } from '../schemas/rejected.ts'
+import type { StreamDescriptor } from '../schemas/stream.ts'
+import { partitionOfKey } from '../std/hash.ts'
+import { type BatchAccumulator, OVER_BUDGET, type PartitionHandle, RecordKey } from './batch-accumulator.ts'
+
+/** From `admit`: the payload does not fit its contract; `reject` says why and keeps it. */
+export const REFUSED = -3
+
+const MAGIC_CONFLUENT = 0x00
+const CONFLUENT_FRAME_BYTES = 5
+const MAGIC_SINGLE_OBJECT = 0xc3
+const VERSION_SINGLE_OBJECT = 0x01
+const SINGLE_OBJECT_HEADER_BYTES = 10
+const JSON_OBJECT = 0x7b
+
+/** Devices whose rejected bytes are accounted at the same time; beyond, rejections are counted only. */
+const REJECTING_DEVICES_MAX = 65_536
+
+export interface AdmissionOptions {
+  accumulator: BatchAccumulator
+  /** Id of the schema of rejected topics. */
+  rejectedSchemaId: number
+  /** Bytes of rejected payloads that are kept of one device in one window. */
+  rejectedBytesPerDevice: number
+  rejectedWindowMs: number
+}
+
+/** Why a payload was refused. */
+export interface Refusal {
+  code: RejectionCode
+  /** For the Reason String: names schema, field, offset. */
+  text: string
+  field: string | undefined
+  offset: number | undefined
+  /** Ticket of the record in the rejected topic; 0 where the rejection was only counted; OVER_BUDGET: hold the packet. */
+  sequence: number
+}
+
+class Writer {
+  readonly id: number
+  readonly fingerprint: Uint8Array
+  readonly validator: Validator
+
+  constructor(id: number, schema: string) {
+    this.id = id
+    this.fingerprint = fingerprint(schema)
+    this.validator = createValidator(parseAvroSchema(schema))
+  }
+}
+
+/** A stream as admission sees it; targets keep it, so a new contract version reaches every connection. */
+class StreamAdmission {
+  descriptor!: StreamDescriptor
+  writers!: Writer[]
+  /** Writer of the last payload with the Confluent frame: devices of one firmware follow one another. */
+  recent!: Writer
+  json!: JsonEncoder
+
+  constructor(descriptor: StreamDescriptor) {
+    this.update(descriptor)
+  }
+
+  update(descriptor: StreamDescriptor): void {
+    const known = this.writers ?? []
+    this.descriptor = descriptor
+    // Schemas never change under their id, so compiled ones stay.
+    this.writers = descriptor.writers.map(
+      ({ id, schema }) => known.find((writer) => writer.id === id) ?? new Writer(id, schema),
+    )
+    this.recent = this.writers.find((writer) => writer.id === descriptor.schemaId)!
+    this.json = createJsonEncoder(parseAvroSchema(descriptor.schema))
+  }
+
+  writerOf(id: number): Writer | undefined {
+    return this.writers.find((writer) => writer.id === id)
+  }
+
+  writerByFingerprint(bytes: Uint8Array, at: number): Writer | undefined {
+    return this.writers.find((writer) => writer.fingerprint.every((byte, i) => byte === bytes[at + i]))
+  }
+}
+
+/** Where a device's payloads on one stream go: what a connection's topic cache keeps. */
+export class AdmissionTarget {
+  readonly stream: StreamAdmission
+  readonly device: string
+  readonly key: RecordKey
+  readonly raw: PartitionHandle
+  readonly rejected: PartitionHandle
+
+  constructor(
+    stream: StreamAdmission,
+    device: string,
+    key: RecordKey,
+    raw: PartitionHandle,
+    rejected: PartitionHandle,
+  ) {
+    this.stream = stream
+    this.device = device
+    this.key = key
+    this.raw = raw
+    this.rejected = rejected
+  }
+}
+
+/** Rejected bytes of a device in its current window. */
+interface Budget {
+  windowStartMs: number
+  bytes: number
+}
+
+const encoder = new TextEncoder()
+
+export class Admission {
+  /** Rejections since the start, and those of them that were counted only. */
+  rejectedCount = 0
+  rejectedCountedOnly = 0
+  readonly #accumulator: BatchAccumulator
+  readonly #rejectedSchemaId: number
+  readonly #rejectedBytesPerDevice: number
+  readonly #rejectedWindowMs: number
+  readonly #streams = new Map<string, StreamAdmission>()
+  readonly #budgets = new Map<string, Budget>()
+  /** Where payloads are put together that are not kept as they came. */
+  readonly #scratch: Uint8Array
+
+  constructor(options: AdmissionOptions) {
+    this.#accumulator = options.accumulator
+    this.#rejectedSchemaId = options.rejectedSchemaId
+    this.#rejectedBytesPerDevice = options.rejectedBytesPerDevice
+    this.#rejectedWindowMs = options.rejectedWindowMs
+    this.#scratch = new Uint8Array(options.accumulator.valueBytesMax)
+  }
+
+  /** Takes a stream in, or its new version; targets made before follow. */
+  setStream(descriptor: StreamDescriptor): void {
+    const name = `${descriptor.tenant}/${descriptor.stream}`
+    const known = this.#streams.get(name)
+    if (known === undefined) this.#streams.set(name, new StreamAdmission(descriptor))
+    else known.update(descriptor)
+  }
+
+  /** Where payloads of `device` on a stream go; undefined where the tenant has no such stream. Keep it. */
+  target(tenant: string, stream: string, device: string): AdmissionTarget | undefined {
+    const admission = this.#streams.get(`${tenant}/${stream}`)
+    if (admission === undefined) return undefined
+    const key = encoder.encode(device)
+    const partition = partitionOfKey(key, 0, key.length, admission.descriptor.partitions)
+    return new AdmissionTarget(
+      admission,
+      device,
+      new RecordKey(key),
+      this.#accumulator.partition(rawTopic(tenant, stream), partition),
+      this.#accumulator.partition(rejectedTopic(tenant, stream), partition),
+    )
+  }
+
+  /**
+   * Checks the payload bytes[start, end) and adds it to the raw topic. Returns its ticket (> 0), OVER_BUDGET or
+   * BACKLOG (hold the packet, nothing happened), or REFUSED (call `reject`).
+   */
+  admit(target: AdmissionTarget, bytes: Uint8Array, start: number, end: number, nowMs: number): number {
+    if (bytes[start] !== MAGIC_CONFLUENT || end - start < CONFLUENT_FRAME_BYTES)
+      return this.#admitConverted(target, bytes, start, end, nowMs)
+    const id = schemaIdAt(bytes, start)
+    const stream = target.stream
+    let writer = stream.recent
+    if (writer.id !== id) {
+      const other = stream.writerOf(id)
+      if (other === undefined) return REFUSED
+      stream.recent = writer = other
+    }
+    if (writer.validator.validate(bytes, start + CONFLUENT_FRAME_BYTES, end) !== 0) return REFUSED
+    return this.#accumulator.append(target.raw, nowMs, target.key, bytes, start, end)
+  }
+
+  /** Payloads that get the Confluent frame here. */
+  #admitConverted(
+    target: AdmissionTarget,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    nowMs: number,
+  ): number {
+    if (start === end) return REFUSED
+    const scratch = this.#scratch
+    const stream = target.stream
+    let length: number
+    let id: number
+    if (bytes[start] === JSON_OBJECT) {
+      length = stream.json.encode(bytes, start, end, scratch, CONFLUENT_FRAME_BYTES)
+      if (length < 0) return REFUSED
+      id = stream.descriptor.schemaId
+    } else {
+      const datum = start + SINGLE_OBJECT_HEADER_BYTES
+      if (!isSingleObject(bytes, start, end)) return REFUSED
+      const writer = stream.writerByFingerprint(bytes, start + 2)
+      if (writer === undefined || writer.validator.validate(bytes, datum, end) !== 0) return REFUSED
+      if (CONFLUENT_FRAME_BYTES + end - datum > scratch.length) return REFUSED
+      scratch.set(bytes.subarray(datum, end), CONFLUENT_FRAME_BYTES)
+      length = CONFLUENT_FRAME_BYTES + end - datum
+      id = writer.id
+    }
+    scratch[0] = MAGIC_CONFLUENT
+    scratch[1] = id >>> 24
+    scratch[2] = id >>> 16
+    scratch[3] = id >>> 8
+    scratch[4] = id
+    return this.#accumulator.append(target.raw, nowMs, target.key, scratch, 0, length)
+  }
+
+  /** Says why `admit` refused the payload, and keeps it as far as the device's budget reaches. Cold. */
+  reject(target: AdmissionTarget, bytes: Uint8Array, start: number, end: number, nowMs: number): Refusal {
+    const refusal = explain(target.stream, bytes, start, end)
+    if (this.#withinBudget(target.device, end - start, nowMs)) {
+      const value = encodeRejected(
+        {
+          code: refusal.code,
+          reason: refusal.text,
+          field: refusal.field,
+          offset: refusal.offset,
+          payload: bytes.subarray(start, end),
+          schemaId:
+            bytes[start] === MAGIC_CONFLUENT && end - start >= CONFLUENT_FRAME_BYTES
+              ? schemaIdAt(bytes, start)
+              : undefined,
+          device: target.device,
+          source: undefined,
+          receiveTimeMs: nowMs,
+        },
+        this.#rejectedSchemaId,
+      )
+      if (value.length <= this.#accumulator.valueBytesMax) {
+        const ticket = this.#accumulator.append(target.rejected, nowMs, target.key, value, 0, value.length)
+        if (ticket === OVER_BUDGET) return { ...refusal, sequence: OVER_BUDGET }
+        // A rejected topic over its backlog is no reason to stop the device: such a rejection is counted.
+        if (ticket > 0) {
+          this.#spend(target.device, end - start)
+          this.rejectedCount++
+          return { ...refusal, sequence: ticket }
+        }
+      }
+    }
+    this.rejectedCount++
+    this.rejectedCountedOnly++
+    return refusal
+  }
+
+  #withinBudget(device: string, bytes: number, nowMs: number): boolean {
+    let budget = this.#budgets.get(device)
+    if (budget === undefined) {
+      if (this.#budgets.size >= REJECTING_DEVICES_MAX) this.#forget(nowMs)
+      if (this.#budgets.size >= REJECTING_DEVICES_MAX) return false
+      budget = { windowStartMs: nowMs, bytes: 0 }
+      this.#budgets.set(device, budget)
+    } else if (nowMs - budget.windowStartMs >= this.#rejectedWindowMs) {
+      budget.windowStartMs = nowMs
+      budget.bytes = 0
+    }
+    return budget.bytes + bytes <= this.#rejectedBytesPerDevice
+  }
+
+  #spend(device: string, bytes: number): void {
+    this.#budgets.get(device)!.bytes += bytes
+  }
+
+  #forget(nowMs: number): void {
+    for (const [device, budget] of this.#budgets)
+      if (nowMs - budget.windowStartMs >= this.#rejectedWindowMs) this.#budgets.delete(device)
+  }
+}
+
+function schemaIdAt(bytes: Uint8Array, start: number): number {
+  return (
+    ((bytes[start + 1]! << 24) | (bytes[start + 2]! << 16) | (bytes[start + 3]! << 8) | bytes[start + 4]!) >>>
+    0
+  )
+}
+
+function isSingleObject(bytes: Uint8Array, start: number, end: number): boolean {
+  return (
+    end - start >= SINGLE_OBJECT_HEADER_BYTES &&
+    bytes[start] === MAGIC_SINGLE_OBJECT &&
+    bytes[start + 1] === VERSION_SINGLE_OBJECT
+  )
+}
+
+/** Reads a refused payload again, to say what is wrong with it. */
+function explain(stream: StreamAdmission, bytes: Uint8Array, start: number, end: number): Refusal {
+  const { subject, schemaId } = stream.descriptor
+  const refuse = (code: RejectionCode, text: string, field?: string, offset?: number): Refusal => ({
+    code,
+    text,
+    field: field === '' ? undefined : field,
+    offset,
+    sequence: 0,
+  })
+  if (bytes[start] === JSON_OBJECT && start < end) {
+    const failure = stream.json.explain(bytes, start, end)
+    const where = describe(failure?.path, failure?.offset)
+    return refuse(
+      'json_invalid',
+      `${subject} id ${schemaId}${where}: ${failure?.reason ?? 'larger than a record may be'}`,
+      failure?.path,
+      failure?.offset,
+    )
+  }
+  let writer: Writer | undefined
+  let datum: number
+  if (bytes[start] === MAGIC_CONFLUENT && end - start >= CONFLUENT_FRAME_BYTES) {
+    const id = schemaIdAt(bytes, start)
+    writer = stream.writerOf(id)
+    if (writer === undefined)
+      return refuse('schema_unknown', `${subject} has no version with id ${id}`, undefined, 1)
+    datum = start + CONFLUENT_FRAME_BYTES
+  } else if (isSingleObject(bytes, start, end)) {
+    writer = stream.writerByFingerprint(bytes, start + 2)
+    if (writer === undefined)
+      return refuse('schema_unknown', `${subject} has no version with that fingerprint`, undefined, 2)
+    datum = start + SINGLE_OBJECT_HEADER_BYTES
+  } else
+    return refuse(
+      'format_unknown',
+      'payload is none of: Avro with the Confluent frame, Avro single-object encoding, a JSON object',
+      undefined,
+      0,
+    )
+  const failure = writer.validator.explain(bytes, datum, end)
+  if (failure === undefined)
+    return refuse('payload_invalid', `${subject} id ${writer.id}: larger than a record may be`)
+  const offset = datum - start + failure.offset
+  const where = describe(failure.path, offset)
+  return refuse(
+    'payload_invalid',
+    `${subject} id ${writer.id}${where}: ${failure.reason}`,
+    failure.path,
+    offset,
+  )
+}
+
+function describe(path: string | undefined, offset: number | undefined): string {
+  return `${path ? `, field ${path}` : ''}${offset === undefined ? '' : `, offset ${offset}`}`
+}
