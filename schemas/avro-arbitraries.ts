@@ -416,8 +416,9 @@ function evolveNode(json: SchemaJson, choose: Choose): SchemaJson {
       return copy
     case 'enum': {
       const symbols = json['symbols'] as string[]
-      if (choose(6) === 0) copy['symbols'] = [...symbols, 'EXTRA'].reverse()
+      if (choose(6) === 0 && !symbols.includes('EXTRA')) copy['symbols'] = [...symbols, 'EXTRA'].reverse()
       else if (symbols.length > 1 && choose(8) === 0) copy['symbols'] = symbols.slice(1)
+      if (!(copy['symbols'] as unknown[]).includes(copy['default'])) delete copy['default']
       if (choose(8) === 0) copy['default'] = (copy['symbols'] as string[])[0]
       if (choose(20) === 0)
         Object.assign(copy, { name: `${json['name']}x`, aliases: choose(2) === 0 ? [json['name']] : [] })
@@ -429,7 +430,7 @@ function evolveNode(json: SchemaJson, choose: Choose): SchemaJson {
     case 'record': {
       let fields = (json['fields'] as { name: string; type: SchemaJson }[]).map((field) => {
         const type = evolveNode(field.type, choose)
-        const isNullable = Array.isArray(type)
+        const isNullable = Array.isArray(type) || type === 'null'
         const next: Record<string, unknown> = {
           name: field.name,
           type: isNullable || choose(8) > 0 ? type : ['null', type],
@@ -445,7 +446,10 @@ function evolveNode(json: SchemaJson, choose: Choose): SchemaJson {
         { name: 'added_list', type: { type: 'array', items: 'string' }, default: ['a', 'b'] },
         { name: 'added_bare', type: 'double' },
       ])
-        if (choose(extra.default === undefined ? 20 : 6) === 0)
+        if (
+          choose(extra.default === undefined ? 20 : 6) === 0 &&
+          fields.every((field) => field['name'] !== extra.name)
+        )
           fields.splice(choose(fields.length + 1), 0, extra)
       if (fields.length === 0) fields.push({ name: 'added_long', type: 'long', default: 7 })
       copy['fields'] = fields
@@ -459,4 +463,10 @@ function evolveNode(json: SchemaJson, choose: Choose): SchemaJson {
 /** A branch stays what it is, or a union could get the same one twice. */
 function keepKind(branch: SchemaJson, choose: Choose): SchemaJson {
   return typeof branch === 'string' ? branch : evolveNode(branch, choose)
+}
+
+/** Whether a long in the value is beyond the doubles that avsc widens exactly. */
+export function hasGreatLong(value: unknown): boolean {
+  if (typeof value === 'bigint') return value > 2n ** 52n || value < -(2n ** 52n)
+  return typeof value === 'object' && value !== null && Object.values(value).some(hasGreatLong)
 }

@@ -7,6 +7,7 @@ import {
   choicesArbitrary,
   encodeLoosely,
   evolve,
+  hasGreatLong,
   MACHINE_SCHEMA,
   oracleType,
   SENSOR_SCHEMA,
@@ -57,11 +58,6 @@ function cellOf(node: AvroNode, value: unknown): unknown {
     default:
       return value
   }
-}
-
-function hasGreatLong(value: unknown): boolean {
-  if (typeof value === 'bigint') return value > 2n ** 52n || value < -(2n ** 52n)
-  return typeof value === 'object' && value !== null && Object.values(value).some(hasGreatLong)
 }
 
 const rowsArbitrary = schemaArbitrary(TABLE).chain((schema) => {

@@ -118,24 +118,32 @@ class Resolver {
     return branches.length === writer.branches.length ? { kind: 'branches', writer, branches } : undefined
   }
 
-  /** The first branch that fits, as the specification says. What failed before it leaves no trace. */
+  /**
+   * The branch of the writer's own type where there is one, else the first that it can be promoted to. (The
+   * specification says the first that matches, which would read bytes as string in the writer's own union.)
+   * What failed before leaves no trace.
+   */
   #into(writer: AvroNode, reader: UnionNode, path: string): Resolution | undefined {
     const { faults } = this
     const known = this.#pairs.length
-    for (const [index, branch] of reader.branches.entries()) {
+    const name = shortName(branchName(writer))
+    const isOwn = (branch: AvroNode) => branch.kind === writer.kind && shortName(branchName(branch)) === name
+    let own: ResolutionFault[] | undefined
+    for (const branch of [
+      ...reader.branches.filter(isOwn),
+      ...reader.branches.filter((one) => !isOwn(one)),
+    ]) {
       this.faults = []
       const inner = this.resolve(writer, branch, path)
-      const failed = this.faults
+      if (isOwn(branch)) own = this.faults
       this.faults = faults
-      if (inner !== undefined) return { kind: 'into', reader, index, inner }
+      if (inner !== undefined) return { kind: 'into', reader, index: reader.branches.indexOf(branch), inner }
       this.#pairs.length = known
-      // Where the one branch of that name is the trouble, its own faults say more.
-      if (branchName(branch) === branchName(writer)) {
-        this.faults.push(...failed)
-        return undefined
-      }
     }
-    return this.#fault('MISSING_UNION_BRANCH', path, `no branch reads ${branchName(writer)}`)
+    // What is wrong with the branch of the same name says more than that none fits.
+    if (own !== undefined) this.faults.push(...own)
+    else this.#fault('MISSING_UNION_BRANCH', path, `no branch reads ${branchName(writer)}`)
+    return undefined
   }
 
   #record(writer: RecordNode, reader: RecordNode, path: string): Resolution | undefined {

@@ -54,5 +54,7 @@ if (import.meta.main) {
   for (let i = 0; i < 10_000; i++) interpret(node, bytes, offsets[i]!, offsets[i + 1]!)
   const plain = Number(process.hrtime.bigint() - begin) / 10_000
   const { ns } = benchmark(20_000, 100)
-  console.log(`datum of ${(offsets[10_000]! / 10_000).toFixed(1)} bytes: generated ${ns.toFixed(1)} ns, interpreter ${plain.toFixed(0)} ns`)
+  console.log(
+    `datum of ${(offsets[10_000]! / 10_000).toFixed(1)} bytes: generated ${ns.toFixed(1)} ns, interpreter ${plain.toFixed(0)} ns`,
+  )
 }

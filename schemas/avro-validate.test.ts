@@ -14,7 +14,7 @@ import { interpret } from './avro-interpreter.ts'
 import { parseAvroSchema } from './avro-schema.ts'
 import { createValidator, validatorSource } from './avro-validate.ts'
 
-const numRuns = process.env['MILLRACE_LONG'] === '1' ? 20_000 : 400
+const numRuns = process.env['MILLRACE_LONG'] === '1' ? 5_000 : 400
 const EVERYTHING = { anyUnion: true, recursion: true, logical: true }
 
 function decodesUnchanged(type: ReturnType<typeof oracleType>, bytes: Buffer): boolean {

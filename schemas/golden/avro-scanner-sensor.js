@@ -1,0 +1,89 @@
+function scan(bytes, start, end) {
+  const depth = 0
+  let at = start
+  const code = walk(bytes, at, end, depth)
+  return code === end ? 0 : code < 0 ? -code : 13
+}
+function walk(bytes, at, end, depth) {
+  const from0 = at
+  // event_time: timestamp-micros
+  if (at < end && bytes[at] < 0x80) at++
+  else if ((at = skipLong(bytes, at, end)) < 0) return at
+  const value1 = longAt(bytes, from0)
+  numbers[0] = value1
+  const from2 = at
+  // seq: long
+  if (at < end && bytes[at] < 0x80) at++
+  else if ((at = skipLong(bytes, at, end)) < 0) return at
+  const value3 = longAt(bytes, from2)
+  numbers[1] = value3
+  // temperature: double
+  if (end - at < 8) return -1
+  at += 8
+  // humidity: double
+  if (end - at < 8) return -1
+  at += 8
+  // pressure: union
+  let k4 = at < end ? bytes[at] : 1
+  if (k4 <= 2 && (k4 & 1) === 0) { k4 >>= 1; at++ }
+  else {
+    if ((k4 = readIndex(bytes, at, end, 2, 9)) < 0) return k4
+    at = scratch[0]
+  }
+  if (k4 === 1) {
+    // pressure: double
+    if (end - at < 8) return -1
+    at += 8
+    numberBytes[0] = bytes[at - 8]
+    numberBytes[1] = bytes[at - 7]
+    numberBytes[2] = bytes[at - 6]
+    numberBytes[3] = bytes[at - 5]
+    numberBytes[4] = bytes[at - 4]
+    numberBytes[5] = bytes[at - 3]
+    numberBytes[6] = bytes[at - 2]
+    numberBytes[7] = bytes[at - 1]
+    const value6 = doubles[0]
+    numbers[2] = value6
+  }
+  else {
+    numbers[2] = NaN
+  }
+  // air_quality: union
+  let k7 = at < end ? bytes[at] : 1
+  if (k7 <= 2 && (k7 & 1) === 0) { k7 >>= 1; at++ }
+  else {
+    if ((k7 = readIndex(bytes, at, end, 2, 9)) < 0) return k7
+    at = scratch[0]
+  }
+  if (k7 === 1) {
+    // air_quality: double
+    if (end - at < 8) return -1
+    at += 8
+  }
+  // occupancy: enum
+  let k8 = at < end ? bytes[at] : 1
+  if (k8 <= 4 && (k8 & 1) === 0) { k8 >>= 1; at++ }
+  else {
+    if ((k8 = readIndex(bytes, at, end, 3, 8)) < 0) return k8
+    at = scratch[0]
+  }
+  // firmware: string
+  let n10 = at < end ? bytes[at] : 0x80
+  if ((n10 & 0x81) === 0) {
+    n10 >>= 1
+    if (n10 > end - ++at) return -1
+  }
+  else {
+    if ((n10 = readLength(bytes, at, end)) < 0) return n10
+    at = scratch[0]
+  }
+  const from9 = at
+  const stop11 = at + n10
+  if ((at = utf8End(bytes, at, stop11)) < 0) return at
+  ranges[6] = from9
+  ranges[7] = at
+  // battery: double
+  if (end - at < 8) return -1
+  at += 8
+  return at
+}
