@@ -56,7 +56,7 @@ export function streamOf(tenant: string, stream = 'telemetry'): StreamDescriptor
   }
 }
 
-const TOPIC: TopicConfig = {
+export const TOPIC: TopicConfig = {
   partitions: PARTITIONS,
   cleanup: 'delete',
   retentionAgeMs: Number.POSITIVE_INFINITY,

@@ -99,7 +99,9 @@ export class PresenceLog {
     for (const [tenant, events] of taken) {
       const topic = presenceTopic(tenant)
       if (!this.#created.has(tenant)) {
-        await this.#log.createTopic(topic, PRESENCE_TOPIC_CONFIG)
+        // Made at start with the configured retention; here for tenants that came with a credential.
+        if ((await this.#log.describeTopic(topic)) === undefined)
+          await this.#log.createTopic(topic, PRESENCE_TOPIC_CONFIG)
         this.#created.add(tenant)
       }
       const builder = new RecordBatchBuilder()

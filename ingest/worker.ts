@@ -6,10 +6,12 @@
 //
 // A worker that fails posts `failed` with the error's code and ends; main ends the process (exit 70, or the
 // code's own). It is never restarted in place, because a second life would not know what the first acknowledged.
+// After `drained` it waits to be terminated.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { connectLog } from '../log/log-client.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
-import { type ErrorCode, invariant, isMillraceError } from '../std/errors.ts'
+import { invariant } from '../std/errors.ts'
+import { toThreadError } from '../std/thread.ts'
 import { createIngest, type Ingest } from './ingest.ts'
 import type { IngestAddresses, IngestOptions } from './options.ts'
 
@@ -36,14 +38,13 @@ export type IngestCommand =
   | { type: 'disconnect'; tenant: string; device: string; detail: string }
   | { type: 'drain' }
 
-/** From a worker to main. */
+/** From a worker to main; `failed` is a ThreadError (std/thread.ts). */
 export type IngestReport =
   /** 0: not listening there. */
   | { type: 'ready'; mqttPort: number; wsPort: number }
   | { type: 'drained' }
+  /** No reason to stop: a credentials file that cannot be read, for one. */
   | { type: 'warning'; message: string }
-  /** The worker ends; `code` where it is one of ours. */
-  | { type: 'failed'; code: ErrorCode; message: string; stack: string | undefined }
 
 async function run(port: MessagePort, data: IngestWorkerData): Promise<void> {
   const report = (message: IngestReport) => port.postMessage(message)
@@ -57,7 +58,7 @@ async function run(port: MessagePort, data: IngestWorkerData): Promise<void> {
     ports: data.hubPorts,
     counters: data.counters,
     onFailure: fail,
-    onWarning: (error) => report({ type: 'warning', message: messageOf(error) }),
+    onWarning: (error) => report({ type: 'warning', message: toThreadError(error).message }),
   })
   const ports = await ingest.listen(data.addresses)
   port.on('message', (command: IngestCommand) => {
@@ -87,21 +88,13 @@ async function obey(
     case 'drain':
       await ingest.drain()
       report({ type: 'drained' })
-      parentPort!.close()
       break
   }
 }
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
 /** Posts the error, then ends the thread. The exit waits a turn, so that the post is on its way. */
 function fail(error: unknown): void {
-  parentPort!.postMessage({
-    type: 'failed',
-    code: isMillraceError(error) ? error.code : 'internal',
-    message: messageOf(error),
-    stack: error instanceof Error ? error.stack : undefined,
-  } satisfies IngestReport)
+  parentPort!.postMessage(toThreadError(error))
   setImmediate(() => process.exit(1))
 }
 
