@@ -22,7 +22,10 @@ import type { TableShape } from './table-schema.ts'
 export const SINK_STAGE = 'sink'
 
 /** Bytes asked of the log at once. */
-const READ_BYTES = 4 * 1024 * 1024
+const READ_BYTES = 2 * 1024 * 1024
+
+/** Rows after which a commit reads no further, whatever their bytes: decoded they take more room than in the log. */
+export const COMMIT_ROWS_MAX = 1024 * 1024
 
 /** What a table is filled with; made from a stream's descriptor (streams.ts). */
 export interface FeedSpec {
@@ -221,14 +224,18 @@ export class TableFeed {
     const decoder = decoders.take(this.spec, () => this.spec.decoder())
     const to = [...this.#committed]
     let bytes = 0
-    for (let partition = 0; partition < to.length && bytes < bytesMax; partition++) {
-      const end = this.#ends[partition] ?? 0
-      while (to[partition]! < end && bytes < bytesMax) {
-        const result = await log.read(this.spec.topic, partition, to[partition]!, READ_BYTES)
-        if (result.nextOffset <= to[partition]!) break
-        decoder.append(result.batches, partition, to[partition]!)
+    // A piece of each partition in turn: under overload none is held back behind another.
+    for (let progress = true; progress && bytes < bytesMax && decoder.rowCount < COMMIT_ROWS_MAX; ) {
+      progress = false
+      for (let partition = 0; partition < to.length; partition++) {
+        const from = to[partition]!
+        if (from >= (this.#ends[partition] ?? 0)) continue
+        const result = await log.read(this.spec.topic, partition, from, READ_BYTES)
+        if (result.nextOffset <= from) continue
+        decoder.append(result.batches, partition, from)
         bytes += result.batches.length
         to[partition] = result.nextOffset
+        progress = true
       }
     }
     const rows = decoder.take()

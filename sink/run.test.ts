@@ -10,6 +10,7 @@ import { normalizedTopic, rejectedTopic } from '../schemas/names.ts'
 import { encodeRejected } from '../schemas/rejected.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { NodeDisk } from '../std/disk.ts'
+import { SimulatedDisk } from '../std/disk-simulated.ts'
 import { MemoryPointers } from './catalog-memory.ts'
 import { currentSnapshot, MAIN } from './iceberg/metadata.ts'
 import { OFFSETS_PROPERTY, tableOffsets } from './offsets.ts'
@@ -44,10 +45,14 @@ class World {
   log: Log = new MemoryLog()
   readonly pointers = new MemoryPointers()
   readonly clock = new ManualClock()
-  readonly store = new LocalStore(new NodeDisk())
+  readonly store: LocalStore
   readonly warehouse = fileUri(path.join(folder, String(serial++)))
   sent: SensorRecord[] = []
   #seed = 1
+
+  constructor(store = new LocalStore(new NodeDisk())) {
+    this.store = store
+  }
 
   sink(): Harness {
     return new Harness({
@@ -512,6 +517,29 @@ test('quiet tables wait when the budget of commits is spent, and none starves', 
   assert.equal(await sink.stage.step(), 0)
   w.clock.ms += 500
   assert.equal(await sink.stage.step(), 10)
+})
+
+test('a full disk parks the table, nothing is lost, and it goes on by itself', async () => {
+  const disk = new SimulatedDisk()
+  const w = new World(new LocalStore(disk))
+  await w.topics(sensorStream('telemetry'))
+  const sink = w.sink()
+  await sink.follow(sensorStream('telemetry'))
+  await w.send(4)
+  await sink.commitDue()
+  disk.capacity = 0
+  await w.send(20)
+  await sink.commitDue()
+  const [status] = sink.stage.status()
+  assert.equal(status!.code, 'warehouse_unwritable')
+  assert.match(status!.error!, /ENOSPC/)
+  assert.equal(status!.lagRecords, 20)
+  disk.capacity = Number.POSITIVE_INFINITY
+  w.clock.ms += 60_000
+  await sink.commitDue()
+  await w.check(sink)
+  const { found, reached } = await sink.census(ID)
+  assert.deepEqual(found, reached)
 })
 
 test('a drain commits what the log holds and leaves no file that nothing refers to', async () => {

@@ -1,7 +1,8 @@
 // The sink stage: follows the log, decides when which table commits, and keeps one table's failure from the
 // others.
 //
-// A table is due when its oldest uncommitted row is `commitAgeMs` old or its backlog reaches `commitBytesMax`;
+// A table is due when its oldest uncommitted row is `commitAgeMs` old or its backlog reaches `commitBytesMax`
+// (or a million rows, which bounds memory: the rows of one commit, decoded and once more in file order);
 // one whose last commit touched more than `widePartitions` partitions may wait up to `wideAgeMs`, because it
 // makes that many small files at once. A global budget of commits a second stretches quiet tables first: who
 // has waited past `overdueAgeMs` goes before all, then who has the larger backlog × age.
@@ -11,7 +12,7 @@
 import type { Log, StagePosition } from '../log/log.ts'
 import { isMillraceError, type MillraceError } from '../std/errors.ts'
 import { printTableId } from './catalog.ts'
-import { type FeedSpec, type FeedTools, TableFeed } from './feed.ts'
+import { COMMIT_ROWS_MAX, type FeedSpec, type FeedTools, TableFeed } from './feed.ts'
 import { type MaintenanceOptions, maintain } from './maintenance.ts'
 import type { SinkCounter } from './sink-counters.ts'
 
@@ -257,7 +258,8 @@ export class SinkStage {
     const { options } = this.#tools
     return (
       now >= feed.dirtySinceMs + this.#ageMs(feed) ||
-      feed.lagRecords * feed.bytesPerRecord >= options.commitBytesMax
+      feed.lagRecords * feed.bytesPerRecord >= options.commitBytesMax ||
+      feed.lagRecords >= COMMIT_ROWS_MAX
     )
   }
 
