@@ -43,7 +43,7 @@ export function createRecordCodec(node: AvroNode): RecordCodec {
     isBranchLike,
     longValue,
     state,
-    symbols: symbolsOf(node),
+    symbols: enumsOf(node),
     textAt,
     uuidText,
   })
@@ -97,13 +97,7 @@ function isBranchLike(map: object): boolean {
   return keys.length === 1 && keys[0] === 'map'
 }
 
-/** Symbols of the enums below `node`, in the order that the generator meets them. */
-function symbolsOf(node: AvroNode): readonly (readonly string[])[] {
-  const found: (readonly string[])[] = []
-  for (const one of enumsOf(node)) found.push(one)
-  return found
-}
-
+/** Symbols of the enums below `node`, each enum once. */
 function enumsOf(
   node: AvroNode,
   found: (readonly string[])[] = [],
@@ -120,9 +114,8 @@ function enumsOf(
 }
 
 /**
- * Functions of generated decoders return the value; the position goes through `state.at`, which a failure
- * leaves below zero. To reuse the checks, which return a code from the function around them, each function's
- * body that checks is `walk…`: it returns the position and leaves the value in `state.value`.
+ * Generated functions return the position, or a code below zero, as the checks among their statements do; the
+ * value that they made is in `result`.
  */
 class ObjectGenerator {
   readonly #out = new SourceWriter()
@@ -132,7 +125,7 @@ class ObjectGenerator {
 
   generate(node: AvroNode): string {
     const out = this.#out
-    this.#symbols = symbolsOf(node)
+    this.#symbols = enumsOf(node)
     out.line('let result')
     out.block('function walk(bytes, at, end, depth)', () => {
       out.line(`result = ${this.#value(node, '')}`)

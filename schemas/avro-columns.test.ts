@@ -19,7 +19,6 @@ import { ColumnBuilders, createColumnDecoder, gatherColumn, sliceColumn } from '
 import { resolve } from './avro-resolution.ts'
 import { type AvroNode, parseAvroSchema } from './avro-schema.ts'
 import { createValidator } from './avro-validate.ts'
-import { dictionaryColumn, intColumn, isValid, longColumn, stringColumn } from './column-ops.ts'
 import { readRows } from './column-rows.ts'
 
 const numRuns = process.env['MILLRACE_LONG'] === '1' ? 3_000 : 300
@@ -262,22 +261,6 @@ test('what a table cannot hold is refused with its path', () => {
     (error) =>
       isMillraceError(error, 'schema_incompatible') && /f: string cannot be read as int/.test(error.message),
   )
-})
-
-test('columns made from plain values', () => {
-  const columns = [
-    dictionaryColumn('device', Int32Array.of(1, 0, 1), ['a', 'ü']),
-    longColumn('offset', [2 ** 40 + 3, -1, Number.MIN_SAFE_INTEGER]),
-    intColumn('partition', Int32Array.of(1, 2, 3)),
-    stringColumn('quality', [null, '', 'low']),
-  ]
-  assert.deepEqual(readRows({ rowCount: 3, columns }), [
-    { device: 'ü', offset: 2n ** 40n + 3n, partition: 1, quality: null },
-    { device: 'a', offset: -1n, partition: 2, quality: '' },
-    { device: 'ü', offset: BigInt(Number.MIN_SAFE_INTEGER), partition: 3, quality: 'low' },
-  ])
-  assert.equal(isValid(columns[3]!, 0), false)
-  assert.equal(isValid(columns[3]!, 1), true)
 })
 
 test('the generated source is the one in golden/', () => {

@@ -65,11 +65,6 @@ export function intAt(bytes: Uint8Array, at: number): number {
   return (v >>> 1) ^ -(v & 1)
 }
 
-/** Low 32 bits of the long that `skipLong` found valid at `at`. */
-export function longLowAt(bytes: Uint8Array, at: number): number {
-  longWordsAt(bytes, at, words, 0)
-  return words[0]!
-}
 const words = new Int32Array(2)
 
 /** Writes the long that `skipLong` found valid at `at` as words (low, high) at `slot` of `into`. */

@@ -18,7 +18,10 @@ export interface Scanner {
    * the nearest double. NaN where it is null, of another type, or not in the schema.
    */
   readonly numbers: Float64Array
-  /** Two slots for each requested field: start and end in `bytes` of a string's or bytes' content; -1 where there is none. */
+  /**
+   * Two slots for each requested field: start and end in `bytes` of a string's or bytes' content, and of a float
+   * or double, so that a NaN that was sent and null are told apart; -1 where there is none.
+   */
   readonly ranges: Int32Array
   /** The generated source, for people. */
   readonly source: string
@@ -49,10 +52,8 @@ function scannerSource(writer: AvroNode, fields: readonly string[]): string {
   const emitter = new CheckEmitter()
   const { out } = emitter
   out.block('function scan(bytes, start, end)', () => {
-    out.line('const depth = 0')
-    out.line('let at = start')
-    out.line('const code = walk(bytes, at, end, depth)')
-    out.line(`return code === end ? 0 : code < 0 ? -code : ${TRAILING}`)
+    out.line('const at = walk(bytes, start, end, 0)')
+    out.line(`return at === end ? 0 : at < 0 ? -at : ${TRAILING}`)
   })
   out.block('function walk(bytes, at, end, depth)', () => {
     if (writer.kind !== 'record') emitter.check(writer, '')
@@ -89,7 +90,8 @@ function emitField(emitter: CheckEmitter, node: AvroNode, label: string, slots: 
   })
 }
 
-const isRange = (node: AvroNode): boolean => node.kind === 'string' || node.kind === 'bytes'
+const isRange = ({ kind }: AvroNode): boolean =>
+  kind === 'string' || kind === 'bytes' || kind === 'float' || kind === 'double'
 
 function emitValue(emitter: CheckEmitter, node: AvroNode, label: string, slots: readonly number[]): void {
   const { out } = emitter
@@ -117,6 +119,10 @@ function emitValue(emitter: CheckEmitter, node: AvroNode, label: string, slots: 
       // Through eight single bytes: fields lie at any address, and a view for each buffer would cost more.
       for (let i = 0; i < size; i++) out.line(`numberBytes[${i}] = bytes[at - ${size - i}]`)
       number(node.kind === 'float' ? 'singles[0]' : 'doubles[0]')
+      for (const slot of slots) {
+        out.line(`ranges[${2 * slot}] = at - ${size}`)
+        out.line(`ranges[${2 * slot + 1}] = at`)
+      }
       return
     }
     case 'enum':

@@ -12,6 +12,7 @@ import {
 import * as codes from './avro-codes.ts'
 import { interpret } from './avro-interpreter.ts'
 import { parseAvroSchema } from './avro-schema.ts'
+import { benchmark } from './avro-validate.bench.ts'
 import { createValidator, validatorSource } from './avro-validate.ts'
 
 const numRuns = process.env['MILLRACE_LONG'] === '1' ? 5_000 : 400
@@ -218,4 +219,8 @@ test('the generated source is the one in golden/', () => {
     if (process.env['MILLRACE_UPDATE_GOLDEN'] === '1') fs.writeFileSync(file, source)
     assert.equal(source, fs.readFileSync(file, 'utf8'))
   }
+})
+
+test('the benchmark does its work', () => {
+  assert.equal(benchmark(500, 2).valid, 1000)
 })

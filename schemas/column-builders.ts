@@ -1,5 +1,5 @@
 // Columns while they grow: typed arrays in the layout of columns.ts, filled row by row by generated decoders
-// (avro-columns.ts) and by whoever makes a column of its own.
+// (avro-columns.ts).
 //
 // Rows are counted by scope, not by column: all columns of a table share one, the elements of each list or map
 // another. A decoder writes at the scope's next row and counts it only when the row is whole, so that a failed
@@ -170,12 +170,6 @@ export class LongBuilder extends ColumnBuilder {
   constructor(field: ColumnField, scope: RowScope) {
     super(field, scope)
     this.words = new Int32Array(2 * scope.capacity)
-  }
-
-  /** Writes a safe integer at `row`. */
-  set(row: number, value: number): void {
-    this.words[2 * row] = value
-    this.words[2 * row + 1] = Math.floor(value / 0x1_0000_0000)
   }
 
   protected appendEmpty(row: number): void {

@@ -1,5 +1,5 @@
-// Columns made from columns: rows picked in another order, a range of rows, and small columns from plain values.
-import type { Column, ColumnField } from './columns.ts'
+// Columns made from columns: rows picked in another order, a range of rows.
+import type { Column } from './columns.ts'
 
 /** Whether `row` of the column holds a value. */
 export function isValid(column: Column, row: number): boolean {
@@ -185,69 +185,4 @@ function sliceOffsets(offsets: Int32Array, from: number, to: number): Int32Array
   const sliced = offsets.slice(from, to + 1)
   if (first !== 0) for (let i = 0; i < sliced.length; i++) sliced[i]! -= first
   return sliced
-}
-
-const required = (name: string, type: ColumnField['type']): ColumnField => ({ name, type, nullable: false })
-
-/** A string column of `entries`, the row's chosen by `indices`; e.g. device ids. Entries may repeat none. */
-export function dictionaryColumn(name: string, indices: Int32Array, entries: readonly string[]): Column {
-  const parts = entries.map((entry) => Buffer.from(entry, 'utf8'))
-  const dictionaryOffsets = new Int32Array(entries.length + 1)
-  for (const [i, part] of parts.entries()) dictionaryOffsets[i + 1] = dictionaryOffsets[i]! + part.length
-  return {
-    layout: 'dictionary',
-    field: required(name, { kind: 'string' }),
-    rowCount: indices.length,
-    validity: undefined,
-    indices,
-    dictionaryOffsets,
-    dictionaryData: new Uint8Array(Buffer.concat(parts)),
-  }
-}
-
-/** 64-bit integers from safe integers. */
-export function longColumn(
-  name: string,
-  values: Float64Array | readonly number[],
-  logical?: 'timestamp-millis' | 'timestamp-micros' | 'time-micros',
-): Column {
-  const words = new Int32Array(2 * values.length)
-  for (let i = 0; i < values.length; i++) {
-    words[2 * i] = values[i]!
-    words[2 * i + 1] = Math.floor(values[i]! / 0x1_0000_0000)
-  }
-  const type: ColumnField['type'] = logical === undefined ? { kind: 'long' } : { kind: 'long', logical }
-  return { layout: 'longs', field: required(name, type), rowCount: values.length, validity: undefined, words }
-}
-
-export function intColumn(name: string, values: Int32Array): Column {
-  return {
-    layout: 'words',
-    field: required(name, { kind: 'int' }),
-    rowCount: values.length,
-    validity: undefined,
-    values,
-  }
-}
-
-/** Strings, null where `values` has null. */
-export function stringColumn(name: string, values: readonly (string | null)[]): Column {
-  const rowCount = values.length
-  const parts = values.map((value) => Buffer.from(value ?? '', 'utf8'))
-  const offsets = new Int32Array(rowCount + 1)
-  const bits = new Uint8Array((rowCount + 7) >> 3)
-  let nulls = 0
-  for (let i = 0; i < rowCount; i++) {
-    offsets[i + 1] = offsets[i]! + parts[i]!.length
-    if (values[i] === null) nulls++
-    else bits[i >> 3]! |= 1 << (i & 7)
-  }
-  return {
-    layout: 'variable',
-    field: { name, type: { kind: 'string' }, nullable: true },
-    rowCount,
-    validity: nulls === 0 ? undefined : bits,
-    offsets,
-    data: new Uint8Array(Buffer.concat(parts)),
-  }
 }

@@ -1,8 +1,6 @@
 function scan(bytes, start, end) {
-  const depth = 0
-  let at = start
-  const code = walk(bytes, at, end, depth)
-  return code === end ? 0 : code < 0 ? -code : 13
+  const at = walk(bytes, start, end, 0)
+  return at === end ? 0 : at < 0 ? -at : 13
 }
 function walk(bytes, at, end, depth) {
   const from0 = at
@@ -44,9 +42,12 @@ function walk(bytes, at, end, depth) {
     numberBytes[7] = bytes[at - 1]
     const value6 = doubles[0]
     numbers[2] = value6
+    ranges[4] = at - 8
+    ranges[5] = at
   }
   else {
     numbers[2] = NaN
+    ranges[4] = ranges[5] = -1
   }
   // air_quality: union
   let k7 = at < end ? bytes[at] : 1
