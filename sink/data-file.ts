@@ -109,6 +109,10 @@ export class TableEncoder {
       table,
       rows.batch.columns.map((column) => column.field),
     )
+    const sortingColumns = [layout.deviceColumn, layout.timeColumn].map((name) => ({
+      fieldId: fields.find((field) => field.name === name)!.fieldId,
+      nullsFirst: true,
+    }))
     const order = rows.order(layout)
     const partitions = sortRows(order.ranks, order.rankCount, order.times, order.buckets)
     const ahead: { partition: PartitionRows; encoded: Promise<EncodedFile> }[] = []
@@ -124,7 +128,7 @@ export class TableEncoder {
             (source): Column => gatherColumn(rows.batch.columns[source]!, partition.indices),
           ),
         }
-        ahead.push({ partition, encoded: this.#files.encode(fields, batch) })
+        ahead.push({ partition, encoded: this.#files.encode(fields, batch, { sortingColumns }) })
         if (ahead.length >= AHEAD_MAX) yield await next()
       }
       while (ahead.length > 0) yield await next()

@@ -17,11 +17,11 @@ import { NodeDisk } from '../std/disk.ts'
 import { seededRandom } from '../std/disk-simulated.ts'
 import { PointerCatalog } from './catalog.ts'
 import { SqlitePointers } from './catalog-sqlite.ts'
+import { createFileEncoder } from './encoder.ts'
 import { Names } from './file-names.ts'
 import { isLive, readManifest } from './iceberg/manifest.ts'
 import { readManifestList } from './iceberg/manifest-list.ts'
 import { currentSnapshot } from './iceberg/metadata.ts'
-import { ParquetWriter } from './parquet/writer.ts'
 import { tableStats, viewStatements } from './read-tables.ts'
 import { Harness, ManualClock } from './sink-harness.ts'
 import { fileUri, LocalStore } from './store.ts'
@@ -111,14 +111,6 @@ interface Sent {
   datum: Datum
 }
 
-class ParquetFileEncoder {
-  async encode(...[fields, batch]: Parameters<import('./encoder.ts').FileEncoder['encode']>) {
-    const writer = new ParquetWriter(fields)
-    writer.writeRowGroup(batch)
-    return writer.finish()
-  }
-}
-
 const pointers = new SqlitePointers(path.join(folder, 'catalog.db'), 'millrace')
 const store = new LocalStore(new NodeDisk())
 const clock = new ManualClock()
@@ -129,7 +121,7 @@ const sink = new Harness({
   store,
   clock,
   warehouse: fileUri(path.join(folder, 'warehouse')),
-  encoder: new ParquetFileEncoder(),
+  encoder: createFileEncoder(0),
 })
 const sent: Sent[] = []
 const type = avsc.Type.forSchema(machine.avro as avsc.Schema, { wrapUnions: 'never' })
