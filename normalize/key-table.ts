@@ -105,9 +105,9 @@ export class KeyTable {
   #equals(slot: number, bytes: Uint8Array, start: number, end: number): boolean {
     if (this.#keyLengths[slot] !== end - start) return false
     const keys = this.#keys
-    for (let at = start, k = this.#keyStarts[slot]!; at < end; at++, k++) {
-      if (bytes[at] !== keys[k]) return false
-    }
+    const shift = this.#keyStarts[slot]! - start
+    // From the end: ids of one fleet have their beginnings in common.
+    for (let at = end - 1; at >= start; at--) if (bytes[at] !== keys[at + shift]) return false
     return true
   }
 

@@ -57,7 +57,7 @@ const event = fc.record(
       { weight: 1, arbitrary: fc.constantFrom(-1_000_000_000, -1_000_000_001, 1_000_000, 1_000_001) },
     ),
     temperature: fc.constantFrom(20.5, 20.5, 21.25, 85, 85.5, 1000, Number.NaN),
-    humidity: fc.constantFrom(null, 40, 100.5),
+    humidity: fc.constantFrom(null, 40, 100.5, Number.NaN),
     firmware: fc.constantFrom('1.0.0', '1.9', '2.1.0', '3.0', 'unknown'),
     battery: fc.constantFrom(90, 90, 90, 3, -1),
   },

@@ -17,6 +17,7 @@ import {
   REJECTED_ID,
   readAll,
 } from './model.ts'
+import { benchmark, CASES } from './run.bench.ts'
 import { type NormalizeOptions, NormalizeStage } from './run.ts'
 import { STATE_STAGE } from './snapshots.ts'
 import { NORMALIZE_STAGE } from './step.ts'
@@ -395,4 +396,8 @@ test('run follows the log without being asked, and ends a drain only when all is
   assert.equal((await log.range(normalizedTopic('default', 'telemetry'), 0)).end, 20)
   assert.equal((await log.range(rejectedTopic('default', 'telemetry'), 0)).end, 0)
   assert.equal(counters.get('records_in'), 20)
+})
+
+test('the benchmark’s cases do what they say', () => {
+  for (const which of CASES) assert.ok(benchmark(which, 3000, 1) > 0)
 })

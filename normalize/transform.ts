@@ -50,7 +50,6 @@ interface Range {
   slot: number
   min: number
   max: number
-  nullable: boolean
   refuses: boolean
 }
 
@@ -101,7 +100,6 @@ export class StreamTransform {
       slot: FIRMWARE + 1 + i,
       min: field.range?.min ?? -Infinity,
       max: field.range?.max ?? Infinity,
-      nullable: field.nullable,
       refuses: field.enforce === 'refuse',
     }))
     this.#marked = new Uint8Array(ranged.length)
@@ -194,14 +192,14 @@ export class StreamTransform {
    * then `refusal` says why.
    */
   outOfRange(scan: Scanner): number {
-    const { numbers } = scan
+    const { numbers, ranges: places } = scan
     const ranges = this.#ranges
     let count = 0
     for (let i = 0; i < ranges.length; i++) {
-      const { slot, min, max, nullable } = ranges[i]!
+      const { slot, min, max } = ranges[i]!
       const value = numbers[slot]!
-      // NaN is out of every range; but a scanner gives NaN for null too, and null is in every range.
-      const out = value < min || value > max || (Number.isNaN(value) && !nullable)
+      // NaN is out of every range; but the scanner gives NaN for null too, which lies nowhere and is in order.
+      const out = value < min || value > max || (Number.isNaN(value) && places[2 * slot]! >= 0)
       this.#marked[i] = out ? 1 : 0
       if (!out) continue
       if (ranges[i]!.refuses) {

@@ -214,7 +214,9 @@ test('the scanner finds numbers and ranges of any fields, and checks all bytes',
           }
           const isNull = type === undefined || inner === null
           const isText = !isNull && (type!.kind === 'string' || type!.kind === 'bytes')
-          assert.equal(range[0]! >= 0, isText, name)
+          const isReal = !isNull && (type!.kind === 'float' || type!.kind === 'double')
+          assert.equal(range[0]! >= 0, isText || isReal, name)
+          if (isReal) assert.equal(range[1]! - range[0]!, type!.kind === 'float' ? 4 : 8)
           if (isText)
             assert.deepEqual(Buffer.from(bytes.slice(range[0], range[1])), Buffer.from(inner as string))
           assert.deepEqual(number, isNull ? Number.NaN : numberOf(type!, inner))
