@@ -122,7 +122,8 @@ export function decodeSegmentHeader(header: Uint8Array): SegmentIdentity | undef
   return {
     logId: uuidText(bytes.subarray(LOG_ID, SEGMENT_NUMBER)),
     segment: bytes.readUInt32LE(SEGMENT_NUMBER),
-    salt: bytes.slice(SEGMENT_SALT, SEGMENT_CRC),
+    // A copy: slice of a Buffer is a view, and the memory is a window that moves on.
+    salt: Uint8Array.from(bytes.subarray(SEGMENT_SALT, SEGMENT_CRC)),
   }
 }
 

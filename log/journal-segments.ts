@@ -7,6 +7,7 @@
 import path from 'node:path'
 import type { Disk, DiskFile } from '../std/disk.ts'
 import { removeIfThere } from './journal-checkpoint.ts'
+import type { ZeroFiller } from './journal-fill.ts'
 import {
   encodeSegmentHeader,
   newSalt,
@@ -15,57 +16,6 @@ import {
   segmentName,
 } from './journal-format.ts'
 import { PREPARING_SUFFIX } from './journal-recovery.ts'
-
-/** Fills a new file with zeros, durably. One at a time. */
-export interface ZeroFiller {
-  /** Begins with a file that does not exist. */
-  start(file: string, bytes: number): void
-  /** Does or waits for a piece; true when the file is full and synced. Throws what the disk throws. */
-  step(): boolean
-  /** Drops what was begun, as far as possible. */
-  abandon(): void
-}
-
-/** Fills in steps of the caller's thread: write and sync of a step are about a millisecond. */
-const FILL_STEP_BYTES = 256 * 1024
-
-export class StepFiller implements ZeroFiller {
-  readonly #disk: Disk
-  #file: DiskFile | undefined
-  #bytes = 0
-  #done = 0
-  #zeros = new Uint8Array(0)
-
-  constructor(disk: Disk) {
-    this.#disk = disk
-  }
-
-  start(file: string, bytes: number): void {
-    this.#file = this.#disk.open(file, 'create')
-    this.#bytes = bytes
-    this.#done = 0
-    this.#zeros = new Uint8Array(Math.min(FILL_STEP_BYTES, Math.max(4096, bytes >>> 2)))
-  }
-
-  step(): boolean {
-    const count = Math.min(this.#zeros.length, this.#bytes - this.#done)
-    this.#file!.write([this.#zeros.subarray(0, count)], this.#done)
-    this.#file!.sync()
-    this.#done += count
-    if (this.#done < this.#bytes) return false
-    this.#file!.close()
-    this.#file = undefined
-    return true
-  }
-
-  abandon(): void {
-    const file = this.#file
-    this.#file = undefined
-    if (file === undefined) return
-    file.close()
-    removeIfThere(this.#disk, file.path)
-  }
-}
 
 interface OpenSegment {
   identity: SegmentIdentity
@@ -83,7 +33,9 @@ export class SegmentStore {
   /** Bytes of the current file that groups may use. */
   #size: number
   #prepared: OpenSegment | undefined
-  #filling = false
+  /** The file being filled. */
+  #filling: string | undefined
+  #fillCount = 0
 
   /** Goes on in a recovered segment, or (`position` undefined) makes the first one of a new log. */
   constructor(
@@ -147,26 +99,28 @@ export class SegmentStore {
     this.position = SEGMENT_HEADER
   }
 
-  /** A piece of preparing the next segment; false when there is nothing to do. Throws what the disk throws: then `abandonPrepared`. */
+  /** A piece of preparing the next segment; false when there is nothing to do now. Throws what the disk throws: then `abandonPrepared`. */
   prepareStep(): boolean {
     if (this.#prepared !== undefined) return false
-    const file = path.join(this.#dir, `next.segment${PREPARING_SUFFIX}`)
-    if (!this.#filling) {
-      removeIfThere(this.#disk, file)
+    if (this.#filling === undefined) {
+      // A name of its own each time: an abandoned filler may still be at work on the last one.
+      const file = path.join(this.#dir, `next${this.#fillCount++}.segment${PREPARING_SUFFIX}`)
       this.#filler.start(file, this.#segmentBytes)
-      this.#filling = true
+      this.#filling = file
       return true
     }
-    if (!this.#filler.step()) return true
-    this.#filling = false
-    this.#prepared = this.#name(this.#disk.open(file, 'write'), this.#nextIdentity())
+    const progress = this.#filler.step()
+    if (progress !== 'done') return progress === 'more'
+    const file = this.#disk.open(this.#filling, 'write')
+    this.#filling = undefined
+    this.#prepared = this.#name(file, this.#nextIdentity())
     return true
   }
 
   /** Gives back what was prepared or begun: the disk is full. */
   abandonPrepared(): void {
-    if (this.#filling) this.#filler.abandon()
-    this.#filling = false
+    if (this.#filling !== undefined) this.#filler.abandon()
+    this.#filling = undefined
     const prepared = this.#prepared
     this.#prepared = undefined
     if (prepared === undefined) return
@@ -180,8 +134,8 @@ export class SegmentStore {
   }
 
   close(): void {
-    if (this.#filling) this.#filler.abandon()
-    this.#filling = false
+    if (this.#filling !== undefined) this.#filler.abandon()
+    this.#filling = undefined
     this.#prepared?.file.close()
     this.#current.file.close()
   }

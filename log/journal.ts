@@ -23,11 +23,12 @@ import {
   topicConflict,
   topicUnknown,
 } from './batch-check.ts'
+import { StepFiller, type ZeroFiller } from './journal-fill.ts'
 import { BATCH_ENTRY_BYTES, ENTRY_BATCH, ENTRY_REFERENCE, newSalt } from './journal-format.ts'
 import { JournalMaintenance } from './journal-maintenance.ts'
 import { SegmentReader } from './journal-read.ts'
 import { type Recovered, recoverJournal, type TornTail } from './journal-recovery.ts'
-import { SegmentStore, StepFiller, type ZeroFiller } from './journal-segments.ts'
+import { SegmentStore } from './journal-segments.ts'
 import { JournalState, type PartitionState, type TopicState, topicToJson } from './journal-state.ts'
 import { JournalWriter } from './journal-writer.ts'
 import type {
@@ -179,6 +180,11 @@ export class Journal {
   /** Sequence of the last durable group. */
   get sequence(): number {
     return this.#state.sequence
+  }
+
+  /** Why the log has stopped; undefined while it runs. */
+  get stopped(): MillraceError | undefined {
+    return this.#writer.stopped
   }
 
   createTopic(name: string, config: TopicConfig): Topic {
