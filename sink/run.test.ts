@@ -11,6 +11,7 @@ import { encodeRejected } from '../schemas/rejected.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { NodeDisk } from '../std/disk.ts'
 import { SimulatedDisk } from '../std/disk-simulated.ts'
+import { MillraceError } from '../std/errors.ts'
 import { MemoryPointers } from './catalog-memory.ts'
 import { currentSnapshot, MAIN } from './iceberg/metadata.ts'
 import { OFFSETS_PROPERTY, tableOffsets } from './offsets.ts'
@@ -540,6 +541,21 @@ test('a full disk parks the table, nothing is lost, and it goes on by itself', a
   await w.check(sink)
   const { found, reached } = await sink.census(ID)
   assert.deepEqual(found, reached)
+})
+
+test('a log that cannot take a position now hears it later', async () => {
+  const { w, sink } = await world()
+  const append = w.log.append.bind(w.log)
+  await w.send(4)
+  w.log.append = async () => {
+    throw new MillraceError('log_full', 'no room')
+  }
+  await sink.commitDue()
+  await w.check(sink)
+  assert.equal(await w.log.position('sink', TOPIC, 0), 0)
+  w.log.append = append
+  await sink.stage.step()
+  assert.equal(await w.log.position('sink', TOPIC, 0), 2)
 })
 
 test('a drain commits what the log holds and leaves no file that nothing refers to', async () => {

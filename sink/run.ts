@@ -83,6 +83,8 @@ export class SinkStage {
   readonly #log: Log
   readonly #byTopic = new Map<string, Tended>()
   #next: readonly FeedSpec[] | undefined
+  /** Positions that the log has not taken yet, the newest of each partition. */
+  readonly #unregistered = new Map<string, StagePosition>()
   #sequence = 0
   #tokens: number
   #tokensAtMs: number
@@ -344,9 +346,19 @@ export class SinkStage {
     }
   }
 
-  /** Tells the log how far the tables hold it, so that retention may free what is before. */
+  /**
+   * Tells the log how far the tables hold it, so that retention may free what is before. A log that cannot take
+   * it now (its disk is full) hears it in a later round: until then it only keeps more than it must.
+   */
   async #register(positions: readonly StagePosition[]): Promise<void> {
-    if (positions.length > 0) await this.#log.append({ entries: [], positions })
+    for (const one of positions) this.#unregistered.set(`${one.topic}/${one.partition}`, one)
+    if (this.#unregistered.size === 0) return
+    try {
+      await this.#log.append({ entries: [], positions: [...this.#unregistered.values()] })
+      this.#unregistered.clear()
+    } catch (error) {
+      if (!isMillraceError(error) || error.action !== 'retry') throw error
+    }
   }
 
   #report(): void {
