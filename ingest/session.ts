@@ -25,6 +25,7 @@ import { publish, publishWill } from './session-publish.ts'
 import { subscribe, unsubscribe, unsubscribeAll } from './session-subscribe.ts'
 import type { TopicCache, TopicEntry } from './topic-cache.ts'
 import { HEADROOM, type Transport, type TransportUser } from './transport.ts'
+import { WS_GOING_AWAY, WS_NORMAL } from './websocket.ts'
 
 export const NEW = 0
 export const WAITING = 1
@@ -274,7 +275,7 @@ export class Session implements PacketHandler, TransportUser {
         this.packetBytesMaxOut < CONTROL_BYTES_MAX ? {} : { reasonString: detail }
       this.sendWith((into, at) => writeDisconnect(into, at, LEVEL_5, reason, properties))
     }
-    this.transport.end()
+    this.transport.end(reason === REASON.serverShuttingDown ? WS_GOING_AWAY : WS_NORMAL)
     this.#leave(wasConnected, reason, detail)
     return CLOSE
   }

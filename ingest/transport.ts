@@ -9,7 +9,14 @@
 // reuse the buffer; `send` says when it may not.
 import { Socket } from 'node:net'
 import type { MqttParser } from './mqtt-parser.ts'
-import { frameHeaderBytes, WebSocketReader, writeClose, writeFrameHeader, writePong } from './websocket.ts'
+import {
+  frameHeaderBytes,
+  WebSocketReader,
+  WS_NORMAL,
+  writeClose,
+  writeFrameHeader,
+  writePong,
+} from './websocket.ts'
 import { readUpgrade } from './websocket-upgrade.ts'
 
 /** Bytes to leave free before what is sent: the frame header goes there. */
@@ -99,13 +106,16 @@ export class Transport {
     this.#socket.resume()
   }
 
-  /** Sends what waits, then FIN; what still comes is read and thrown away, so that no reset overtakes our last packet. */
-  end(): void {
+  /**
+   * Sends what waits, then FIN; what still comes is read and thrown away, so that no reset overtakes our last
+   * packet. `status`: of the WebSocket's close frame.
+   */
+  end(status = WS_NORMAL): void {
     if (this.#isEnded) return
     this.#isEnded = true
     if (this.#reader !== undefined) {
       const frame = Buffer.allocUnsafe(4)
-      this.#socket.write(frame.subarray(0, writeClose(frame, 0, 1000)))
+      this.#socket.write(frame.subarray(0, writeClose(frame, 0, status)))
     }
     this.#reader = undefined
     this.#socket.end()
