@@ -161,9 +161,9 @@ function writeStatistics(out: ThriftWriter, chunk: ColumnChunk): void {
   out.i64(3, chunk.nullCount)
   if (chunk.range.present) {
     const bounds = chunk.range.parquetBounds()
-    out.binary(5, bounds.max)
+    if (bounds.max !== undefined) out.binary(5, bounds.max)
     out.binary(6, bounds.min)
-    out.boolean(7, bounds.maxExact)
+    if (bounds.max !== undefined) out.boolean(7, bounds.maxExact)
     out.boolean(8, bounds.minExact)
   }
   out.end()

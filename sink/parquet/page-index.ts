@@ -11,13 +11,14 @@ const EMPTY = new Uint8Array(0)
 const out = new ThriftWriter()
 
 /**
- * The ColumnIndex of a chunk; valid until the next one is made. Undefined where a page has values but no bounds (NaN
- * alone): the format has no way to say so.
+ * The ColumnIndex of a chunk; valid until the next one is made. Undefined where a page has values but not both bounds (NaN
+ * alone; text that begins with 64 of the last code point): the format has no way to say so.
  */
 export function columnIndex(chunk: ColumnChunk): Uint8Array | undefined {
   const { pages } = chunk
   if (pages.some((page) => !page.range.present && page.nullCount < page.valueCount)) return undefined
   const bounds = pages.map((page) => (page.range.present ? page.range.parquetBounds() : undefined))
+  if (bounds.some((one) => one !== undefined && one.max === undefined)) return undefined
   out.reset()
   out.structElement()
   out.list(1, LIST_OF.boolean, pages.length)

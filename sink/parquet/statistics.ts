@@ -14,9 +14,18 @@ import { Grow32, type LeafValues } from './values.ts'
 
 const ICEBERG_LENGTH_MAX = 16
 const PARQUET_LENGTH_MAX = 64
+/** Bytes kept of a value of any length: one code point more than a bound can have. */
+const KEPT_BYTES = (PARQUET_LENGTH_MAX + 1) * 4
 
 const seen = new Grow32()
 let seenStamp = 0
+
+export interface ParquetBounds {
+  min: Uint8Array
+  max: Uint8Array | undefined
+  minExact: boolean
+  maxExact: boolean
+}
 
 /** Bounds of some values of one leaf. */
 export class ValueRange {
@@ -31,7 +40,7 @@ export class ValueRange {
   minHigh = 0
   maxLow = 0
   maxHigh = 0
-  /** fixed, binary. */
+  /** fixed, binary: of long values the first bytes, more than any bound takes. */
   minBytes: Uint8Array = new Uint8Array(0)
   maxBytes: Uint8Array = new Uint8Array(0)
   /** uuid: byte 8 of all values, and-ed and or-ed; see icebergBounds. */
@@ -163,8 +172,8 @@ export class ValueRange {
       if (compareRanges(data, starts[i]!, ends[i]!, starts[min]!, ends[min]!) < 0) min = i
       else if (compareRanges(data, starts[i]!, ends[i]!, starts[max]!, ends[max]!) > 0) max = i
     }
-    this.minBytes = data.slice(starts[min]!, ends[min]!)
-    this.maxBytes = data.slice(starts[max]!, ends[max]!)
+    this.minBytes = keep(data, starts[min]!, ends[min]!)
+    this.maxBytes = keep(data, starts[max]!, ends[max]!)
     this.present = true
   }
 
@@ -187,8 +196,8 @@ export class ValueRange {
       else if (compareRanges(data, offsets[id]!, offsets[id + 1]!, offsets[max]!, offsets[max + 1]!) > 0)
         max = id
     }
-    this.minBytes = data.slice(offsets[min]!, offsets[min + 1]!)
-    this.maxBytes = data.slice(offsets[max]!, offsets[max + 1]!)
+    this.minBytes = keep(data, offsets[min]!, offsets[min + 1]!)
+    this.maxBytes = keep(data, offsets[max]!, offsets[max + 1]!)
     this.present = true
   }
 
@@ -262,17 +271,20 @@ export class ValueRange {
     }
   }
 
-  /** Bounds as Parquet's statistics have them: PLAIN values, binary without its length. */
-  parquetBounds(): { min: Uint8Array; max: Uint8Array; minExact: boolean; maxExact: boolean } {
+  /**
+   * Bounds as Parquet's statistics have them: PLAIN values, binary without its length. No `max` where none of 64
+   * code points (or bytes) exists.
+   */
+  parquetBounds(): ParquetBounds {
     if (this.leaf.kind !== 'binary')
       return { min: this.#number(true), max: this.#number(false), minExact: true, maxExact: true }
     const min = this.#lower(PARQUET_LENGTH_MAX)
-    const max = this.#upper(PARQUET_LENGTH_MAX) ?? this.maxBytes
+    const max = this.#upper(PARQUET_LENGTH_MAX)
     return {
       min,
       max,
       minExact: min.length === this.minBytes.length,
-      maxExact: Buffer.compare(max, this.maxBytes) === 0,
+      maxExact: max !== undefined && Buffer.compare(max, this.maxBytes) === 0,
     }
   }
 
@@ -297,7 +309,7 @@ export class ValueRange {
 
   #lower(lengthMax: number): Uint8Array {
     return this.leaf.field.type.kind === 'binary'
-      ? this.minBytes.subarray(0, lengthMax)
+      ? this.minBytes.slice(0, lengthMax)
       : truncateTextLower(this.minBytes, lengthMax)
   }
 
@@ -342,6 +354,10 @@ function decimalBound(bytes: Uint8Array, littleEndian: boolean): Uint8Array {
     from++
   }
   return big.slice(from)
+}
+
+function keep(data: Uint8Array, start: number, end: number): Uint8Array {
+  return data.slice(start, Math.min(end, start + KEPT_BYTES))
 }
 
 function compareFixed(

@@ -7,7 +7,7 @@ const SURROGATE_LAST = 0xdfff
 
 /** The first `lengthMax` code points of UTF-8 text. */
 export function truncateTextLower(text: Uint8Array, lengthMax: number): Uint8Array {
-  return text.subarray(0, endOfCodePoints(text, lengthMax))
+  return text.slice(0, endOfCodePoints(text, lengthMax))
 }
 
 /** The least text of at most `lengthMax` code points that is not below `text`; undefined where there is none. */
