@@ -16,10 +16,10 @@ import {
 } from './http/server.ts'
 import { INGEST_COUNTERS, type IngestCounter } from './ingest/counters.ts'
 import type { IngestWorkerData } from './ingest/worker.ts'
-import { type DataFolder, openDataFolder } from './log/data-folder.ts'
+import { type DataFolder, lockDataFolder } from './log/data-folder.ts'
 import type { Log, TopicConfig } from './log/log.ts'
 import { connectLog } from './log/log-client.ts'
-import type { LogThreadData } from './log/log-thread.ts'
+import { type LogThread, startLogThread } from './log/log-service.ts'
 import { NORMALIZE_COUNTERS, type NormalizeCounter } from './normalize/counters.ts'
 import type { NormalizeWorkerData } from './normalize/worker.ts'
 import { type Contract, compileContracts, parseContract } from './schemas/contract.ts'
@@ -89,7 +89,7 @@ class Millrace implements Running {
   readonly #startedAt = Date.now()
   #normalize: Stage<NormalizeCounter> | undefined
   #sink: Stage<SinkCounter> | undefined
-  #logThread!: StageThread
+  #logThread: LogThread | undefined
   #log!: Log
   #registry!: SchemaRegistry
   #contracts: Contract[] = []
@@ -147,24 +147,20 @@ class Millrace implements Running {
   }
 
   async #startLog(): Promise<void> {
-    const { config, port } = { config: this.#config, port: new MessageChannel() }
-    const data: LogThreadData = {
+    const config = this.#config
+    this.#logThread = await startLogThread({
       dir: path.join(config.data, 'log'),
-      options: { segmentBytes: config.logSegmentBytes, reserveBytes: config.logReserveBytes },
-      port: port.port1,
-    }
-    this.#logThread = this.#startThread('log', new URL('./log/log-thread.ts', import.meta.url), data, [
-      port.port1,
-    ])
-    await this.#logThread.next('ready')
-    this.#log = await connectLog(port.port2)
-  }
-
-  /** A port for one more client of the log. */
-  #logPort(): MessagePort {
-    const { port1, port2 } = new MessageChannel()
-    this.#logThread.send({ type: 'connect', port: port1 }, [port1])
-    return port2
+      segmentBytes: config.logSegmentBytes,
+      reserveBytes: config.logReserveBytes,
+    })
+    this.#logThread.failed.catch((error: unknown) => this.#fail(error))
+    const { tornTail } = this.#logThread
+    if (tornTail !== undefined)
+      this.#logger.warn(
+        { tornTail },
+        `${tornTail.file}: ${tornTail.bytes} bytes after ${tornTail.position} were torn by a crash and are cut: none of it was acknowledged`,
+      )
+    this.#log = await connectLog(this.#logThread.newPort())
   }
 
   #startThread(name: string, entry: URL, data: unknown, transfer: MessagePort[]): StageThread {
@@ -179,7 +175,7 @@ class Millrace implements Running {
   async #startSink(): Promise<Stage<SinkCounter>> {
     const config = this.#config
     const counters = new CounterBlock<SinkCounter>(SINK_COUNTERS)
-    const logPort = this.#logPort()
+    const logPort = this.#logThread!.newPort()
     const data: SinkWorkerData = {
       logPort,
       catalogFile: path.join(config.data, 'catalog.db'),
@@ -207,7 +203,7 @@ class Millrace implements Running {
 
   async #startNormalize(): Promise<Stage<NormalizeCounter>> {
     const counters = new CounterBlock<NormalizeCounter>(NORMALIZE_COUNTERS)
-    const logPort = this.#logPort()
+    const logPort = this.#logThread!.newPort()
     const data: NormalizeWorkerData = {
       logPort,
       streams: this.#streams,
@@ -228,7 +224,7 @@ class Millrace implements Running {
     const ports = { mqtt: config.mqtt?.port ?? 0, ws: config.ws?.port ?? 0 }
     for (let index = 0; index < workers; index++) {
       const counters = new CounterBlock<IngestCounter>(INGEST_COUNTERS)
-      const logPort = this.#logPort()
+      const logPort = this.#logThread!.newPort()
       const data: IngestWorkerData = {
         logPort,
         index,
@@ -539,6 +535,7 @@ class Millrace implements Running {
 
   async abort(): Promise<void> {
     await Promise.all(this.#threads.map((thread) => thread.terminate()))
+    await this.#logThread?.close().catch(() => {})
     await this.#http?.close()
     this.#folder.release()
   }
@@ -547,8 +544,7 @@ class Millrace implements Running {
     await this.#http?.close()
     for (const thread of this.#stageThreads()) await thread.terminate()
     await this.#log.close()
-    await Promise.race([this.#logThread.drain(), sleepUntil(Date.now() + 2000)])
-    await this.#logThread.terminate()
+    await this.#logThread?.close()
     this.#folder.release()
   }
 }
@@ -573,7 +569,7 @@ function sleepUntil(time: number): Promise<void> {
 
 /** Starts a process with that configuration; ready when it resolves. On failure everything is ended again. */
 export async function startMillrace(config: Config): Promise<Running> {
-  const folder = openDataFolder(config.data)
+  const folder = lockDataFolder(config.data)
   const millrace = new Millrace(config, createLogger(config.logLevel), folder)
   try {
     await Promise.race([millrace.start(), millrace.failed])
