@@ -24,7 +24,7 @@ export const PAYLOAD_BYTES_MAX = 96
 export class Sensor {
   readonly #random: Random
   readonly #hasBarometer: boolean
-  #sequence = 0
+  #sequence: number
   #timeMs: number
   #temperature = 20
   #humidity = 45
@@ -32,8 +32,9 @@ export class Sensor {
   #battery = 100
 
   /** `hasBarometer`: the two nullable fields are there, which makes 60 bytes of 44. */
-  constructor(random: Random, startMs: number, hasBarometer: boolean) {
+  constructor(random: Random, startMs: number, hasBarometer: boolean, sequenceFirst = 1) {
     this.#random = random
+    this.#sequence = sequenceFirst - 1
     this.#timeMs = startMs
     this.#hasBarometer = hasBarometer
   }

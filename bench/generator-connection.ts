@@ -1,0 +1,294 @@
+// One connection of the load generator: raw socket, MQTT over TCP or WebSocket, as little work per message as
+// possible, because the generator must not be what is measured.
+import { randomBytes } from 'node:crypto'
+import net from 'node:net'
+import type { Histogram } from 'hdr-histogram-js'
+import mqttPacket, { type IConnackPacket } from 'mqtt-packet'
+import type { PacketRing } from './generator-packets.ts'
+
+export interface ConnectionOptions {
+  host: string
+  port: number
+  webSocket: boolean
+  level: 4 | 5
+  clientId: string
+  username: string | undefined
+  password: string | undefined
+}
+
+/** Counts of all connections together. */
+export class Totals {
+  sent = 0
+  acknowledged = 0
+  /** Acknowledgements with a reason code of a refusal. */
+  refused = 0
+  /** Acknowledgements out of the order sent. */
+  disordered = 0
+  bytesSent = 0
+  closedByServer = 0
+}
+
+const PINGREQ = Uint8Array.of(0xc0, 0)
+const DISCONNECT = Uint8Array.of(0xe0, 0)
+const PUBACK = 0x40
+const PINGRESP = 0xd0
+
+export class GeneratorConnection {
+  /** PUBLISH packets that may wait for their acknowledgement; what CONNACK allows of what was asked for. */
+  window: number
+  outstanding = 0
+  sent = 0
+  onWritable: () => void = () => {}
+  onAcknowledged: () => void = () => {}
+  readonly #options: ConnectionOptions
+  readonly #totals: Totals
+  readonly #histogram: Histogram
+  readonly #ring: PacketRing
+  /** When each slot was, or should have been, sent; ms of performance.now(). */
+  readonly #sentAt: Float64Array
+  #socket!: net.Socket
+  #nextSlot = 0
+  #ackSlot = 0
+  #writing = 0
+  #opened = false
+  #ending = false
+  #onPingResponse: (() => void) | undefined
+  /** Bytes of a packet that straddles reads; acknowledgements are short. */
+  #rest: Uint8Array = new Uint8Array(0)
+  #frameLeft = 0
+  #frameHeader: number[] = []
+
+  constructor(
+    options: ConnectionOptions,
+    window: number,
+    ring: PacketRing,
+    totals: Totals,
+    histogram: Histogram,
+  ) {
+    this.#options = options
+    this.window = window
+    this.#ring = ring
+    this.#totals = totals
+    this.#histogram = histogram
+    this.#sentAt = new Float64Array(ring.slots)
+  }
+
+  /** Whether a write of ours has not been taken by the kernel yet. */
+  get isWriting(): boolean {
+    return this.#writing > 0
+  }
+
+  /** Connects and settles when CONNACK accepts. */
+  open(): Promise<void> {
+    const { host, port, webSocket } = this.#options
+    return new Promise((resolve, reject) => {
+      const socket = net.connect({ host, port, noDelay: true })
+      this.#socket = socket
+      socket.on('error', reject)
+      socket.on('close', () => {
+        if (!this.#ending && this.#opened) this.#totals.closedByServer++
+        this.#onPingResponse?.()
+        reject(new Error('the server closed the connection'))
+      })
+      let head = Buffer.alloc(0)
+      let upgraded = !webSocket
+      const onHandshake = (data: Buffer) => {
+        head = Buffer.concat([head, data])
+        if (!upgraded) {
+          const end = head.indexOf('\r\n\r\n')
+          if (end < 0) return
+          if (!head.toString('latin1', 0, 12).includes(' 101')) {
+            reject(new Error(head.toString('latin1', 0, end)))
+            return
+          }
+          upgraded = true
+          head = head.subarray(end + 4)
+          this.#write(this.#connectPacket())
+        }
+        const packet = this.#readConnack(webSocket ? unframe(head) : head)
+        if (packet === undefined) return
+        socket.removeListener('data', onHandshake)
+        const code = packet.reasonCode ?? packet.returnCode ?? 0
+        if (code !== 0) {
+          reject(new Error(`CONNACK ${code} ${packet.properties?.reasonString ?? ''}`))
+          return
+        }
+        this.window = Math.min(this.window, packet.properties?.receiveMaximum ?? 65_535)
+        this.#opened = true
+        socket.on('data', (bytes: Buffer) => this.#onData(bytes))
+        resolve()
+      }
+      socket.on('data', onHandshake)
+      socket.once('connect', () => {
+        if (webSocket)
+          socket.write(
+            `GET /mqtt HTTP/1.1\r\nHost: ${host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n`,
+          )
+        else this.#write(this.#connectPacket())
+      })
+    })
+  }
+
+  #connectPacket(): Buffer {
+    const { clientId, level, username, password } = this.#options
+    return mqttPacket.generate({
+      cmd: 'connect',
+      protocolId: 'MQTT',
+      protocolVersion: level,
+      clientId,
+      clean: true,
+      keepalive: 0,
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password: Buffer.from(password) }),
+    }) as Buffer
+  }
+
+  #readConnack(bytes: Uint8Array): IConnackPacket | undefined {
+    let connack: IConnackPacket | undefined
+    const parser = mqttPacket.parser({ protocolVersion: this.#options.level })
+    parser.on('packet', (packet) => {
+      connack = packet as IConnackPacket
+    })
+    parser.parse(Buffer.from(bytes))
+    return connack
+  }
+
+  /**
+   * Sends the next `count` packets in as few writes as the ring allows. `dueMs`: when the first should have left;
+   * `stepMs`: the time between two. The caller has looked at the window.
+   */
+  send(count: number, dueMs: number, stepMs: number): void {
+    const ring = this.#ring
+    let left = count
+    let due = dueMs
+    while (left > 0) {
+      const from = this.#nextSlot
+      const to = Math.min(ring.slots, from + left)
+      ring.renew(from, to)
+      for (let slot = from; slot < to; slot++, due += stepMs) this.#sentAt[slot] = due
+      this.#write(ring.bytes.subarray(ring.starts[from], ring.starts[to]))
+      this.#nextSlot = to === ring.slots ? 0 : to
+      left -= to - from
+    }
+    this.sent += count
+    this.outstanding += count
+    this.#totals.sent += count
+  }
+
+  #write(bytes: Uint8Array): void {
+    this.#writing++
+    this.#totals.bytesSent += bytes.length
+    const written = () => {
+      if (--this.#writing === 0) this.onWritable()
+    }
+    if (!this.#options.webSocket) {
+      this.#socket.write(bytes, written)
+      return
+    }
+    // A mask key of zeros is a mask like any other to the server, and saves the generator's time.
+    this.#socket.cork()
+    this.#socket.write(frameHeader(bytes.length))
+    this.#socket.write(bytes, written)
+    this.#socket.uncork()
+  }
+
+  #onData(bytes: Uint8Array): void {
+    if (!this.#options.webSocket) {
+      this.#onPackets(bytes)
+      return
+    }
+    let at = 0
+    while (at < bytes.length) {
+      if (this.#frameLeft > 0) {
+        const end = Math.min(bytes.length, at + this.#frameLeft)
+        this.#frameLeft -= end - at
+        this.#onPackets(bytes.subarray(at, end))
+        at = end
+        continue
+      }
+      this.#frameHeader.push(bytes[at++]!)
+      const length = payloadLength(this.#frameHeader)
+      if (length < 0) continue
+      this.#frameHeader = []
+      this.#frameLeft = length
+    }
+  }
+
+  #onPackets(read: Uint8Array): void {
+    let bytes = read
+    if (this.#rest.length > 0) bytes = Buffer.concat([this.#rest, read])
+    const now = performance.now()
+    let at = 0
+    let acknowledged = 0
+    while (bytes.length - at >= 2) {
+      // Acknowledgements with a Reason String are the longest packets that come.
+      let remaining = bytes[at + 1]!
+      let head = 2
+      if (remaining >= 0x80) {
+        if (bytes.length - at < 3) break
+        remaining = (remaining & 0x7f) | (bytes[at + 2]! << 7)
+        head = 3
+      }
+      const next = at + head + remaining
+      if (next > bytes.length) break
+      const type = bytes[at]!
+      if (type === PUBACK) {
+        const slot = this.#ackSlot
+        if (((bytes[at + head]! << 8) | bytes[at + head + 1]!) !== slot + 1) this.#totals.disordered++
+        if (remaining > 2 && bytes[at + head + 2]! >= 0x80) this.#totals.refused++
+        this.#histogram.recordValue(Math.max(0, Math.round((now - this.#sentAt[slot]!) * 1000)))
+        this.#ackSlot = slot + 1 === this.#ring.slots ? 0 : slot + 1
+        acknowledged++
+      } else if (type === PINGRESP) this.#onPingResponse?.()
+      at = next
+    }
+    this.#rest = at === bytes.length ? NOTHING : Uint8Array.from(bytes.subarray(at))
+    if (acknowledged === 0) return
+    this.outstanding -= acknowledged
+    this.#totals.acknowledged += acknowledged
+    this.onAcknowledged()
+  }
+
+  /** Settles when the server has read everything sent: it answers a ping after it. */
+  flushed(): Promise<void> {
+    if (this.#socket.destroyed) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#onPingResponse = resolve
+      this.#write(PINGREQ)
+    })
+  }
+
+  close(): void {
+    this.#ending = true
+    this.#write(DISCONNECT)
+    this.#socket.end()
+  }
+}
+
+const NOTHING = new Uint8Array(0)
+
+/** Header of a final binary frame of a client, mask key 0. */
+function frameHeader(length: number): Uint8Array {
+  if (length < 126) return Uint8Array.of(0x82, 0x80 | length, 0, 0, 0, 0)
+  if (length < 65_536) return Uint8Array.of(0x82, 0xfe, length >>> 8, length, 0, 0, 0, 0)
+  const header = new Uint8Array(14)
+  header.set([0x82, 0xff])
+  new DataView(header.buffer).setUint32(6, length)
+  return header
+}
+
+/** Payload bytes of a server's frame, or -1 while its header is not whole. */
+function payloadLength(header: readonly number[]): number {
+  if (header.length < 2) return -1
+  const length = header[1]! & 0x7f
+  if (length < 126) return length
+  const bytes = length === 126 ? 2 : 8
+  if (header.length < 2 + bytes) return -1
+  return header.slice(2, 2 + bytes).reduce((value, byte) => value * 256 + byte, 0)
+}
+
+/** The payload of the first frame, as far as it has come; CONNACK is alone in it. */
+function unframe(bytes: Uint8Array): Uint8Array {
+  const length = payloadLength([...bytes.subarray(0, 10)])
+  return length < 0 ? bytes.subarray(0, 0) : bytes.subarray(length < 126 ? 2 : 4)
+}
