@@ -11,7 +11,7 @@ export class BinaryDictionary {
   count = 0
   offsets = new Int32Array(1024)
   data = new Uint8Array(1 << 14)
-  #hashes = new Int32Array(1023)
+  #hashes = new Int32Array(1024)
   #slots = new Int32Array(SLOTS_MIN)
 
   clear(): void {
@@ -47,10 +47,8 @@ export class BinaryDictionary {
 
   #add(bytes: Uint8Array, start: number, end: number, hash: number): number {
     const id = this.count++
-    if (id + 2 > this.offsets.length) {
-      this.offsets = grow32(this.offsets)
-      this.#hashes = grow32(this.#hashes)
-    }
+    if (id + 2 > this.offsets.length) this.offsets = grow32(this.offsets)
+    if (id === this.#hashes.length) this.#hashes = grow32(this.#hashes)
     const at = this.offsets[id]!
     const length = end - start
     if (at + length > this.data.length) {
@@ -79,7 +77,7 @@ export class BinaryDictionary {
 }
 
 function grow32(array: Int32Array): Int32Array<ArrayBuffer> {
-  const grown = new Int32Array(array.length * 2 + 1)
+  const grown = new Int32Array(array.length * 2)
   grown.set(array)
   return grown
 }
