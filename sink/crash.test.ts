@@ -12,7 +12,7 @@ import { Harness, ManualClock, sensorBatch, sensorStream } from './sink-harness.
 import { LocalStore } from './store.ts'
 
 const STEPS = 25
-const ROUNDS = process.env['MILLRACE_LONG'] === '1' ? 2000 : 80
+const ROUNDS = process.env['MILLRACE_LONG'] === '1' ? 2000 : 60
 const TOPIC = normalizedTopic('default', 'telemetry')
 const ID = { namespace: 'default', name: 'telemetry' }
 const DAY = 86_400_000_000
