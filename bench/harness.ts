@@ -1,6 +1,8 @@
 // What the cases of the benchmark share: arguments, seeded random numbers, medians, the machine, and the one
 // line of JSON that a case prints.
+import fs from 'node:fs'
 import os from 'node:os'
+import path from 'node:path'
 import { parseArgs } from 'node:util'
 
 export interface Peer {
@@ -149,6 +151,12 @@ export function peer(name: string, version: string, theirs: Summary, ours: Summa
     ratio: round(ours.median / theirs.median, 2),
     ratioOf: 'throughput',
   }
+}
+
+/** Version of an installed npm package. */
+export function packageVersion(name: string): string {
+  const file = path.join(import.meta.dirname, '../node_modules', name, 'package.json')
+  return (JSON.parse(fs.readFileSync(file, 'utf8')) as { version: string }).version
 }
 
 export function round(value: number, digits: number): number {

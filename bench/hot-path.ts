@@ -16,7 +16,7 @@ import type { AppendRequest, AppendResult, Log } from '../log/log.ts'
 import { batchCrcMatches, RecordBatchBuilder, RecordReader, readBatchHeader } from '../log/record-batch.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { crc32c } from '../std/hash.ts'
-import { caseArguments, peer, Random, report, summarise, timed } from './harness.ts'
+import { caseArguments, packageVersion, peer, Random, report, summarise, timed } from './harness.ts'
 import { environmentStream, PAYLOAD_BYTES_MAX, Sensor } from './payloads.ts'
 
 const SCHEMA_ID = 7
@@ -251,8 +251,12 @@ async function main(): Promise<void> {
     ourRuns.push(mine)
     peerRuns.push(theirs)
   }
+  const peerVersion = ['mqtt-packet', 'avsc'].map(packageVersion).join('+')
   const expected = ours.connections.reduce((sum, connection) => sum + connection.accepted, 0)
   if (ours.sink.records !== expected) throw new Error(`${ours.sink.records} records of ${expected} accepted`)
+  const peerExpected = (peerPath.records / input.messages) | 0
+  if (peerPath.records !== peerExpected * input.messages || peerExpected < args.runs)
+    throw new Error(`the peer made ${peerPath.records} records`)
   const summary = summarise(ourRuns)
   report(
     'hot-path',
@@ -260,7 +264,7 @@ async function main(): Promise<void> {
     'msg/s',
     summary,
     `${input.messages} payloads by hash and batch CRC, ${expected} records by count`,
-    [peer('mqtt-packet+avsc', '9.0.2+5.7.9', summarise(peerRuns), summary)],
+    [peer('mqtt-packet+avsc', peerVersion, summarise(peerRuns), summary)],
   )
 }
 

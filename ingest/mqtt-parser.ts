@@ -14,6 +14,7 @@
 //
 // It holds no policy. Authentication, quotas, what QoS 2 and RETAIN get, aliases: all that is the handler's.
 
+import { viewOf } from '../std/last-view.ts'
 import { isUtf8 } from '../std/utf8.ts'
 import {
   AUTH,
@@ -455,10 +456,15 @@ function packetLength(bytes: Uint8Array, end: number): number {
   return 0
 }
 
+/** A word at a time, the last one overlapping the one before: bytes one by one took a tenth of the whole hot path. */
 function sameBytes(bytes: Uint8Array, a: number, b: number, length: number): boolean {
-  // Backwards: topics of one client differ at their ends.
-  for (let i = length - 1; i >= 0; i--) if (bytes[a + i] !== bytes[b + i]) return false
-  return true
+  if (length < 4) {
+    for (let i = 0; i < length; i++) if (bytes[a + i] !== bytes[b + i]) return false
+    return true
+  }
+  const view = viewOf(bytes)
+  for (let i = length - 4; i > 0; i -= 4) if (view.getInt32(a + i) !== view.getInt32(b + i)) return false
+  return view.getInt32(a) === view.getInt32(b)
 }
 
 const PLUS = 0x2b

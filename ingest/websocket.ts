@@ -6,6 +6,7 @@
 // Payload is unmasked where it lies in the receive buffer and handed on as it comes: message and frame
 // boundaries mean nothing to MQTT (section 6.0 of both specifications), so nothing is gathered. Between two
 // reads only a frame's header may be carried over, and control frames, which are at most 125 bytes.
+import { viewOf } from '../std/last-view.ts'
 import { CLOSE, CONTINUE, type MqttParser, PAUSE } from './mqtt-parser.ts'
 
 // Opcodes (section 5.2).
@@ -218,18 +219,12 @@ function isStatus(status: number): boolean {
   )
 }
 
-let viewed: Uint8Array = new Uint8Array(0)
-let view: DataView = new DataView(viewed.buffer)
-
 /**
  * Exclusive-ors bytes[start, end) with the mask key, a word at a time, in place. Returns the key rotated for
- * the byte after. All connections share the worker's receive buffer, so its view is made once.
+ * the byte after.
  */
 export function unmask(bytes: Uint8Array, start: number, end: number, mask: number): number {
-  if (bytes !== viewed) {
-    viewed = bytes
-    view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  }
+  const view = viewOf(bytes)
   let at = start
   const words = start + ((end - start) & ~3)
   for (; at < words; at += 4) view.setInt32(at, view.getInt32(at, true) ^ mask, true)
