@@ -70,6 +70,7 @@ export class StreamTransform {
   value: Uint8Array
   valueEnd = 0
 
+  readonly #eventTimeField: string | undefined
   readonly #codec: RecordCodec
   readonly #rules: CompiledRules
   readonly #ranges: readonly Range[]
@@ -86,6 +87,7 @@ export class StreamTransform {
     this.pastMs = descriptor.plausible.pastMs
     this.futureMs = descriptor.plausible.futureMs
     this.eventTimePerMs = eventTimeUnit(reader, roleOf(fields, 'event_time'))
+    this.#eventTimeField = roleOf(fields, 'event_time')?.name
     this.#rules = compileRules(descriptor)
     const ranged = fields.filter((field) => field.range !== undefined)
     const scanned = [
@@ -184,7 +186,7 @@ export class StreamTransform {
     const time = (ms: number): string =>
       Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString() : `${ms} ms since 1970`
     const reason = `event time ${time(eventMs)} is not plausible for a record received at ${time(receiveMs)}`
-    return { code: 'event_time_implausible', reason, field: undefined, offset: undefined }
+    return { code: 'event_time_implausible', reason, field: this.#eventTimeField, offset: undefined }
   }
 
   /**
