@@ -70,6 +70,9 @@ const PAGE_BYTES_MAX = 1 << 20
 const DICTIONARY_BYTES_MAX = 4 << 20
 const DICTIONARY_ENTRIES_MAX = 1 << 17
 
+/** Fewer values than this are PLAIN unjudged: judging costs a compression or two, and headers outweigh them. */
+const JUDGED_VALUES_MIN = 128
+
 // One chunk is encoded at a time, so a thread needs these once.
 const shredded = new Shredder()
 const values = new LeafValues()
@@ -148,6 +151,7 @@ function chooseEncoding(options: ChunkOptions, segments: readonly ValueRange[]):
     if (coded < entryBytes) return ENCODING.RLE_DICTIONARY
     values.expandCodes()
   }
+  if (count < JUDGED_VALUES_MIN) return ENCODING.PLAIN
   const judged = estimate(values, options.compressionLevel, options.byteStreamSplit)
   if (!judged.tryDictionary) return judged.encoding
   const isBytes = kind === 'binary' || kind === 'fixed'

@@ -68,8 +68,8 @@ test('random nested tables are read back by DuckDB and hyparquet, value by value
 test('longer columns, which get dictionaries, deltas and runs, are read back by DuckDB', async () => {
   await fc.assert(
     fc.asyncProperty(
-      tableArbitrary(3, 12, 1),
-      fc.integer({ min: 1, max: 400 }),
+      tableArbitrary(3, 12, 2),
+      fc.integer({ min: 100, max: 300 }),
       fc.boolean(),
       async (small, times, blocks) => {
         const rows = blocks
