@@ -13,9 +13,8 @@
 // last an end, and all CRCs are right; being renamed after its sync, anything else is damage.
 //
 // The head is taken when writing begins: recovery replays the journal from (segment, position) on, the group
-// after `sequence`. Partitions written later know some of those groups already; the state passes over what
-// it knows. Batches that were removed meanwhile may appear: their segments are freed only after a
-// checkpoint that began when nothing in them was needed any more.
+// after `sequence`. Appends go on meanwhile, so that partitions written later know some of those groups already;
+// the state passes over what it knows. Nothing is forgotten or moved while a checkpoint is written.
 import path from 'node:path'
 import type { Disk, DiskFile } from '../std/disk.ts'
 import { MillraceError } from '../std/errors.ts'
@@ -40,7 +39,7 @@ const PAYLOAD = 4
 const ROW_BYTES = ROW * 4
 const ROWS_PER_FRAME = 2048
 /** What one step writes and syncs: about a millisecond of disk. */
-const STEP_BYTES = 256 * 1024
+export const CHECKPOINT_STEP_BYTES = 256 * 1024
 
 export interface CheckpointHead {
   logId: string
@@ -53,7 +52,7 @@ export interface CheckpointHead {
 }
 
 class FrameBuffer {
-  bytes = Buffer.alloc(STEP_BYTES * 2)
+  bytes = Buffer.alloc(4096)
   end = 0
 
   /** A frame with a payload of `length` bytes; returns where the payload begins. */
@@ -85,6 +84,7 @@ export class CheckpointWriter {
   readonly #state: JournalState
   readonly #disk: Disk
   readonly #dir: string
+  readonly #stepBytes: number
   readonly #frames = new FrameBuffer()
   #file: DiskFile | undefined
   #partition = -1
@@ -94,7 +94,8 @@ export class CheckpointWriter {
   #partitionEnd = 0
   #rowOffset = 0
 
-  constructor(disk: Disk, dir: string, state: JournalState, head: CheckpointHead) {
+  constructor(disk: Disk, dir: string, state: JournalState, head: CheckpointHead, stepBytes: number) {
+    this.#stepBytes = stepBytes
     this.#disk = disk
     this.#dir = dir
     this.#state = state
@@ -148,7 +149,7 @@ export class CheckpointWriter {
   /** Frames up to the size of a step; true when the last one is among them. */
   #fill(): boolean {
     const { partitions } = this.#state
-    while (this.#frames.end < STEP_BYTES) {
+    while (this.#frames.end < this.#stepBytes) {
       const partition = partitions[this.#partition]
       if (partition !== undefined && this.#rowOffset < this.#partitionEnd) {
         this.#rows()
@@ -177,7 +178,8 @@ export class CheckpointWriter {
   #rows(): void {
     const { id, index } = this.#state.partitions[this.#partition]!
     const from = index.find(this.#rowOffset)
-    const count = Math.min(index.find(this.#partitionEnd) - from, ROWS_PER_FRAME)
+    const rowsMax = Math.max(1, Math.min(ROWS_PER_FRAME, Math.floor(this.#stepBytes / ROW_BYTES)))
+    const count = Math.min(index.find(this.#partitionEnd) - from, rowsMax)
     if (count <= 0) {
       this.#rowOffset = this.#partitionEnd
       return

@@ -21,6 +21,7 @@ export interface MaintenanceOptions {
   compactionBytesMin: number
   survivorsIdleMs: number
   retentionIntervalMs: number
+  checkpointStepBytes: number
   now: () => number
 }
 
@@ -109,6 +110,7 @@ export class JournalMaintenance {
   }
 
   #step(now: number): boolean {
+    // Nothing else while it is written: it must not name what was forgotten or moved meanwhile.
     if (this.#checkpoint !== undefined) {
       this.#checkpointStep()
       return true
@@ -195,7 +197,7 @@ export class JournalMaintenance {
   }
 
   #beginCheckpoint(): void {
-    const { disk, dir, logId } = this.#options
+    const { disk, dir, logId, checkpointStepBytes } = this.#options
     this.#dead = this.#deadSegments()
     const dead = new Set(this.#dead)
     const segments = [...this.#state.segments.keys()].filter(
@@ -209,7 +211,7 @@ export class JournalMaintenance {
       segments,
     }
     this.#bytesAtCheckpoint = this.#writer.byteCount
-    this.#checkpoint = new CheckpointWriter(disk, dir, this.#state, head)
+    this.#checkpoint = new CheckpointWriter(disk, dir, this.#state, head, checkpointStepBytes)
   }
 
   /** True while the checkpoint needs more. */

@@ -138,6 +138,9 @@ export function recoverJournal(
   const run = new Replay(disk, dir, state, head?.logId)
   const recovered = run.run(replay, head?.position ?? SEGMENT_HEADER)
   if (!readOnly) {
+    // The names seen here may be in the page cache only (a process killed between rename and sync of the folder):
+    // nothing may be removed because of them before they are durable.
+    disk.syncDir(dir)
     run.repairEnd(recovered)
     // Those after the last group are empty or hold a torn one: they are made anew.
     const later = replay.filter((segment) => segment > recovered.identity.segment)

@@ -27,7 +27,7 @@ export class SegmentScanner {
   /** The group that `readGroup` found. */
   readonly group = new GroupReader()
   readonly #handle: DiskFile
-  #window = Buffer.alloc(WINDOW_BYTES)
+  #window: Buffer
   #from = 0
   #filled = 0
 
@@ -41,6 +41,7 @@ export class SegmentScanner {
       throw corrupt(this.file, 0, 'segment is missing; expected a header')
     }
     this.size = this.#handle.size()
+    this.#window = Buffer.alloc(Math.min(WINDOW_BYTES, this.size))
     const identity = decodeSegmentHeader(this.#bytes(0, SEGMENT_HEADER))
     if (identity === undefined || identity.segment !== segment) {
       this.close()
@@ -112,7 +113,8 @@ export class SegmentScanner {
   #bytes(position: number, length: number): Uint8Array {
     if (position >= this.#from && position + length <= this.#from + this.#filled)
       return this.#window.subarray(position - this.#from, position - this.#from + length)
-    if (length > this.#window.length) this.#window = Buffer.alloc(Math.max(length, this.#window.length * 2))
+    const wanted = Math.min(length, this.size - position)
+    if (wanted > this.#window.length) this.#window = Buffer.alloc(Math.max(wanted, this.#window.length * 2))
     this.#from = position
     this.#filled = this.#handle.read(this.#window, position)
     return this.#window.subarray(0, Math.min(length, this.#filled))

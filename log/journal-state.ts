@@ -162,23 +162,12 @@ export class JournalState {
     bytes: number,
     seconds: number,
   ): void {
-    const { index } = partition
-    // Retention may have removed rows while the checkpoint was written: what lies before the gap was going too.
-    if (partition.topic.topic.config.cleanup === 'delete' && index.length > 0) {
-      if (index.nextOffset(index.length - 1) !== baseOffset) this.removeBefore(partition, baseOffset)
-    }
     this.#addRow(partition, baseOffset, lastOffsetDelta, segment, position, bytes, seconds)
   }
 
-  /** After the rows of a checkpoint: start and newest-first order of a partition. */
+  /** After the rows of a checkpoint: what follows from them. */
   restored(partition: PartitionState): void {
-    const { index } = partition
     partition.dirtyBytes = partition.bytes
-    if (partition.topic.topic.config.cleanup === 'delete') {
-      const last = index.length - 1
-      if (last >= 0 && index.nextOffset(last) < partition.end) this.removeBefore(partition, partition.end)
-      partition.start = index.length > 0 ? index.baseOffset(0) : partition.end
-    }
     if (partition.end > 0) {
       partition.sequence = this.sequence
       this.#toFront(partition)

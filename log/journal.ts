@@ -23,6 +23,7 @@ import {
   topicConflict,
   topicUnknown,
 } from './batch-check.ts'
+import { CHECKPOINT_STEP_BYTES } from './journal-checkpoint.ts'
 import { StepFiller, type ZeroFiller } from './journal-fill.ts'
 import { BATCH_ENTRY_BYTES, ENTRY_BATCH, ENTRY_REFERENCE, newSalt } from './journal-format.ts'
 import { JournalMaintenance } from './journal-maintenance.ts'
@@ -63,6 +64,8 @@ export interface JournalOptions {
   survivorsIdleMs?: number
   /** How often retention looks at all partitions. */
   retentionIntervalMs?: number
+  /** Bytes of a checkpoint that one step writes and syncs. */
+  checkpointStepBytes?: number
   /** Milliseconds since 1970. */
   now?: () => number
   onTornTail?: (tail: TornTail) => void
@@ -80,6 +83,7 @@ const DEFAULTS = {
   compactionBytesMin: MIB,
   survivorsIdleMs: 60_000,
   retentionIntervalMs: 1000,
+  checkpointStepBytes: CHECKPOINT_STEP_BYTES,
 }
 
 /** An append on its way: after `commit` either `baseOffsets` or `error` is set. */

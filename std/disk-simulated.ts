@@ -321,7 +321,15 @@ export class SimulatedDisk implements Disk {
 
   freeBytes(_dir: string): number {
     this.checkPower()
-    return Math.max(0, this.capacity - this.#usedBytes())
+    if (this.capacity === Number.POSITIVE_INFINITY) return this.capacity
+    return Math.max(0, this.capacity - this.usedBytes())
+  }
+
+  /** Bytes of all files that have a name or are open. */
+  usedBytes(): number {
+    let bytes = 0
+    for (const inode of this.#inodes) if (inode.references > 0) bytes += inode.size
+    return bytes
   }
 
   /** Applies the power loss: what was not synced is torn, kept or gone, as the seed says. The disk stays off. */
@@ -387,7 +395,7 @@ export class SimulatedDisk implements Disk {
   /** @internal Bytes below `end` that the file may have now, from its present size on. */
   reserve(inode: Inode, end: number): number {
     if (end <= inode.size || this.capacity === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY
-    const free = this.capacity - this.#usedBytes()
+    const free = this.capacity - this.usedBytes()
     return end - inode.size <= free ? Number.POSITIVE_INFINITY : Math.max(0, free)
   }
 
@@ -415,14 +423,6 @@ export class SimulatedDisk implements Disk {
 
   #release(inode: Inode | 'dir' | undefined): void {
     if (inode !== undefined && inode !== 'dir') inode.references--
-  }
-
-  #usedBytes(): number {
-    let bytes = 0
-    for (const inode of this.#inodes) {
-      if (inode.references > 0) bytes += inode.size
-    }
-    return bytes
   }
 
   /** A file whose directory did not survive is gone with it. */
