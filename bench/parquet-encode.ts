@@ -1,0 +1,115 @@
+// Case: column batches to Parquet files with zstd 1: rows a second of one core, bytes a row
+//
+// A million rows of 10,000 devices, sorted by device and event time: device id, event time, six random walks
+// rounded to three decimals, a status of four values. One file a run, in memory. Before the runs DuckDB reads a
+// file back and its sums are compared with the rows'.
+//
+// Peers on the same rows: parquet-wasm from an Arrow stream, in this process, and pyarrow, where `make test-interop`
+// has installed it, with its dictionary columns as they come, on one thread. All are one thread's work, so the
+// ratio is that of CPU time, which a busy machine leaves alone.
+import { execFileSync } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { DuckDBInstance } from '@duckdb/node-api'
+import { tableToIPC } from 'apache-arrow'
+import { Compression, Table, WriterPropertiesBuilder, writeParquet } from 'parquet-wasm/node'
+import type { ColumnBatch } from '../schemas/columns.ts'
+import { parquetFields } from '../sink/parquet/number-fields.ts'
+import { TELEMETRY_FIELDS, telemetryRows } from '../sink/parquet/telemetry-rows.ts'
+import { type EncodedFile, ParquetWriter } from '../sink/parquet/writer.ts'
+import { arrowTable } from './arrow-table.ts'
+import { caseArguments, type Peer, peer, report, round, type Summary, summarise, timed } from './harness.ts'
+
+const ROWS = 1_000_000
+const ROWS_SMOKE = 20_000
+const DEVICES = 10_000
+const FIELDS = parquetFields(TELEMETRY_FIELDS)
+const PYTHON = path.resolve(import.meta.dirname, '../.interop/venv/bin/python')
+const PYARROW = path.join(import.meta.dirname, 'parquet_pyarrow.py')
+
+function encode(batch: ColumnBatch): EncodedFile {
+  const writer = new ParquetWriter(FIELDS)
+  writer.writeRowGroup(batch)
+  return writer.finish()
+}
+
+/** What DuckDB finds in the file against what the batch holds. */
+async function verify(file: string, batch: ColumnBatch): Promise<string> {
+  const instance = await DuckDBInstance.create(':memory:')
+  const connection = await instance.connect()
+  const found = await connection.runAndReadAll(
+    `select count(*)::double n, count(distinct device_id)::double devices, sum(reading_0) total from '${file}'`,
+  )
+  connection.closeSync()
+  const row = found.getRowObjects()[0]!
+  const readings = batch.columns[2]!
+  let total = 0
+  if (readings.layout === 'words') for (const value of readings.values) total += value
+  if (row['n'] !== batch.rowCount || Math.abs((row['total'] as number) - total) > 1e-3)
+    throw new Error(`DuckDB reads ${JSON.stringify(row)}, not ${batch.rowCount} rows of total ${total}`)
+  return `${row['n']} rows of ${row['devices']} devices read back by DuckDB`
+}
+
+function cpuPeer(name: string, version: string, theirs: Summary, ours: Summary): Peer {
+  const ratio = round(theirs.cpuUsPerMessage / ours.cpuUsPerMessage, 2)
+  return { ...peer(name, version, theirs, ours), ratio, ratioOf: 'cpu' }
+}
+
+interface PyarrowRuns {
+  version: string
+  seconds: number[]
+  cpuSeconds: number[]
+  byteLength: number
+}
+
+function pyarrow(file: string, rows: number, runs: number, ours: Summary): Peer | undefined {
+  if (!fs.existsSync(PYTHON)) return undefined
+  const output = execFileSync(PYTHON, [PYARROW, file, String(runs)], { encoding: 'utf8' })
+  const { version, seconds, cpuSeconds, byteLength } = JSON.parse(output) as PyarrowRuns
+  const theirs = summarise(
+    seconds.map((elapsed, i) => ({ messages: rows, seconds: elapsed, cpuSeconds: cpuSeconds[i]! })),
+  )
+  return cpuPeer(`pyarrow (${round(byteLength / rows, 2)} B/row)`, version, theirs, ours)
+}
+
+async function main(): Promise<void> {
+  const args = caseArguments(1)
+  const rowCount = args.smoke ? ROWS_SMOKE : ROWS
+  const batch = telemetryRows(rowCount, Math.min(DEVICES, rowCount / 100), args.seed)
+  const ipc = tableToIPC(arrowTable(batch), 'stream')
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millrace-bench-'))
+  const file = path.join(folder, 'ours.parquet')
+  try {
+    const encoded = encode(batch)
+    fs.writeFileSync(file, Buffer.concat(encoded.parts))
+    const verified = await verify(file, batch)
+    let wasmBytes = 0
+    const wasm = (): number => {
+      const properties = new WriterPropertiesBuilder().setCompression(Compression.ZSTD).build()
+      wasmBytes = writeParquet(Table.fromIPCStream(ipc), properties).length
+      return rowCount
+    }
+    const ours = []
+    const theirs = []
+    for (let run = 0; run <= args.runs; run++) {
+      const mine = timed(args.seconds, () => encode(batch).recordCount)
+      const other = timed(args.seconds / 2, wasm)
+      // The first run of each warms up.
+      if (run === 0 && !args.smoke) continue
+      ours.push(mine)
+      theirs.push(other)
+    }
+    const summary = summarise(ours)
+    const peers = [
+      cpuPeer(`parquet-wasm (${round(wasmBytes / rowCount, 2)} B/row)`, '0.8.0', summarise(theirs), summary),
+      pyarrow(file, rowCount, args.smoke ? 1 : args.runs + 2, summary),
+    ].filter((one) => one !== undefined)
+    const size = round(encoded.byteLength / rowCount, 2)
+    report('parquet-encode', args, 'rows/s', summary, `${verified}; ${size} B/row`, peers)
+  } finally {
+    fs.rmSync(folder, { recursive: true })
+  }
+}
+
+await main()
