@@ -106,7 +106,8 @@ export class Marks {
 }
 
 export class OutputBatches {
-  bytes = new Uint8Array(64 * 1024)
+  /** Shared memory: the log's thread takes batches from where they lie. */
+  bytes = sharedBytes(64 * 1024)
   #segments: OutputSegment[] = []
   /** Where the open batch begins, -1 when none is open. */
   #open = -1
@@ -114,6 +115,11 @@ export class OutputBatches {
   #count = 0
   #baseTimestamp = 0
   #maxTimestamp = 0
+
+  /** Bytes written in this step. */
+  get byteLength(): number {
+    return this.#end
+  }
 
   /** Starts a new step; what earlier segments named is overwritten. */
   clear(): void {
@@ -234,10 +240,14 @@ export class OutputBatches {
 
   #reserve(bytes: number): void {
     if (this.#end + bytes <= this.bytes.length) return
-    const grown = new Uint8Array(Math.max(this.bytes.length * 2, this.#end + bytes))
+    const grown = sharedBytes(Math.max(this.bytes.length * 2, this.#end + bytes))
     grown.set(this.bytes.subarray(0, this.#end))
     this.bytes = grown
   }
+}
+
+function sharedBytes(length: number): Uint8Array {
+  return new Uint8Array(new SharedArrayBuffer(length))
 }
 
 /** Writes a non-negative safe integer in decimal digits; returns the position after them. */

@@ -20,6 +20,7 @@ export class RejectedBatches {
   readonly #schemaId: number
   readonly #batches: RejectedBatch[] = []
   #builder: RecordBatchBuilder | undefined
+  #closedBytes = 0
 
   /** `schemaId`: of REJECTED_SUBJECT. */
   constructor(rawTopic: string, schemaId: number) {
@@ -48,6 +49,10 @@ export class RejectedBatches {
     if (this.#builder.byteLength >= BATCH_BYTES_MAX) this.#close()
   }
 
+  get byteLength(): number {
+    return this.#closedBytes + (this.#builder?.byteLength ?? 0)
+  }
+
   take(): RejectedBatch[] {
     this.#close()
     return this.#batches.splice(0)
@@ -55,7 +60,8 @@ export class RejectedBatches {
 
   #close(): void {
     if (this.#builder === undefined) return
-    const { recordCount } = this.#builder
+    const { recordCount, byteLength } = this.#builder
+    this.#closedBytes += byteLength
     this.#batches.push({ batch: this.#builder.finish(), recordCount })
     this.#builder = undefined
   }

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AppendRequest, Log } from '../log/log.ts'
 import { MemoryLog } from '../log/log-memory.ts'
+import { RecordReader } from '../log/record-batch.ts'
 import { NORMALIZE_STATE_TOPIC, normalizedTopic, rawTopic, rejectedTopic } from '../schemas/names.ts'
 import { CounterBlock } from '../std/counters.ts'
 import { isMillraceError, type MillraceError } from '../std/errors.ts'
@@ -15,12 +16,18 @@ import {
   plainDescriptor,
   type RawRecord,
   REJECTED_ID,
+  rawBatch,
   readAll,
 } from './model.ts'
+import { OutputBatches } from './output.ts'
+import { PartitionNormalizer, Tally } from './partition.ts'
+import { RejectedBatches } from './rejected-batches.ts'
 import { benchmark, CASES } from './run.bench.ts'
 import { type NormalizeOptions, NormalizeStage } from './run.ts'
 import { STATE_STAGE } from './snapshots.ts'
+import { PartitionState, STATE_LIMITS_DEFAULT } from './state.ts'
 import { NORMALIZE_STAGE } from './step.ts'
+import { compileTransform } from './transform.ts'
 
 const EPOCH_MS = 1_760_000_000_000
 
@@ -130,7 +137,7 @@ test('a stream with little is not kept waiting by one with much', async () => {
   for (let round = 0; round < 20; round++)
     for (let partition = 0; partition < 8; partition++)
       await appendRaw(log, much, partition, readings(`m${partition}`, round * 50, round * 50 + 50))
-  const { stage } = await start(log, { streams: [much, little], readBytesMax: 4000, stepBytesMax: 12_000 })
+  const { stage } = await start(log, { streams: [much, little], stepBytesMax: 16_000 })
   await stage.step()
   await appendRaw(log, little, 0, readings('l', 0, 10))
   await stage.step()
@@ -152,7 +159,7 @@ test('a stream whose output is full waits with what it has; the others go on; no
   await createTopics(log, full)
   await createTopics(log, free)
   let now = 0
-  const { stage, counters } = await start(log, { streams: [full, free], now: () => now })
+  const { stage, counters } = await start(log, { streams: [full, free], references: false, now: () => now })
   const limit = async (backlogBytesMax: number): Promise<void> => {
     await log.createTopic(normalizedTopic('default', 'full'), {
       partitions: 1,
@@ -232,6 +239,57 @@ test('a stream whose next record is gone stops with that error; the others go on
   assert.match(errors[0]![1].message, /default\.gone\.raw\/0: normalize is at offset 5, the log begins at 20/)
 })
 
+test('one append carries the positions of all streams of a step', async () => {
+  const streams = ['one', 'two', 'three'].map((stream) => plainDescriptor({ stream, partitions: 2 }))
+  const log = new MemoryLog()
+  for (const stream of streams) {
+    await createTopics(log, stream)
+    for (const partition of [0, 1]) await appendRaw(log, stream, partition, readings('d', 0, 10 + partition))
+  }
+  const { stage, counters } = await start(log, { streams })
+  await drain(stage)
+  assert.equal(counters.get('appends'), 1)
+  for (const { stream } of streams) {
+    for (const partition of [0, 1]) {
+      const raw = rawTopic('default', stream)
+      assert.equal(await log.position(NORMALIZE_STAGE, raw, partition), 10 + partition)
+      assert.equal(await log.position(STATE_STAGE, raw, partition), 0)
+    }
+  }
+})
+
+test('records outside the offsets asked for are left alone, in the middle of a batch too', () => {
+  const batch = rawBatch(readings('d', 0, 10))
+  for (const [from, to, expected] of [
+    [0, 10, 'whole'],
+    [3, 10, '3456789'],
+    [0, 7, '0123456'],
+    [4, 6, '45'],
+    [10, 20, ''],
+  ] as const) {
+    const state = new PartitionState(STATE_LIMITS_DEFAULT)
+    const normalizer = new PartitionNormalizer(compileTransform(plainDescriptor()), state, {
+      partition: 0,
+      latenessMs: 1000,
+      references: true,
+    })
+    const output = new OutputBatches()
+    output.clear()
+    const tally = new Tally()
+    normalizer.process(batch, from, to, output, new RejectedBatches('raw', REJECTED_ID), tally)
+    const written = output.take().map((segment) => {
+      if (segment.kind === 'passed') return 'whole'
+      const reader = new RecordReader()
+      reader.reset(output.bytes, segment.start, segment.end)
+      let times = ''
+      while (reader.next()) times += reader.timestamp - EPOCH_MS
+      return times
+    })
+    assert.equal(written.join(), expected)
+    assert.equal(tally.recordsIn, expected === 'whole' ? 10 : expected.length)
+  }
+})
+
 test('two stages share the partitions of all streams: each partition has one owner', async () => {
   const stream = plainDescriptor({ partitions: 7 })
   const log = new MemoryLog()
@@ -295,7 +353,7 @@ test('a big state is saved in pieces while input goes on, and a restart makes th
   const log = new MemoryLog({ now: () => clock })
   await createTopics(log, stream)
   let now = 0
-  const options = { streams: [stream], now: () => now, readBytesMax: 200_000 }
+  const options = { streams: [stream], now: () => now, stepBytesMax: 2_000_000 }
   const { stage } = await start(log, options)
   let sent = 0
   const send = async (count: number): Promise<void> => {

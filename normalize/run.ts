@@ -25,8 +25,9 @@ import { PartitionState, STATE_LIMITS_DEFAULT, type StateLimits } from './state.
 import { mergeRequests, NORMALIZE_STAGE, StepPart, type StreamTopics } from './step.ts'
 import { compileTransform, type StreamTransform } from './transform.ts'
 
-const READ_BYTES_MAX_DEFAULT = 1024 * 1024
 const STEP_BYTES_MAX_DEFAULT = 4 * 1024 * 1024
+/** Part of a step that one partition is read for at a time, and that snapshots may add to it. */
+const READ_PART = 4
 /** How long an idle stage waits for the log to grow before it looks around. */
 const IDLE_MS = 30_000
 /** The last look for records before a drain ends, and the pace at which it waits for room in the log. */
@@ -46,8 +47,10 @@ export interface NormalizeOptions {
   limits?: Partial<StateLimits>
   /** Whether the log takes ReferenceAppend; default true. */
   references?: boolean
-  /** Bytes of one partition that are read at once, and of all partitions in one step. */
-  readBytesMax?: number
+  /**
+   * Raw bytes that a step reads, and normalized and rejected bytes that it may have made before it reads more.
+   * One append is at most about four times that; the log must take it (default 4 MiB, for segments of 128 MiB).
+   */
   stepBytesMax?: number
   /** Milliseconds; only for the spacing of retries and snapshots. */
   now?: () => number
@@ -88,6 +91,8 @@ export class NormalizeStage {
   readonly #log: Log
   readonly #limits: StateLimits
   readonly #now: () => number
+  readonly #stepBytesMax: number
+  readonly #readBytesMax: number
   readonly #streams = new Map<string, Stream>()
   readonly #byTopic = new Map<string, Stream>()
   /** Streams with something to read, in turn. */
@@ -106,6 +111,8 @@ export class NormalizeStage {
     this.#log = options.log
     this.#limits = { ...STATE_LIMITS_DEFAULT, ...options.limits }
     this.#now = options.now ?? Date.now
+    this.#stepBytesMax = options.stepBytesMax ?? STEP_BYTES_MAX_DEFAULT
+    this.#readBytesMax = Math.ceil(this.#stepBytesMax / READ_PART)
   }
 
   /** Restores state and positions. Once, before the first step. */
@@ -299,8 +306,7 @@ export class NormalizeStage {
   /** Records whose outputs are committed change the state again, and nothing else. */
   async #replay(partition: Partition, offset: number): Promise<number> {
     const { stream, number, normalizer, nextOffset } = partition
-    const { readBytesMax = READ_BYTES_MAX_DEFAULT } = this.#options
-    const read = await this.#log.read(stream.raw, number, offset, readBytesMax)
+    const read = await this.#log.read(stream.raw, number, offset, this.#readBytesMax)
     const output = this.#takeOutput()
     const rejected = new RejectedBatches(stream.raw, this.#options.rejectedSchemaId)
     normalizer.process(read.batches, offset, nextOffset, output, rejected, new Tally())
@@ -385,12 +391,13 @@ export class NormalizeStage {
   // Reading and committing
 
   async #readStep(): Promise<number> {
-    const { readBytesMax = READ_BYTES_MAX_DEFAULT, stepBytesMax = STEP_BYTES_MAX_DEFAULT } = this.#options
     const output = this.#takeOutput()
     const parts: Parts = new Map()
     const tally = new Tally()
+    let bytesIn = 0
+    // What the step is bounded by: bytes read, or made of them, where that is more.
     let bytes = 0
-    while (bytes < stepBytesMax && this.#ready.length > 0) {
+    while (bytes < this.#stepBytesMax && this.#ready.length > 0) {
       const stream = this.#ready.shift()!
       stream.queued = false
       const partition = stream.pending.shift()
@@ -400,11 +407,14 @@ export class NormalizeStage {
         continue
       }
       partition.queued = false
-      bytes += await this.#readPartition(partition, readBytesMax, output, parts, tally)
+      const before = output.byteLength
+      const { read, rejected } = await this.#readPartition(partition, output, parts, tally)
+      bytesIn += read
+      bytes += Math.max(read, output.byteLength - before + rejected)
       this.#enqueue(partition)
       this.#enqueueStream(stream)
     }
-    this.#count(tally, bytes)
+    this.#count(tally, bytesIn)
     this.#addSnapshots(parts)
     await this.settle()
     this.#launch(parts, output)
@@ -413,42 +423,45 @@ export class NormalizeStage {
 
   async #readPartition(
     partition: Partition,
-    bytesMax: number,
     output: OutputBatches,
     parts: Parts,
     tally: Tally,
-  ): Promise<number> {
+  ): Promise<{ read: number; rejected: number }> {
     const { stream, number, normalizer, snapshots, nextOffset } = partition
     let read: Awaited<ReturnType<Log['read']>>
     try {
-      read = await this.#log.read(stream.raw, number, nextOffset, bytesMax)
+      read = await this.#log.read(stream.raw, number, nextOffset, this.#readBytesMax)
     } catch (error) {
       this.#stopOrThrow(stream, error)
-      return 0
+      return NOTHING_READ
     }
     if (read.nextOffset === nextOffset) {
       // The log said more than it has: it will say so again when it has more.
       partition.end = nextOffset
-      return 0
+      return NOTHING_READ
     }
     const rejected = new RejectedBatches(stream.raw, this.#options.rejectedSchemaId)
     normalizer.process(read.batches, nextOffset, Infinity, output, rejected, tally)
     partition.nextOffset = read.nextOffset
     const part = partOf(parts, stream)
+    const rejectedBytes = rejected.byteLength
     part.add(number, output.take(), rejected.take(), read.nextOffset)
     snapshots.noteInput(read.batches.length, this.#now())
     if (snapshots.base === undefined) part.addPosition(snapshots.positionAt(nextOffset))
-    return read.batches.length
+    return { read: read.batches.length, rejected: rejectedBytes }
   }
 
-  /** Pieces of the snapshots that are due, of quiet partitions too. */
+  /** Pieces of the snapshots that are due, of quiet partitions too, as many as one append should carry. */
   #addSnapshots(parts: Parts): void {
     const now = this.#now()
+    let bytes = 0
     for (const stream of this.#streams.values()) {
       if (stream.stopped || stream.waiting.length > 0) continue
       for (const { snapshots, normalizer, nextOffset } of stream.partitions.values()) {
-        if (snapshots.dueAt <= now)
-          partOf(parts, stream).addSnapshot(snapshots.next(normalizer.state, nextOffset))
+        if (snapshots.dueAt > now || bytes >= this.#readBytesMax) continue
+        const piece = snapshots.next(normalizer.state, nextOffset, this.#readBytesMax)
+        bytes += piece.batch.length
+        partOf(parts, stream).addSnapshot(piece)
       }
     }
   }
@@ -563,6 +576,7 @@ export class NormalizeStage {
 }
 
 const NO_BYTES = new Uint8Array(0)
+const NOTHING_READ = { read: 0, rejected: 0 }
 
 function newStream(name: string, descriptor: StreamDescriptor, transform: StreamTransform): Stream {
   const { tenant, stream } = descriptor

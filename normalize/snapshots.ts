@@ -20,9 +20,6 @@ const BACKLOG_PART = 4
 /** Age of the oldest unsaved input, for every SNAPSHOT_BYTES_PER_INTERVAL that the snapshot takes. */
 const INTERVAL_MS = 60_000
 const SNAPSHOT_BYTES_PER_INTERVAL = 4 * 1024 * 1024
-/** Of one append. */
-const PIECE_BYTES_MAX = 1024 * 1024
-
 const READ_BYTES = 4 * 1024 * 1024
 
 interface Pending {
@@ -129,8 +126,11 @@ export class Snapshots {
     return this.#unsavedSince + INTERVAL_MS * Math.max(1, this.#snapshotBytes / SNAPSHOT_BYTES_PER_INTERVAL)
   }
 
-  /** The next piece to append with a step after which the partition is at `nextOffset`. Call when due. */
-  next(state: PartitionState, nextOffset: number): SnapshotPiece {
+  /**
+   * The next piece to append with a step after which the partition is at `nextOffset`. Call when due. At most
+   * `bytesMax` and a chunk (state.ts).
+   */
+  next(state: PartitionState, nextOffset: number, bytesMax: number): SnapshotPiece {
     const pending = (this.#pending ??= this.#begin(state, nextOffset))
     const { head, chunks } = pending
     const { name } = this.#topic
@@ -139,7 +139,7 @@ export class Snapshots {
     const builder = new RecordBatchBuilder(64 * 1024)
     const append = (key: string, value: Uint8Array | undefined): void =>
       builder.append(0, encoder.encode(key), value)
-    while (pending.done < chunks.length && builder.byteLength < PIECE_BYTES_MAX) {
+    while (pending.done < chunks.length && builder.byteLength < bytesMax) {
       append(chunkKey(name, this.#partition, generation, pending.done), chunks[pending.done])
       pending.done++
     }
