@@ -27,7 +27,7 @@ import { PageBuffer } from './page-buffer.ts'
 import { planPages } from './page-plan.ts'
 import { appendBinary } from './plain.ts'
 import type { Leaf } from './schema.ts'
-import { columnOf, type RowSlice, Shredder } from './shred.ts'
+import { columnOf, type OrderedSlice, Shredder } from './shred.ts'
 import { ValueRange } from './statistics.ts'
 import { LeafValues } from './values.ts'
 
@@ -82,7 +82,7 @@ const page = new PageBuffer()
 /** Encodes the leaf's values of all slices, in their order, and appends the chunk to the file. */
 export function writeColumnChunk(
   leaf: Leaf,
-  slices: readonly RowSlice[],
+  slices: readonly OrderedSlice[],
   file: FileParts,
   options: ChunkOptions,
 ): ColumnChunk {
@@ -106,13 +106,15 @@ export function writeColumnChunk(
   return chunk
 }
 
-function collect(leaf: Leaf, slices: readonly RowSlice[]): void {
+function collect(leaf: Leaf, slices: readonly OrderedSlice[]): void {
   let coded = leaf.kind === 'binary'
   if (coded)
     for (const { batch } of slices) {
-      // A leaf inside a list or struct is coded if and only if its field is an enum: see childless columns only.
-      const column = leaf.nodes.length === 1 ? columnOf(batch, leaf.fieldIndex, leaf.path[0]!) : undefined
-      coded &&= leaf.nodes.length === 1 ? isCoded(leaf, column) : leaf.field.type.kind === 'enum'
+      // Of the leaves of nested columns only enums are kept coded; what else has a dictionary there is expanded.
+      coded &&=
+        leaf.nodes.length === 1
+          ? isCoded(leaf, columnOf(batch, leaf.fieldIndex, leaf.path[0]!))
+          : leaf.field.type.kind === 'enum'
     }
   shredded.reset()
   values.reset(leaf.kind, leaf.kind === 'boolean' ? 1 : leaf.fixedBytes, coded)

@@ -60,7 +60,7 @@ export function expectedValue(value: Value, type: ColumnType): Plain {
   }
 }
 
-const compressors = {
+export const compressors = {
   ZSTD: (input: Uint8Array): Uint8Array => new Uint8Array(zlib.zstdDecompressSync(input)),
 }
 const decoder = new TextDecoder()

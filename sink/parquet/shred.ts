@@ -19,7 +19,22 @@ export interface RowSlice {
   from: number
   to: number
   /** Row of the batch that stands at each place: a sort order that has not been applied. */
-  order?: Int32Array | undefined
+  order?: Int32Array | Uint32Array | undefined
+}
+
+/** A slice as the loops below take it: one type of array, so that they stay fast. */
+export interface OrderedSlice extends RowSlice {
+  order: Int32Array | undefined
+}
+
+export function orderedSlice(slice: RowSlice): OrderedSlice {
+  const { order } = slice
+  return {
+    ...slice,
+    // Row numbers are below 2^31: the same bits.
+    order:
+      order instanceof Uint32Array ? new Int32Array(order.buffer, order.byteOffset, order.length) : order,
+  }
 }
 
 /** The column of the batch that a field's values come from, found by name; undefined: all null. */
@@ -55,7 +70,7 @@ export class Shredder {
   }
 
   /** Appends the levels of a slice and says which values of which column belong to them. */
-  append(leaf: Leaf, slice: RowSlice): void {
+  append(leaf: Leaf, slice: OrderedSlice): void {
     const column = columnOf(slice.batch, leaf.fieldIndex, leaf.path[0]!)
     if (column === undefined) this.#appendAbsent(leaf, slice.to - slice.from)
     else if (leaf.nodes.length === 1) this.#appendFlat(leaf, column, slice)
@@ -74,7 +89,7 @@ export class Shredder {
     this.pickCount = 0
   }
 
-  #appendFlat(leaf: Leaf, column: Column, slice: RowSlice): void {
+  #appendFlat(leaf: Leaf, column: Column, slice: OrderedSlice): void {
     const { from, to, order } = slice
     const count = to - from
     const { validity } = column
@@ -105,7 +120,7 @@ export class Shredder {
     this.pickCount = picked
   }
 
-  #appendNested(leaf: Leaf, top: Column, slice: RowSlice): void {
+  #appendNested(leaf: Leaf, top: Column, slice: OrderedSlice): void {
     const { from, to, order } = slice
     let count = to - from
     let rows = this.#rows[0]!.atLeast(count)
@@ -257,7 +272,7 @@ function childOf(column: Column, name: string): Column {
   return child
 }
 
-function assertNoNulls(leaf: Leaf, validity: Uint8Array, slice: RowSlice): void {
+function assertNoNulls(leaf: Leaf, validity: Uint8Array, slice: OrderedSlice): void {
   const { from, to, order } = slice
   for (let i = from; i < to; i++) {
     const row = order === undefined ? i : order[i]!

@@ -2,11 +2,14 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { tableFromIPC } from 'apache-arrow'
 import fc from 'fast-check'
+import { parquetReadObjects } from 'hyparquet'
+import { readColumnIndex } from 'hyparquet/src/indexes.js'
 import { readParquet } from 'parquet-wasm/node'
 import type { ColumnField } from '../../schemas/columns.ts'
 import { batchOf, type Table, tableArbitrary, type Value } from './batch-arbitraries.ts'
 import { parquetFields } from './number-fields.ts'
 import {
+  compressors,
   DuckReader,
   expectedRows,
   hyparquetMetadata,
@@ -122,7 +125,12 @@ test('slices with a permutation, of several batches, make one row group in their
         const other = { ...table, coded: table.coded.map((coded) => coded !== otherCoding) }
         const writer = new ParquetWriter(parquetFields(table.fields))
         writer.writeSlices([
-          { batch: batchOf(table), from: 0, to: order.length, order: Int32Array.from(order) },
+          {
+            batch: batchOf(table),
+            from: 0,
+            to: order.length,
+            order: otherCoding ? Int32Array.from(order) : Uint32Array.from(order),
+          },
           { batch: batchOf(other), from: 0, to: table.rows.length },
         ])
         const file = writer.finish()
@@ -231,7 +239,7 @@ test('milliseconds beyond int64 microseconds are saturated and counted', async (
   ])
 })
 
-test('a page of a huge string stands alone, and row groups end at their bytes', async () => {
+test('a huge string is written whole and its bound cut', async () => {
   const field: ColumnField = { name: 's', type: { kind: 'string' }, nullable: true }
   const huge = 'ü'.repeat(3 << 20)
   const rows: Value[][] = [['a'], [huge], [null], ['b']]
@@ -248,3 +256,62 @@ test('a file without rows is a file', async () => {
   assert.deepEqual(await duck.rows(file.parts, table), [])
   assert.deepEqual(hyparquetMetadata(file.parts).key_value_metadata, [{ key: 'iceberg.schema', value: '{}' }])
 })
+
+test('a predicate finds the same rows through the page index as without it', async () => {
+  const fields: ColumnField[] = [
+    { name: 'a', type: { kind: 'int' }, nullable: true },
+    { name: 's', type: { kind: 'string' }, nullable: true },
+  ]
+  const cell = fc.tuple(
+    fc.option(fc.integer({ min: 0, max: 60 })),
+    fc.option(fc.constantFrom('a', 'b', 'zz', 'é')),
+  )
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(cell, { minLength: 1, maxLength: 60 }),
+      fc.constantFrom('sorted', 'falling', 'any'),
+      fc.integer({ min: 0, max: 60 }),
+      async (cells, order, limit) => {
+        const sign = order === 'sorted' ? 1 : -1
+        const rows = order === 'any' ? cells : cells.toSorted((x, y) => sign * ((x[0] ?? 0) - (y[0] ?? 0)))
+        const table: Table = { fields, rows, coded: [false, true] }
+        const file = encode(table, { pageRowsMax: 4, rowGroupRowsMax: 25 })
+        const found = await parquetReadObjects({
+          file: new Uint8Array(concat(file)).buffer,
+          compressors,
+          filter: { a: { $gte: limit }, s: { $lt: 'z' } },
+          usePageIndex: true,
+        })
+        assert.deepEqual(
+          found.map((row) => [row['a'], row['s']]),
+          rows.filter(([a, s]) => a !== null && a >= limit && s !== null && s < 'z'),
+        )
+      },
+    ),
+    PARAMETERS,
+  )
+})
+
+test('row groups say what they are sorted by, and page indexes whether bounds rise or fall', () => {
+  const field: ColumnField = { name: 'a', type: { kind: 'long' }, nullable: false }
+  const rows = Array.from({ length: 30 }, (_, i): Value[] => [BigInt(i)])
+  const sorted = { fields: [field], rows, coded: [] }
+  const file = encode(sorted, { pageRowsMax: 7, sortingColumns: [{ fieldId: 1, nullsFirst: false }] })
+  const group = hyparquetMetadata(file.parts).row_groups[0]!
+  assert.deepEqual(group.sorting_columns, [{ column_idx: 0, descending: false, nulls_first: false }])
+  assert.equal(boundaryOrder(file), 'ASCENDING')
+  assert.equal(
+    boundaryOrder(encode({ ...sorted, rows: rows.toReversed() }, { pageRowsMax: 7 })),
+    'DESCENDING',
+  )
+  const mixed = [...rows, ...rows]
+  assert.equal(boundaryOrder(encode({ ...sorted, rows: mixed }, { pageRowsMax: 7 })), 'UNORDERED')
+})
+
+function boundaryOrder(file: EncodedFile): string {
+  const metadata = hyparquetMetadata(file.parts)
+  const chunk = metadata.row_groups[0]!.columns[0]!
+  const bytes = concat(file).slice(Number(chunk.column_index_offset)).slice(0, chunk.column_index_length)
+  const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length), offset: 0 }
+  return readColumnIndex(reader, metadata.schema[1]!).boundary_order
+}

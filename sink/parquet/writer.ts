@@ -11,7 +11,7 @@ import { FileParts } from './file-parts.ts'
 import { chunkOffset, type Extent, footer, MAGIC, type RowGroup, type SortingColumn } from './footer.ts'
 import { columnIndex, offsetIndex } from './page-index.ts'
 import { type Leaf, leavesOf, type ParquetField } from './schema.ts'
-import type { RowSlice } from './shred.ts'
+import { type OrderedSlice, orderedSlice, type RowSlice } from './shred.ts'
 import { ValueRange } from './statistics.ts'
 
 export type { SortingColumn } from './footer.ts'
@@ -112,11 +112,11 @@ export class ParquetWriter {
    * field that is null in a row is a defect of the caller and throws.
    */
   writeSlices(slices: readonly RowSlice[]): void {
-    let group: RowSlice[] = []
+    let group: OrderedSlice[] = []
     let rows = 0
     let bytes = 0
     const rowsMax = this.#options.rowGroupRowsMax ?? ROW_GROUP_ROWS_MAX
-    for (const slice of slices) {
+    for (const slice of slices.map(orderedSlice)) {
       const rowBytes = Math.max(1, bytesOfBatch(slice.batch) / Math.max(1, slice.batch.rowCount))
       for (let from = slice.from; from < slice.to; ) {
         const room = Math.min(rowsMax - rows, Math.ceil((ROW_GROUP_BYTES_MAX - bytes) / rowBytes))
@@ -135,7 +135,7 @@ export class ParquetWriter {
     if (rows > 0) this.#writeGroup(group, rows)
   }
 
-  #writeGroup(slices: readonly RowSlice[], rowCount: number): void {
+  #writeGroup(slices: readonly OrderedSlice[], rowCount: number): void {
     const options = {
       compressionLevel: this.#options.compressionLevel ?? COMPRESSION_LEVEL,
       pageRowsMax: this.#options.pageRowsMax ?? PAGE_ROWS_MAX,
