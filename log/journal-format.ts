@@ -30,6 +30,8 @@
 //   4 moved ref. the same: replaces the place of the batch of that base offset
 //   5 topic      first partition u32 │ length u32 │ JSON: created, or its configuration changed
 //   6 position   partition u32 │ next offset u64 │ length u8 │ stage's name
+//   7 void       first sequence u64 │ bytes u32: repair put it in the place of damaged groups; the group stands for
+//                all sequences from the first to its own, its bytes are skipped. Alone in its group.
 //
 // Partitions are numbered through all topics in the order of creation.
 import { randomBytes } from 'node:crypto'
@@ -69,12 +71,16 @@ export const ENTRY_REFERENCE = 3
 export const ENTRY_MOVED_REFERENCE = 4
 export const ENTRY_TOPIC = 5
 export const ENTRY_POSITION = 6
+const ENTRY_VOID = 7
 
 /** Bytes that a batch adds to the table. */
 export const BATCH_ENTRY_BYTES = 1 + 4 + 8 + 4 + 4
 const REFERENCE_ENTRY_BYTES = 1 + 4 + 8 + 4 + 4 + 4 + 4 + 8
 const TOPIC_ENTRY_BYTES = 1 + 4 + 4
 const POSITION_ENTRY_BYTES = 1 + 4 + 8 + 1
+const VOID_ENTRY_BYTES = 1 + 8 + 4
+/** Bytes of a group that holds a void entry, without what it skips. */
+export const VOID_GROUP_BYTES = GROUP_HEADER + VOID_ENTRY_BYTES
 
 const SEGMENT_NAME = /^(\d{10})\.segment$/
 
@@ -235,6 +241,14 @@ export class GroupBuilder {
     this.#bytes.set(text, at + 13)
   }
 
+  /** Stands for damaged groups from `firstSequence` on; the `bytes` after the table are skipped, and not written. */
+  addVoid(firstSequence: number, bytes: number): void {
+    const at = this.#entry(ENTRY_VOID, VOID_ENTRY_BYTES)
+    writeUint64(this.#view, at, firstSequence)
+    this.#view.setUint32(at + 8, bytes, true)
+    this.batchBytes += bytes
+  }
+
   /** The group as the parts of one write; valid until `clear`. */
   finish(sequence: number, salt: Uint8Array): Uint8Array[] {
     const head = this.#bytes.subarray(0, this.#end)
@@ -282,6 +296,8 @@ export class GroupBuilder {
 /** Reads one group in place: `open` checks its header, then `next` walks its entries. */
 export class GroupReader {
   sequence = 0
+  /** The same, except where repair let one group stand for several. */
+  firstSequence = 0
   byteLength = 0
   /** Entries of the table, whatever their kind. */
   entryCount = 0
@@ -326,6 +342,10 @@ export class GroupReader {
     this.#tableEnd = end
     this.#groupPosition = position
     this.rewind()
+    this.firstSequence =
+      tableLength > 0 && bytes[GROUP_HEADER] === ENTRY_VOID
+        ? readUint64(this.#view, GROUP_HEADER + 1)
+        : this.sequence
     return 0
   }
 
@@ -369,6 +389,10 @@ export class GroupReader {
         this.nextOffset = readUint64(view, at + 4)
         this.#at = at + 13 + view.getUint8(at + 12)
         this.text = this.#text(at + 13, this.#at)
+        return true
+      case ENTRY_VOID:
+        this.#batchAt += view.getUint32(at + 8, true)
+        this.#at = at + VOID_ENTRY_BYTES - 1
         return true
       default:
         // The CRC was right: a later version wrote it.

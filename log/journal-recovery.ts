@@ -23,7 +23,7 @@ import {
   segmentName,
   segmentOfName,
 } from './journal-format.ts'
-import { corrupt, SegmentScanner } from './journal-scan.ts'
+import { corrupt, missingSegment, SegmentScanner } from './journal-scan.ts'
 import type { JournalState } from './journal-state.ts'
 
 /** Suffix of a segment file that is being zero-filled. */
@@ -58,7 +58,9 @@ export function applyGroup(state: JournalState, group: GroupReader, segment: num
       state.applyTopic(group.partition, group.text)
       continue
     }
-    const partition = state.partitions[group.partition]!
+    const partition = state.partitions[group.partition]
+    // Only after a repair: the group that made the topic was damaged, and nobody can name its partitions.
+    if (partition === undefined) continue
     switch (group.kind) {
       case ENTRY_BATCH:
         group.readBatchFacts()
@@ -125,15 +127,11 @@ export function recoverJournal(
   }
   const first = head?.segment ?? 1
   const present = new Set(onDisk)
-  for (const segment of state.segments.keys())
-    if (!present.has(segment))
-      throw corrupt(path.join(dir, segmentName(segment)), 0, 'segment is missing; expected a header')
-  if (!present.has(first))
-    throw corrupt(path.join(dir, segmentName(first)), 0, 'segment is missing; expected a header')
+  for (const segment of state.segments.keys()) if (!present.has(segment)) throw missingSegment(dir, segment)
+  if (!present.has(first)) throw missingSegment(dir, first)
   const replay = onDisk.filter((segment) => segment >= first)
   replay.forEach((segment, i) => {
-    if (segment !== first + i)
-      throw corrupt(path.join(dir, segmentName(first + i)), 0, 'segment is missing; expected a header')
+    if (segment !== first + i) throw missingSegment(dir, first + i)
   })
   const run = new Replay(disk, dir, state, head?.logId)
   const recovered = run.run(replay, head?.position ?? SEGMENT_HEADER)
@@ -188,7 +186,7 @@ class Replay {
         logId = scanner.identity.logId
         const from = segment === segments[0] ? firstPosition : SEGMENT_HEADER
         let position = from
-        while (scanner.readGroup(position) && scanner.group.sequence === this.#state.sequence + 1) {
+        while (scanner.readGroup(position) && scanner.group.firstSequence === this.#state.sequence + 1) {
           if (!this.#state.segments.has(segment)) this.#state.addSegment(segment)
           const { byteLength } = scanner.group
           applyGroup(this.#state, scanner.group, segment)
@@ -240,10 +238,14 @@ class Replay {
         path.join(this.#dir, segmentName(recovered.identity.segment)),
         recovered.position,
         `group ${next} is missing, ${scanner.group.sequence} follows;`,
+        { segment: recovered.identity.segment, sequence: next },
       )
     const later = scanner.findGroup(position + 1, end, next)
     if (later >= 0)
-      throw corrupt(scanner.file, position, `invalid group, with a valid one after it at ${later},`)
+      throw corrupt(scanner.file, position, `invalid group, with a valid one after it at ${later},`, {
+        segment: scanner.identity.segment,
+        sequence: next,
+      })
   }
 
   /** Cuts the torn tail and makes the last group durable beyond doubt. */

@@ -16,9 +16,22 @@ import {
 const WINDOW_BYTES = 1 << 20
 const ZEROS = Buffer.alloc(WINDOW_BYTES)
 
-export function corrupt(file: string, position: number, what: string): MillraceError {
-  return new MillraceError('log_corrupt', `${file}: ${what} at byte ${position}`, { file, position })
+/** `details` tells repair more: the segment, and the sequence that was expected at the position. */
+export function corrupt(
+  file: string,
+  position: number,
+  what: string,
+  details: { segment?: number; sequence?: number } = {},
+): MillraceError {
+  return new MillraceError('log_corrupt', `${file}: ${what} at byte ${position}`, {
+    file,
+    position,
+    ...details,
+  })
 }
+
+export const missingSegment = (dir: string, segment: number): MillraceError =>
+  corrupt(path.join(dir, segmentName(segment)), 0, 'segment is missing; expected a header', { segment })
 
 export class SegmentScanner {
   readonly file: string
@@ -38,14 +51,14 @@ export class SegmentScanner {
       this.#handle = disk.open(this.file, 'read')
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-      throw corrupt(this.file, 0, 'segment is missing; expected a header')
+      throw missingSegment(dir, segment)
     }
     this.size = this.#handle.size()
     this.#window = Buffer.alloc(Math.min(WINDOW_BYTES, this.size))
     const identity = decodeSegmentHeader(this.#bytes(0, SEGMENT_HEADER))
     if (identity === undefined || identity.segment !== segment) {
       this.close()
-      throw corrupt(this.file, 0, 'damaged segment header')
+      throw corrupt(this.file, 0, 'damaged segment header', { segment })
     }
     if (logId !== undefined && identity.logId !== logId) {
       this.close()
