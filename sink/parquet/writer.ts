@@ -3,7 +3,8 @@
 //   "PAR1" │ row group: column chunk of each leaf … │ column indexes │ offset indexes │ footer │ "PAR1"
 //
 // Memory: the file's compressed bytes, the working arrays of one column chunk (column-chunk.ts: about 20 MiB
-// for a million rows), and the batches, which belong to the caller and are free again after each call.
+// for a million rows, at most about the 128 MiB of a row group where lists are long), and the batches, which
+// belong to the caller and are free again after each call.
 import type { Column, ColumnBatch } from '../../schemas/columns.ts'
 import { invariant } from '../../std/errors.ts'
 import { type ColumnChunk, writeColumnChunk } from './column-chunk.ts'
@@ -215,7 +216,10 @@ export class ParquetWriter {
   }
 }
 
-/** Bytes of a batch's values in memory, all rows. */
+/** What the levels of an element take while its chunk is made (shred.ts): a list of booleans is not free. */
+const ELEMENT_LEVEL_BYTES = 36
+
+/** Bytes that a batch's rows take in memory, all of them, levels included. */
 function bytesOfBatch(batch: ColumnBatch): number {
   let bytes = 0
   for (const column of batch.columns) bytes += bytesOfColumn(column)
@@ -237,10 +241,14 @@ function bytesOfColumn(column: Column): number {
     case 'struct':
       return column.children.reduce((sum, child) => sum + bytesOfColumn(child), 0)
     case 'list':
-      return column.rowCount * 4 + bytesOfColumn(column.element)
+      return column.rowCount * 4 + bytesOfElements(column.element)
     case 'map':
-      return column.rowCount * 4 + bytesOfColumn(column.key) + bytesOfColumn(column.value)
+      return column.rowCount * 4 + bytesOfElements(column.key) + bytesOfColumn(column.value)
     default:
       invariant(false, `layout ${(column as Column).layout}`)
   }
+}
+
+function bytesOfElements(column: Column): number {
+  return column.rowCount * ELEMENT_LEVEL_BYTES + bytesOfColumn(column)
 }
