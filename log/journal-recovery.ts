@@ -197,8 +197,6 @@ class Replay {
         scannedBytes += position - from
         const end = scanner.endOfContent(position)
         if (recovered === undefined || position > from) {
-          if (recovered !== undefined && recovered.identity.segment !== segment - 1)
-            throw corrupt(scanner.file, SEGMENT_HEADER, 'groups after an empty segment')
           recovered = {
             logId,
             identity: scanner.identity,

@@ -63,6 +63,9 @@ export function repairJournal(disk: Disk, dir: string): RepairReport {
   return new Repair(disk, dir).run()
 }
 
+const isCorrupt = (error: unknown): error is MillraceError =>
+  error instanceof MillraceError && error.code === 'log_corrupt'
+
 class Repair {
   readonly #disk: Disk
   readonly #dir: string
@@ -82,14 +85,24 @@ class Repair {
       try {
         recovered = recoverJournal(this.#disk, this.#dir, state, true)
       } catch (error) {
-        if (!(error instanceof MillraceError) || error.code !== 'log_corrupt') throw error
-        this.#repair(error)
+        if (!isCorrupt(error)) throw error
+        this.#repairAfter(error)
         continue
       }
       const lost = recovered === undefined ? [] : this.#verify(state, recovered)
       return { copies: this.#copies, repaired: this.#repaired, lost }
     }
     throw new MillraceError('log_corrupt', `${this.#dir}: more than ${REPAIRS_MAX} places are damaged`)
+  }
+
+  /** A repair may come upon another damage that has to be repaired first. */
+  #repairAfter(error: MillraceError): void {
+    try {
+      this.#repair(error)
+    } catch (other) {
+      if (!isCorrupt(other) || other.details['file'] === error.details['file']) throw other
+      this.#repair(other)
+    }
   }
 
   #repair(error: MillraceError): void {
