@@ -27,7 +27,6 @@ const ROUNDS = process.env['MILLRACE_LONG'] === '1' ? 2000 : 60
 const EPOCH_MS = 1_760_000_000_000
 const RAW = rawTopic('default', 'telemetry')
 const stream = descriptor({ partitions: 1 })
-const LATENESS_MS = 60_000
 const WINDOW_RECORDS = 64
 
 /** Over all rounds: a harness in which nothing happens proves nothing. */
@@ -98,7 +97,6 @@ async function round(seed: number): Promise<void> {
           streams: [stream],
           rejectedSchemaId: REJECTED_ID,
           counters: new CounterBlock(NORMALIZE_COUNTERS),
-          latenessMs: LATENESS_MS,
           limits: { windowRecordsMax: WINDOW_RECORDS },
           stepBytesMax: 4000,
           now: () => now,
@@ -130,7 +128,6 @@ async function round(seed: number): Promise<void> {
       streams: [stream],
       rejectedSchemaId: REJECTED_ID,
       counters: new CounterBlock(NORMALIZE_COUNTERS),
-      latenessMs: LATENESS_MS,
       limits: { windowRecordsMax: WINDOW_RECORDS },
     })
     await stage.start()
@@ -150,7 +147,7 @@ async function round(seed: number): Promise<void> {
     survived.add(key)
   }
   for (const key of acknowledged) assert.ok(survived.has(key), `acknowledged and gone: ${key}`)
-  const expected = expectedOf(stream, 0, raw, { windowRecords: WINDOW_RECORDS, latenessMs: LATENESS_MS })
+  const expected = expectedOf(stream, 0, raw, WINDOW_RECORDS)
   const { duplicates, ...rows } = expected
   assert.deepEqual(await outcomeOf(log, stream, 0), rows)
   assert.deepEqual(stage.account(), { duplicates, rejected: rows.rejected.length })

@@ -8,7 +8,7 @@
 // Times are milliseconds as doubles; microseconds are the fraction.
 import { grownFloat64 } from './key-table.ts'
 
-/** How far behind its device's watermark a record may be before it is marked late. */
+/** How far behind its device's watermark a record may be before it is marked late, where the contract does not say. */
 export const LATENESS_MS_DEFAULT = 600_000
 
 /** Whether an event time lies in the contract's window around the receive time. NaN (none) is plausible. */

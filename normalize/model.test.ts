@@ -26,7 +26,6 @@ import { NormalizeStage } from './run.ts'
 import { PartitionState, STATE_LIMITS_DEFAULT } from './state.ts'
 import { compileTransform } from './transform.ts'
 
-const LATENESS_MS = 5000
 const WINDOW_RECORDS = 64
 const EPOCH_MS = 1_760_000_000_000
 
@@ -167,7 +166,6 @@ test('outputs equal the model’s, for any records, batches, steps, crashes and 
             streams: [stream],
             rejectedSchemaId: REJECTED_ID,
             counters: new CounterBlock(NORMALIZE_COUNTERS),
-            latenessMs: LATENESS_MS,
             limits,
             references,
             stepBytesMax,
@@ -221,10 +219,7 @@ test('outputs equal the model’s, for any records, batches, steps, crashes and 
 
         for (const partition of [0, 1]) {
           const mine = raw[partition]!
-          const expected = expectedOf(stream, partition, mine, {
-            windowRecords: WINDOW_RECORDS,
-            latenessMs: LATENESS_MS,
-          })
+          const expected = expectedOf(stream, partition, mine, WINDOW_RECORDS)
           const { duplicates, ...rows } = expected
           assert.deepEqual(await outcomeOf(log, stream, partition), rows)
           assert.equal(mine.length, rows.normalized.length + rows.rejected.length + duplicates)
@@ -237,7 +232,6 @@ test('outputs equal the model’s, for any records, batches, steps, crashes and 
           const state = new PartitionState(limits)
           const normalizer = new PartitionNormalizer(compileTransform(stream), state, {
             partition,
-            latenessMs: LATENESS_MS,
             references,
           })
           const { end } = await log.range(rawTopic('default', 'telemetry'), partition)

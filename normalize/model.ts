@@ -16,6 +16,7 @@ export const OLD_ID = 11
 export const REJECTED_ID = 3
 export const PAST_MS = 1_000_000
 export const FUTURE_MS = 1000
+export const LATENESS_MS = 5000
 
 const field = (name: string, type: unknown, more: object = {}): object => ({ name, type, ...more })
 const MICROS = { type: 'long', logicalType: 'timestamp-micros' }
@@ -75,6 +76,7 @@ export function descriptor(changes: Partial<StreamDescriptor> = {}): StreamDescr
       { firmware: 'default', rules: [] },
     ],
     plausible: { pastMs: PAST_MS, futureMs: FUTURE_MS },
+    latenessMs: LATENESS_MS,
     table: {},
     ...changes,
   }
@@ -174,17 +176,12 @@ export interface Outcome {
   duplicates: number
 }
 
-export interface ModelLimits {
-  windowRecords: number
-  latenessMs: number
-}
-
 /** What must become of one partition's raw records. Devices are few, so that every window has its full length. */
 export function expectedOf(
   stream: StreamDescriptor,
   partition: number,
   records: readonly RawRecord[],
-  { windowRecords, latenessMs }: ModelLimits,
+  windowRecords: number,
 ): Outcome {
   const outcome: Outcome = { normalized: [], rejected: [], duplicates: 0 }
   const devices = new Map<string, { window: string[]; watermark: number }>()
@@ -224,7 +221,7 @@ export function expectedOf(
         if (out.some((one) => one.enforce === 'refuse')) reject('range_refused')
         else {
           const behind = known.watermark - eventMs
-          const lateMs = behind > latenessMs ? Math.floor(behind) : undefined
+          const lateMs = behind > LATENESS_MS ? Math.floor(behind) : undefined
           known.watermark = Math.max(known.watermark, eventMs)
           const quality = out.length === 0 ? undefined : out.map((one) => one.name).join(',')
           const rewritten = changed || lateMs !== undefined || quality !== undefined

@@ -40,7 +40,6 @@ export class Tally {
 
 export interface PartitionOptions {
   partition: number
-  latenessMs: number
   /** Whether whole batches go on as references; otherwise as copies. */
   references: boolean
 }
@@ -236,7 +235,7 @@ export class PartitionNormalizer {
       this.#rejection = transform.refusal
       return REJECT
     }
-    const late = state.watermarks.observe(slot, eventMs, this.#options.latenessMs)
+    const late = state.watermarks.observe(slot, eventMs, transform.latenessMs)
     const forged = record.headerCount > 0 && carriesMarks(record)
     if (late === 0 && quality === 0 && !rewrite && !forged) return PASS
     this.#mark(record, late, quality, forged)

@@ -134,7 +134,6 @@ export function benchmark(which: NormalizeCase, records: number, rounds: number)
       new PartitionState(STATE_LIMITS_DEFAULT),
       {
         partition: 0,
-        latenessMs: 600_000,
         references: true,
       },
     )

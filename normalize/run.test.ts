@@ -270,7 +270,6 @@ test('records outside the offsets asked for are left alone, in the middle of a b
     const state = new PartitionState(STATE_LIMITS_DEFAULT)
     const normalizer = new PartitionNormalizer(compileTransform(plainDescriptor()), state, {
       partition: 0,
-      latenessMs: 1000,
       references: true,
     })
     const output = new OutputBatches()

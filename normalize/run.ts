@@ -16,7 +16,6 @@ import type { CounterBlock } from '../std/counters.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { murmur2 } from '../std/hash.ts'
 import type { NormalizeCounter } from './counters.ts'
-import { LATENESS_MS_DEFAULT } from './lateness.ts'
 import { OutputBatches } from './output.ts'
 import { PartitionNormalizer, Tally } from './partition.ts'
 import { RejectedBatches } from './rejected-batches.ts'
@@ -43,7 +42,6 @@ export interface NormalizeOptions {
   counters: CounterBlock<NormalizeCounter>
   /** Which partitions are this stage's: every `count`th from `index` on. All where absent. */
   share?: { index: number; count: number }
-  latenessMs?: number
   limits?: Partial<StateLimits>
   /** Whether the log takes ReferenceAppend; default true. */
   references?: boolean
@@ -250,7 +248,6 @@ export class NormalizeStage {
         number,
         normalizer: new PartitionNormalizer(stream.transform, new PartitionState(this.#limitsOf(stream)), {
           partition: number,
-          latenessMs: this.#options.latenessMs ?? LATENESS_MS_DEFAULT,
           references: this.#options.references ?? true,
         }),
         snapshots: new Snapshots(topic, number),

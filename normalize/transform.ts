@@ -21,6 +21,7 @@ import type { FieldDescriptor, FieldRole, StreamDescriptor } from '../schemas/st
 import { invariant, isMillraceError, MillraceError } from '../std/errors.ts'
 import type { RejectCode } from './counters.ts'
 import { KEY_BYTES_MAX, KeyTable } from './key-table.ts'
+import { LATENESS_MS_DEFAULT } from './lateness.ts'
 
 /** Confluent wire format: 0x00, schema id int32 big-endian, datum. */
 export const FRAME_BYTES = 5
@@ -62,6 +63,7 @@ export class StreamTransform {
   readonly eventTimePerMs: number
   readonly pastMs: number
   readonly futureMs: number
+  readonly latenessMs: number
   /** Of the current schema. */
   readonly scanner: Scanner
   /** Why the last record was refused, where `outOfRange` gave a negative number. */
@@ -86,6 +88,7 @@ export class StreamTransform {
     this.value = framed(this.schemaId, VALUE_BYTES_MIN)
     this.pastMs = descriptor.plausible.pastMs
     this.futureMs = descriptor.plausible.futureMs
+    this.latenessMs = descriptor.latenessMs ?? LATENESS_MS_DEFAULT
     this.eventTimePerMs = eventTimeUnit(reader, roleOf(fields, 'event_time'))
     this.#eventTimeField = roleOf(fields, 'event_time')?.name
     this.#rules = compileRules(descriptor)

@@ -23,7 +23,7 @@ export interface NormalizeWorkerData {
   rejectedSchemaId: number
   /** NORMALIZE_COUNTERS (counters.ts). */
   counters: SharedArrayBuffer
-  options?: Pick<NormalizeOptions, 'share' | 'latenessMs' | 'limits' | 'references' | 'stepBytesMax'>
+  options?: Pick<NormalizeOptions, 'share' | 'limits' | 'references' | 'stepBytesMax'>
 }
 
 /** From main to normalize. */

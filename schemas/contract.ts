@@ -7,7 +7,7 @@
 //     telemetry:
 //       fields: [ … ]        contract-fields.ts
 //       rules: [ … ]         contract-rules.ts
-//       partitions, plausible, duplicates, table
+//       partitions, plausible, lateness, duplicates, table
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { type AvroNode, parseAvroSchema } from './avro-schema.ts'
 import { avroOfFields } from './contract-avro.ts'
@@ -32,6 +32,7 @@ export interface ContractStream {
   ruleSets: RuleSet[]
   partitions: number
   plausible: { pastMs: number; futureMs: number }
+  latenessMs?: number
   duplicates?: { windowRecords: number }
   table: { bucketDevices?: number }
   /** Avro JSON of the stream's record. */
@@ -53,7 +54,16 @@ export type CompiledStream = Omit<StreamDescriptor, 'schemaId' | 'writers'>
 const DOCUMENT_KEYS = ['millrace', 'family', 'version', 'tenant', 'description', 'streams'] as const
 /** Parts of a digital twin that the document format names and this release does not run. */
 const LATER_KEYS = ['state', 'commands', 'configuration'] as const
-const STREAM_KEYS = ['doc', 'fields', 'rules', 'partitions', 'plausible', 'duplicates', 'table'] as const
+const STREAM_KEYS = [
+  'doc',
+  'fields',
+  'rules',
+  'partitions',
+  'plausible',
+  'lateness',
+  'duplicates',
+  'table',
+] as const
 
 const DAY_MS = 86_400_000
 const PLAUSIBLE_PAST_MS = 3650 * DAY_MS
@@ -178,6 +188,8 @@ function readStream(yaml: ContractYaml, name: string, at: At, namespace: string)
     avro,
   }
   if (doc !== undefined) stream.doc = doc
+  const latenessMs = readDuration(yaml, entries.get('lateness'))
+  if (latenessMs !== undefined) stream.latenessMs = latenessMs
   const duplicates = readDuplicates(yaml, entries.get('duplicates'))
   if (duplicates !== undefined) stream.duplicates = duplicates
   return stream
@@ -242,6 +254,7 @@ export function compileContract(contract: Contract): CompiledStream[] {
     fields: stream.fields.map(fieldDescriptor),
     ruleSets: stream.ruleSets,
     plausible: stream.plausible,
+    ...(stream.latenessMs === undefined ? {} : { latenessMs: stream.latenessMs }),
     ...(stream.duplicates === undefined ? {} : { duplicates: stream.duplicates }),
     table: stream.table,
   }))

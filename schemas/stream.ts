@@ -58,6 +58,8 @@ export interface StreamDescriptor {
   ruleSets: RuleSet[]
   /** Event times outside [now − pastMs, now + futureMs] are rejected. */
   plausible: { pastMs: number; futureMs: number }
+  /** How far a record may be behind its device's latest event time before it is marked late; normalize's own default where absent. */
+  latenessMs?: number
   /** Records of a device that are remembered to know a duplicate by; normalize's own default where absent. */
   duplicates?: { windowRecords: number }
   table: { bucketDevices?: number }
