@@ -5,15 +5,33 @@ import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 
+/** Milliseconds from the (intended) sending to PUBACK; medians over the runs. */
+export interface Latency {
+  p50: number
+  p99: number
+  p999: number
+}
+
 export interface Peer {
   name: string
   version: string
-  /** Messages or rows per second. */
+  /** In the unit of the case. */
+  median: number
+  /** Null where the peer's process is not ours to look at. */
+  cpuUsPerMessage: number | null
+  /** Ours over the peer's (throughput), or the peer's over ours (cpu, memory): above 1 we are ahead. */
+  ratio: number
+  ratioOf: 'throughput' | 'cpu' | 'memory'
+  latencyMs?: Latency
+}
+
+/** Another case, on the same server in the same run. */
+export interface Baseline {
+  case: string
   median: number
   cpuUsPerMessage: number
-  /** Ours over the peer's (throughput), or the peer's over ours (cpu): above 1 we are ahead. */
+  /** This case's median over it. */
   ratio: number
-  ratioOf: 'throughput' | 'cpu'
 }
 
 export interface CaseResult {
@@ -31,6 +49,14 @@ export interface CaseResult {
   /** What was counted and compared after the runs. */
   verified: string
   peers: Peer[]
+  baseline?: Baseline
+  latencyMs?: Latency
+  /** Share of its core that the load generator used; near 1 it is the limit. */
+  generatorCpuShare?: number
+  /** CPU µs per message of each thread of the server, by the thread's name. */
+  threads?: Record<string, number>
+  /** What else was seen, in sentences. */
+  notes?: string[]
 }
 
 export interface CaseArguments {
@@ -40,16 +66,22 @@ export interface CaseArguments {
   seed: number
   /** A run that only shows that the case works: for the tests. */
   smoke: boolean
+  /** Further brokers to measure: `NAME=COMMAND` or `NAME@VERSION=COMMAND`, with `{port}` in the command. */
+  peers: string[]
+  /** A broker that runs already. */
+  url: string | undefined
 }
 
-export function caseArguments(secondsDefault: number): CaseArguments {
+export function caseArguments(secondsDefault: number, runsDefault = 5): CaseArguments {
   const { values } = parseArgs({
     options: {
       json: { type: 'boolean', default: false },
       smoke: { type: 'boolean', default: false },
       seconds: { type: 'string', default: String(secondsDefault) },
-      runs: { type: 'string', default: '5' },
+      runs: { type: 'string', default: String(runsDefault) },
       seed: { type: 'string', default: '1' },
+      peer: { type: 'string', multiple: true, default: [] },
+      url: { type: 'string' },
     },
   })
   const smoke = values.smoke
@@ -59,6 +91,8 @@ export function caseArguments(secondsDefault: number): CaseArguments {
     seconds: smoke ? 0.2 : positive('seconds', values.seconds),
     runs: smoke ? 1 : Math.max(1, Math.round(positive('runs', values.runs))),
     seed: Math.round(positive('seed', values.seed)),
+    peers: values.peer,
+    url: values.url,
   }
 }
 
@@ -163,16 +197,16 @@ export function round(value: number, digits: number): number {
   return Number(value.toFixed(digits))
 }
 
-/** Prints the result: one line of JSON, or lines for people. */
-export function report(
+/** The result of a case, with what every one of them holds. */
+export function caseResult(
   name: string,
   args: CaseArguments,
   unit: string,
   ours: Summary,
   verified: string,
   peers: Peer[],
-): void {
-  const result: CaseResult = {
+): CaseResult {
+  return {
     case: name,
     machine: machine(),
     node: process.version,
@@ -183,19 +217,54 @@ export function report(
     verified,
     peers,
   }
-  if (args.json) {
-    process.stdout.write(`${JSON.stringify(result)}\n`)
-    return
-  }
-  const millions = (value: number) => `${(value / 1e6).toFixed(2)} M`
+}
+
+/** Prints the result: one line of JSON, or lines for people. */
+export function printResult(result: CaseResult, args: CaseArguments): void {
+  process.stdout.write(args.json ? `${JSON.stringify(result)}\n` : `${linesOf(result).join('\n')}\n`)
+}
+
+/** As `printResult`, for a case without more to say. */
+export function report(
+  name: string,
+  args: CaseArguments,
+  unit: string,
+  ours: Summary,
+  verified: string,
+  peers: Peer[],
+): void {
+  printResult(caseResult(name, args, unit, ours, verified, peers), args)
+}
+
+function linesOf(result: CaseResult): string[] {
+  const { unit } = result
+  const cpu = (us: number | null) => (us === null ? '' : `, ${us} µs CPU each`)
+  const latency = (ms: Latency | undefined) =>
+    ms === undefined ? '' : `, PUBACK p50 ${ms.p50} p99 ${ms.p99} p99.9 ${ms.p999} ms`
   const lines = [
-    `${name}: ${millions(ours.median)} ${unit} (${millions(ours.min)} to ${millions(ours.max)}, ${args.runs} runs), ${ours.cpuUsPerMessage} µs CPU each`,
-    ...peers.map(
-      (one) =>
-        `  ${one.name} ${one.version}: ${millions(one.median)} ${unit}, ${one.cpuUsPerMessage} µs; ours is ${one.ratio} × that`,
-    ),
-    `  verified: ${verified}`,
-    `  ${result.machine}, Node ${result.node}, seed ${args.seed}`,
+    `${result.case}: ${figure(result.median)} ${unit} (${figure(result.min)} to ${figure(result.max)}, ${result.runs} runs)${cpu(result.cpuUsPerMessage)}${latency(result.latencyMs)}`,
   ]
-  process.stdout.write(`${lines.join('\n')}\n`)
+  for (const one of result.peers)
+    lines.push(
+      `  ${one.name} ${one.version}: ${figure(one.median)} ${unit}${cpu(one.cpuUsPerMessage)}${latency(one.latencyMs)}; ratio of ${one.ratioOf} ${one.ratio}`,
+    )
+  const { baseline, threads, generatorCpuShare, notes = [] } = result
+  if (baseline !== undefined)
+    lines.push(
+      `  ${baseline.case}: ${figure(baseline.median)} ${unit}${cpu(baseline.cpuUsPerMessage)}; this is ${baseline.ratio} of it`,
+    )
+  if (threads !== undefined) {
+    const each = Object.entries(threads).map(([name, us]) => `${name} ${us}`)
+    lines.push(`  threads, µs each: ${each.join(', ')}`)
+  }
+  if (generatorCpuShare !== undefined) lines.push(`  the generator used ${generatorCpuShare} of its core`)
+  lines.push(...notes.map((note) => `  ${note}`))
+  lines.push(`  verified: ${result.verified}`)
+  lines.push(`  ${result.machine}, Node ${result.node}, seed ${result.seed}`)
+  return lines
+}
+
+function figure(value: number): string {
+  if (value >= 1e6) return `${(value / 1e6).toFixed(2)} M`
+  return value >= 1e4 ? `${(value / 1e3).toFixed(1)} k` : String(round(value, 1))
 }

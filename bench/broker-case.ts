@@ -1,0 +1,252 @@
+// A case that loads Millrace's ingest and its peers in turn and compares messages per second and CPU.
+//
+// One server for the whole case on core 0, the generator on core 1; each round measures Millrace, then its
+// baseline, then every peer, so that a machine that slows down slows all of them. At QoS 1 a message counts when
+// its acknowledgement comes, at QoS 0 when the server has it: with Millrace when it is durable in the log, with
+// the others when it has left the socket's queue. In the end the log is read back, and holds what was sent.
+import {
+  type CaseArguments,
+  type CaseResult,
+  caseArguments,
+  caseResult,
+  type Latency,
+  median,
+  type Peer,
+  peer,
+  printResult,
+  type Run,
+  round,
+  summarise,
+} from './harness.ts'
+import { type Load, type LoadReport, runLoad } from './load.ts'
+import { type Broker, startPeers } from './peers.ts'
+import {
+  bytesQueuedTo,
+  cpuSeconds,
+  pinning,
+  temporaryFolder,
+  threadCpuSeconds,
+  threadShares,
+} from './processes.ts'
+import { BenchServer } from './server.ts'
+
+export interface BrokerCase {
+  name: string
+  load: Load
+  webSocket?: boolean
+  /** Another case, whose load the same server gets by turns. */
+  baseline?: { case: string; load: Load }
+  /** Peers whose ratio is that of CPU per message. Default: none. */
+  cpuRatio?: readonly string[]
+  /** Whether brokers without contracts can take the load. Default: true. */
+  peers?: boolean
+  /** Connections at smoke size. Default: those of the load. */
+  smokeConnections?: number
+  /** Options of `up`; may write files into the folder. */
+  serverArgs?: (folder: string) => readonly string[] | Promise<readonly string[]>
+  notes?: readonly string[]
+}
+
+/** What a case may take in all, less what starts, stops and counts. */
+const MEASURING_SECONDS_MAX = 125
+const WARMUP_SECONDS = 1
+/** Start and drain of a generator. */
+const OVERHEAD_SECONDS = 0.6
+
+/** Rounds of one contestant. */
+interface Rounds {
+  runs: Run[]
+  latencies: Latency[]
+  generatorShares: number[]
+}
+
+const noRounds = (): Rounds => ({ runs: [], latencies: [], generatorShares: [] })
+
+function addRound(rounds: Rounds, run: Run, report: LoadReport): void {
+  rounds.runs.push(run)
+  if (report.latencyMs !== undefined) rounds.latencies.push(report.latencyMs)
+  rounds.generatorShares.push(report.cpuShare)
+}
+
+/** Medians, each of its own. */
+export function latencyOf(latencies: readonly Latency[]): Latency | undefined {
+  if (latencies.length === 0) return undefined
+  const of = (pick: (one: Latency) => number) => round(median(latencies.map(pick)), 3)
+  return { p50: of((one) => one.p50), p99: of((one) => one.p99), p999: of((one) => one.p999) }
+}
+
+/** Millrace under a case's load, with everything sent to it counted. */
+export class OurSide {
+  readonly server: BenchServer
+  readonly threads: Record<string, number>[] = []
+  #sent = 0
+
+  constructor(server: BenchServer) {
+    this.server = server
+  }
+
+  /** One run; throws where an acknowledgement is missing, refuses, or comes out of order. */
+  async run(load: Load, webSocket: boolean, timing: { seconds: number; warmup: number; seed: number }) {
+    const { server } = this
+    const { pid } = server.process
+    const url = webSocket ? `ws://127.0.0.1:${server.wsPort}/mqtt` : `mqtt://127.0.0.1:${server.mqttPort}`
+    const { report, started, stopped } = await runLoad(url, load, timing, server.schemaIds, async () => ({
+      cpu: cpuSeconds(pid),
+      threads: threadCpuSeconds(pid),
+      // At QoS 1 acknowledgements are counted, and nothing disturbs them.
+      raw: load.qos === 0 ? (await server.account()).raw : 0,
+      at: performance.now(),
+    }))
+    this.#sent += report.sent
+    checkReport('millrace', load, report)
+    const run: Run = {
+      messages: load.qos === 0 ? stopped.raw - started.raw : report.messagesInWindow,
+      seconds: load.qos === 0 ? (stopped.at - started.at) / 1000 : report.seconds,
+      cpuSeconds: stopped.cpu - started.cpu,
+    }
+    this.threads.push(threadShares(started.threads, stopped.threads, run.messages))
+    return { run, report }
+  }
+
+  /** Stops the server and compares the log with what was sent. */
+  async verify(): Promise<string> {
+    const { raw, rejectedAtDoor } = await this.server.account()
+    await this.server.stop()
+    const found = await this.server.countLog()
+    this.server.removeData()
+    if (found !== this.#sent || raw !== this.#sent || rejectedAtDoor !== 0)
+      throw new Error(
+        `${this.#sent} messages were sent; the account says ${raw} and ${rejectedAtDoor} rejected, the log holds ${found}`,
+      )
+    return `${found} messages sent = records read back from the log, every batch by its CRC`
+  }
+}
+
+function checkReport(name: string, load: Load, report: LoadReport): void {
+  const { sent, acknowledged, refused, disordered, closedByServer } = report
+  if (refused + disordered + closedByServer > 0 || (load.qos === 1 && acknowledged !== sent))
+    throw new Error(`${name}: ${JSON.stringify(report)}`)
+}
+
+async function runPeer(
+  broker: Broker,
+  load: Load,
+  timing: { seconds: number; warmup: number; seed: number },
+) {
+  const cpu = () => (broker.process === undefined ? Number.NaN : cpuSeconds(broker.process.pid))
+  const { report, started, stopped } = await runLoad(broker.url, load, timing, new Map(), () => ({
+    cpu: cpu(),
+    queued: load.qos === 0 ? bytesQueuedTo(broker.port) : 0,
+  }))
+  checkReport(broker.name, load, report)
+  const stillQueued = ((stopped.queued - started.queued) * report.sent) / report.bytesSent
+  return {
+    run: {
+      messages: Math.round(report.messagesInWindow - stillQueued),
+      seconds: report.seconds,
+      cpuSeconds: stopped.cpu - started.cpu,
+    },
+    report,
+  }
+}
+
+/** The last round's threads: by then everything is compiled. */
+const lastOf = <T>(values: readonly T[]): T => values.at(-1)!
+
+export async function runBrokerCase(
+  definition: BrokerCase,
+  args: CaseArguments,
+  ours?: OurSide,
+  brokers?: readonly Broker[],
+): Promise<CaseResult> {
+  const { name, webSocket = false, baseline, cpuRatio = [] } = definition
+  const sized = (load: Load): Load =>
+    args.smoke ? { ...load, connections: definition.smokeConnections ?? load.connections } : load
+  const folder = definition.serverArgs === undefined ? undefined : temporaryFolder()
+  const side =
+    ours ??
+    new OurSide(
+      await BenchServer.start({
+        roles: 'ingest',
+        args: folder === undefined ? [] : await definition.serverArgs!(folder),
+      }),
+    )
+  const peers = definition.peers === false ? [] : (brokers ?? (await startPeers({ ...args, webSocket })))
+  const contestants = 1 + peers.length + (baseline === undefined ? 0 : 1)
+  const warmup = args.smoke ? 0.1 : WARMUP_SECONDS
+  const seconds = Math.min(
+    args.seconds,
+    MEASURING_SECONDS_MAX / (args.runs * contestants) - warmup - OVERHEAD_SECONDS,
+  )
+  if (seconds <= 0) throw new Error(`${args.runs} runs of ${contestants} brokers do not fit into a case`)
+
+  const mine = noRounds()
+  const base = noRounds()
+  const theirs = peers.map(noRounds)
+  for (let i = 0; i < args.runs; i++) {
+    const timing = { seconds, warmup, seed: args.seed + i * 10_000 }
+    const one = await side.run(sized(definition.load), webSocket, timing)
+    addRound(mine, one.run, one.report)
+    if (baseline !== undefined) {
+      const other = await side.run(baseline.load, false, timing)
+      side.threads.pop()
+      addRound(base, other.run, other.report)
+    }
+    for (const [p, broker] of peers.entries()) {
+      const other = await runPeer(broker, sized(definition.load), timing)
+      addRound(theirs[p]!, other.run, other.report)
+    }
+  }
+  for (const broker of brokers === undefined ? peers : []) await broker.process?.stop()
+  const threads = lastOf(side.threads)
+  const verified =
+    ours === undefined ? await side.verify() : `${side.threads.length} runs, counted at the end`
+
+  const summary = summarise(mine.runs)
+  const result = caseResult(
+    name,
+    args,
+    'msg/s',
+    summary,
+    verified,
+    peers.map((broker, p): Peer => {
+      const figures = summarise(theirs[p]!.runs)
+      const latencyMs = latencyOf(theirs[p]!.latencies)
+      const known = Number.isFinite(figures.cpuUsPerMessage)
+      const isCpu = cpuRatio.includes(broker.name) && known
+      return {
+        ...peer(broker.name, broker.version, figures, summary),
+        ...(known ? {} : { cpuUsPerMessage: null }),
+        ...(isCpu
+          ? { ratio: round(figures.cpuUsPerMessage / summary.cpuUsPerMessage, 2), ratioOf: 'cpu' }
+          : {}),
+        ...(latencyMs === undefined ? {} : { latencyMs }),
+      }
+    }),
+  )
+  const latencyMs = latencyOf(mine.latencies)
+  const baseSummary = baseline && summarise(base.runs)
+  return {
+    ...result,
+    ...(latencyMs === undefined ? {} : { latencyMs }),
+    ...(baseSummary === undefined
+      ? {}
+      : {
+          baseline: {
+            case: baseline!.case,
+            median: baseSummary.median,
+            cpuUsPerMessage: baseSummary.cpuUsPerMessage,
+            ratio: round(summary.median / baseSummary.median, 2),
+          },
+        }),
+    generatorCpuShare: round(median(mine.generatorShares), 2),
+    threads,
+    notes: [pinning, ...(definition.notes ?? [])],
+  }
+}
+
+/** The main program of a case's file. */
+export async function brokerMain(definition: BrokerCase): Promise<void> {
+  const args = caseArguments(4)
+  printResult(await runBrokerCase(definition, args), args)
+}

@@ -1,0 +1,199 @@
+// Processes and folders of a case: started on a core of their own, read by their CPU, and gone when the case
+// ends, however it ends.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import fs from 'node:fs'
+import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { round } from './harness.ts'
+
+const STOP_MS_MAX = 25_000
+const STARTED_MS_MAX = 20_000
+/** USER_HZ, which Linux has fixed at 100 for what /proc shows. */
+const TICKS_PER_SECOND = 100
+
+/** Cores, where there are two: the server has one for itself, the generator the other. */
+export const SERVER_CORE = 0
+export const GENERATOR_CORE = 1
+
+const canPin = (() => {
+  if (os.availableParallelism() < 2) return false
+  try {
+    execFileSync('taskset', ['-c', '0', 'true'], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+})()
+
+export const pinning = canPin
+  ? 'server and generator on a core each'
+  : 'cores shared: no taskset, or one core'
+
+const running = new Set<ChildProcess>()
+const folders = new Set<string>()
+
+function cleanUp(): void {
+  for (const child of running) child.kill('SIGKILL')
+  running.clear()
+  for (const folder of folders) fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+  folders.clear()
+}
+
+process.on('exit', cleanUp)
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)
+  process.once(signal, () => process.exit(code))
+
+/** A folder that is removed at the end. */
+export function temporaryFolder(): string {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millrace-bench-'))
+  folders.add(folder)
+  return folder
+}
+
+export function removeFolder(folder: string): void {
+  fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+  folders.delete(folder)
+}
+
+export class BenchProcess {
+  readonly pid: number
+  readonly stdout: Readable
+  readonly exited: Promise<number | null>
+  readonly #child: ChildProcess
+  #text = ''
+
+  /** `core` undefined: wherever the system puts it. What it writes to stderr is shown. */
+  constructor(command: string, args: readonly string[], core: number | undefined) {
+    const [file, ...rest] =
+      canPin && core !== undefined ? ['taskset', '-c', String(core), command, ...args] : [command, ...args]
+    const child = spawn(file!, rest, { stdio: ['ignore', 'pipe', 'inherit'] })
+    running.add(child)
+    this.#child = child
+    this.pid = child.pid!
+    this.stdout = child.stdout
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      this.#text += chunk
+    })
+    this.exited = new Promise((resolve, reject) => {
+      child.once('error', reject)
+      child.once('exit', (code) => {
+        running.delete(child)
+        resolve(code)
+      })
+    })
+  }
+
+  /** What it wrote to stdout so far. */
+  get output(): string {
+    return this.#text
+  }
+
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  /** Waits until `check` gives something; throws when the process ends first, or takes too long. */
+  async until<T>(what: string, check: () => T | undefined | Promise<T | undefined>): Promise<T> {
+    const deadline = performance.now() + STARTED_MS_MAX
+    while (this.isRunning && performance.now() < deadline) {
+      const value = await check()
+      if (value !== undefined) return value
+      await sleep(10)
+    }
+    this.#child.kill('SIGKILL')
+    throw new Error(`waited for ${what}; the process wrote:\n${this.#text}`)
+  }
+
+  /** SIGTERM, and SIGKILL where that is not enough. */
+  async stop(): Promise<number | null> {
+    this.#child.kill('SIGTERM')
+    const late = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS_MAX)
+    const code = await this.exited
+    clearTimeout(late)
+    return code
+  }
+}
+
+/** User and system CPU of a process so far, in seconds. */
+export function cpuSeconds(pid: number): number {
+  return ticksOf(`/proc/${pid}/stat`) / TICKS_PER_SECOND
+}
+
+/** CPU seconds of each thread so far, those of one name together; libuv's and V8's helpers by one name each. */
+export function threadCpuSeconds(pid: number): Map<string, number> {
+  const result = new Map<string, number>()
+  for (const task of fs.readdirSync(`/proc/${pid}/task`)) {
+    const name = fs.readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8').trim()
+    const seconds = ticksOf(`/proc/${pid}/task/${task}/stat`) / TICKS_PER_SECOND
+    result.set(name, (result.get(name) ?? 0) + seconds)
+  }
+  return result
+}
+
+/** CPU µs per message of each thread between two readings; those that did nothing are left out. */
+export function threadShares(
+  before: ReadonlyMap<string, number>,
+  after: ReadonlyMap<string, number>,
+  messages: number,
+): Record<string, number> {
+  const shares: [string, number][] = []
+  for (const [name, seconds] of after) {
+    const us = round(((seconds - (before.get(name) ?? 0)) * 1e6) / messages, 4)
+    if (us > 0) shares.push([name, us])
+  }
+  return Object.fromEntries(shares.sort((a, b) => b[1] - a[1]))
+}
+
+function ticksOf(file: string): number {
+  const text = fs.readFileSync(file, 'utf8')
+  // The name, second field, may hold spaces: what follows its parenthesis begins with field 3 (proc(5)).
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return Number(fields[11]) + Number(fields[12])
+}
+
+/** Resident bytes of a process. */
+export function residentBytes(pid: number): number {
+  const match = /^VmRSS:\s+(\d+) kB$/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))
+  return Number(match![1]) * 1024
+}
+
+/** Bytes that were sent to a port of this machine and that its owner has not read: /proc/net/tcp. */
+export function bytesQueuedTo(port: number): number {
+  const hex = port.toString(16).toUpperCase().padStart(4, '0')
+  let bytes = 0
+  for (const line of fs.readFileSync('/proc/net/tcp', 'utf8').split('\n')) {
+    const [, local, remote, , queues] = line.trim().split(/\s+/)
+    if (queues === undefined) continue
+    const [transmit, receive] = queues.split(':').map((text) => Number.parseInt(text, 16))
+    if (remote!.endsWith(`:${hex}`)) bytes += transmit!
+    else if (local!.endsWith(`:${hex}`)) bytes += receive!
+  }
+  return bytes
+}
+
+/** A port that nobody listens on. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer().once('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as net.AddressInfo
+      server.close(() => resolve(port))
+    })
+  })
+}
+
+export function isListening(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect({ host: '127.0.0.1', port }, () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}

@@ -1,0 +1,127 @@
+// Millrace as a case measures it: the real `./millrace up` with a folder of its own.
+import path from 'node:path'
+import { openEmbeddedLog } from '../log/log-embedded.ts'
+import { batchCrcMatches, readBatchHeader } from '../log/record-batch.ts'
+import { NodeDisk } from '../std/disk.ts'
+import { BenchProcess, removeFolder, SERVER_CORE, temporaryFolder } from './processes.ts'
+
+const LAUNCHER = path.resolve(import.meta.dirname, '../millrace')
+const READ_BYTES = 4 << 20
+
+/** /v1/account. */
+export interface Account {
+  acknowledged: number
+  raw: number
+  normalized: number
+  rejected: number
+  rejectedAtDoor: number
+  duplicates: number
+  rows: number
+  rejectedRows: number
+}
+
+export interface ServerOptions {
+  roles: string
+  /** Further options of `up`. */
+  args?: readonly string[]
+  /** Its core; null: all of them. */
+  core?: number | null
+}
+
+export class BenchServer {
+  readonly process: BenchProcess
+  readonly data: string
+  readonly mqttPort: number
+  readonly wsPort: number
+  readonly http: string
+  /** Schema id of each stream of the tenant `default`. */
+  readonly schemaIds: ReadonlyMap<string, number>
+
+  private constructor(process: BenchProcess, data: string, schemaIds: ReadonlyMap<string, number>) {
+    this.process = process
+    this.data = data
+    this.mqttPort = portOf(process.output, 'mqtt')!
+    this.wsPort = portOf(process.output, 'ws')!
+    this.http = `http://127.0.0.1:${portOf(process.output, 'http')}`
+    this.schemaIds = schemaIds
+  }
+
+  static async start(options: ServerOptions): Promise<BenchServer> {
+    const data = temporaryFolder()
+    const any = '127.0.0.1:0'
+    const args = ['up', '--data', data, '--mqtt', any, '--ws', any, '--http', any]
+    // All records stay in the log until they are counted.
+    args.push('--roles', options.roles, '--status', 'off', '--log-level', 'warn')
+    args.push('--log-retention-bytes', String(1e12), '--log-backlog-bytes', String(1e12))
+    const core = options.core === null ? undefined : (options.core ?? SERVER_CORE)
+    const process = new BenchProcess(LAUNCHER, [...args, ...(options.args ?? [])], core)
+    const http = await process.until('millrace', async () => {
+      const port = portOf(process.output, 'http')
+      if (port === undefined) return undefined
+      const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined)
+      return answer?.status === 200 ? `http://127.0.0.1:${port}` : undefined
+    })
+    const streams = (await (await fetch(`${http}/v1/streams`)).json()) as {
+      tenant: string
+      stream: string
+      schemaId: number
+    }[]
+    const ours = streams.filter((stream) => stream.tenant === 'default')
+    return new BenchServer(process, data, new Map(ours.map((stream) => [stream.stream, stream.schemaId])))
+  }
+
+  async account(): Promise<Account> {
+    return (await (await fetch(`${this.http}/v1/account`)).json()) as Account
+  }
+
+  /** Drains and ends it. Throws when it does not end well. */
+  async stop(): Promise<void> {
+    const code = await this.process.stop()
+    if (code !== 0) throw new Error(`millrace ended with code ${code}:\n${this.process.output}`)
+  }
+
+  /** After the stop: the records of all raw topics, read batch by batch, each against its CRC. */
+  async countLog(): Promise<number> {
+    const log = openEmbeddedLog({
+      dir: path.join(this.data, 'log'),
+      disk: new NodeDisk(),
+      background: false,
+      verifyReads: false,
+    })
+    let records = 0
+    for (const { name, config } of await log.listTopics()) {
+      if (!name.endsWith('.raw')) continue
+      for (let partition = 0; partition < config.partitions; partition++) {
+        const { start, end } = await log.range(name, partition)
+        for (let offset = start; offset < end; ) {
+          const { batches, nextOffset } = await log.read(name, partition, offset, READ_BYTES)
+          records += countBatches(batches)
+          offset = nextOffset
+        }
+      }
+    }
+    await log.close()
+    return records
+  }
+
+  removeData(): void {
+    removeFolder(this.data)
+  }
+}
+
+function countBatches(batches: Uint8Array): number {
+  let records = 0
+  for (let at = 0; at < batches.length; ) {
+    const header = readBatchHeader(batches, at)
+    if (header === undefined || !batchCrcMatches(batches, at, header.byteLength))
+      throw new Error('the log holds a damaged batch')
+    records += header.recordCount
+    at += header.byteLength
+  }
+  return records
+}
+
+function portOf(text: string, scheme: string): number | undefined {
+  const match = new RegExp(`${scheme}://127\\.0\\.0\\.1:(\\d+)`).exec(text)
+  return match === null ? undefined : Number(match[1])
+}
