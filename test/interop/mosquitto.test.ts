@@ -16,29 +16,19 @@ for (const version of ['mqttv311', 'mqttv5']) {
     const address = ['-h', '127.0.0.1', '-p', String(running.mqttPort), '-V', version]
     const subscriber = spawn(
       'mosquitto_sub',
-      [
-        ...address,
-        '-i',
-        'viewer',
-        '-q',
-        '1',
-        '-t',
-        'devices/+/telemetry',
-        '-t',
-        'news/#',
-        '-C',
-        '3',
-        '-v',
-        '-d',
-      ],
+      [...address, '-i', 'viewer', '-q', '1', '-t', 'devices/+/telemetry', '-t', 'news/#', '-C', '3', '-v'],
       { stdio: ['ignore', 'pipe', 'pipe'] },
     )
     t.after(() => subscriber.kill())
+    const exited = new Promise((resolve) => subscriber.once('exit', resolve))
     let received = ''
     subscriber.stdout.setEncoding('utf8').on('data', (chunk: string) => {
       received += chunk
     })
-    await until('the subscription', async () => (received.includes('SUBACK') ? true : undefined))
+    await until('the subscriptions', async () => {
+      const metrics = await (await fetch(`${running.http}/metrics`)).text()
+      return /^millrace_ingest_subscriptions\{worker="0"\} 2$/m.test(metrics) ? true : undefined
+    })
     for (const seq of [1, 2])
       await run('mosquitto_pub', [
         ...address,
@@ -62,7 +52,7 @@ for (const version of ['mqttv311', 'mqttv5']) {
       '-m',
       'ordinary topics work too',
     ])
-    await new Promise((resolve) => subscriber.once('exit', resolve))
+    await exited
     assert.match(received, /devices\/sensor-1\/telemetry \{/)
     assert.match(received, /devices\/sensor-2\/telemetry \{/)
     assert.match(received, /news\/today ordinary topics work too/)
