@@ -301,8 +301,8 @@ export class RecordReader {
     this.headerCount = this.#zigzag()
     this.headersStart = this.#at
     this.#at = this.recordEnd
-    if (this.recordEnd > this.#batchEnd)
-      throw new RangeError(`record at ${this.recordStart} overruns its batch`)
+    if (this.recordEnd > this.#batchEnd || this.headersStart > this.recordEnd)
+      throw new RangeError(`record at ${this.recordStart} overruns its batch or its length`)
     this.#left--
     return true
   }
@@ -318,6 +318,9 @@ export class RecordReader {
       const key = decoder.decode(this.bytes.slice(this.#at, this.#at + keyLength))
       this.#at += keyLength
       const valueLength = Math.max(0, this.#zigzag())
+      // A count or length that is not true must not fill the memory.
+      if (keyLength < 0 || this.#at + valueLength > this.recordEnd)
+        throw new RangeError(`headers of the record at ${this.recordStart} overrun it`)
       result.push({ key, value: this.bytes.slice(this.#at, this.#at + valueLength) })
       this.#at += valueLength
     }

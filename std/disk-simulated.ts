@@ -102,12 +102,13 @@ class Inode {
       const style = random()
       const keep = style < 0.15 ? 0 : style < 0.3 ? 1 : style < 0.5 ? 0.9 : style < 0.7 ? 0.1 : random()
       const sizes = [this.durableSize]
+      let reached = this.durableSize
       const sectors = new Map<number, PendingWrite[]>()
       for (const write of pending) {
-        if (write.bytes === undefined) sizes.push(write.position)
+        if (write.bytes === undefined) sizes.push((reached = write.position))
         else {
           const end = write.position + write.bytes.length
-          sizes.push(end)
+          if (end > reached) sizes.push((reached = end))
           for (let sector = Math.floor(write.position / SECTOR); sector * SECTOR < end; sector++) {
             const writes = sectors.get(sector)
             if (writes) writes.push(write)
