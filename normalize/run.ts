@@ -9,20 +9,21 @@
 //   log_full            all streams of the step wait
 //   offset_below_start  that stream stops, shown by onStreamError; never a reset
 //   anything else       thrown: the thread ends, and the process with it
-import type { AppendRequest, Changes, Log } from '../log/log.ts'
-import { normalizedTopic, rawTopic, rejectedTopic } from '../schemas/names.ts'
+import type { Changes, Log } from '../log/log.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import type { CounterBlock } from '../std/counters.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { murmur2 } from '../std/hash.ts'
+import { Committer, Parts } from './commit.ts'
 import type { NormalizeCounter } from './counters.ts'
-import { OutputBatches } from './output.ts'
+import type { OutputBatches } from './output.ts'
 import { PartitionNormalizer, Tally } from './partition.ts'
 import { RejectedBatches } from './rejected-batches.ts'
-import { Snapshots, STATE_STAGE } from './snapshots.ts'
+import { Snapshots } from './snapshots.ts'
 import { PartitionState, STATE_LIMITS_DEFAULT, type StateLimits } from './state.ts'
-import { mergeRequests, NORMALIZE_STAGE, StepPart, type StreamTopics } from './step.ts'
-import { compileTransform, type StreamTransform } from './transform.ts'
+import { NORMALIZE_STAGE } from './step.ts'
+import { newStream, type Partition, restorePartition, type Stream, streamName } from './streams.ts'
+import { compileTransform } from './transform.ts'
 
 const STEP_BYTES_MAX_DEFAULT = 4 * 1024 * 1024
 /** Part of a step that one partition is read for at a time, and that snapshots may add to it. */
@@ -31,8 +32,6 @@ const READ_PART = 4
 const IDLE_MS = 30_000
 /** The last look for records before a drain ends, and the pace at which it waits for room in the log. */
 const DRAIN_POLL_MS = 5
-const RETRY_MS_MIN = 20
-const RETRY_MS_MAX = 1000
 
 export interface NormalizeOptions {
   log: Log
@@ -56,34 +55,6 @@ export interface NormalizeOptions {
   onStreamError?: (stream: string, error: MillraceError) => void
 }
 
-interface Partition {
-  stream: Stream
-  number: number
-  normalizer: PartitionNormalizer
-  snapshots: Snapshots
-  nextOffset: number
-  /** Offset after the last durable raw record, as far as known. */
-  end: number
-  queued: boolean
-}
-
-interface Stream extends StreamTopics {
-  name: string
-  descriptor: StreamDescriptor
-  transform: StreamTransform
-  partitions: Map<number, Partition>
-  /** Partitions with records to read, in turn. */
-  pending: Partition[]
-  queued: boolean
-  stopped: boolean
-  /** Parts of steps that the log refused for now, oldest first; nothing more is read meanwhile. */
-  waiting: StepPart<Stream>[]
-  retryAt: number
-  retryMs: number
-}
-
-type Parts = Map<Stream, StepPart<Stream>>
-
 export class NormalizeStage {
   readonly #options: NormalizeOptions
   readonly #log: Log
@@ -97,12 +68,10 @@ export class NormalizeStage {
   readonly #ready: Stream[] = []
   #sequence = 0
   #changes: Promise<Changes> | undefined
-  #inFlight: Promise<void> | undefined
-  #failure: unknown
   #nextStreams: readonly StreamDescriptor[] | undefined
   #wake: (() => void) | undefined
   #woken = false
-  readonly #spare: OutputBatches[] = []
+  readonly #committer: Committer<Stream>
 
   constructor(options: NormalizeOptions) {
     this.#options = options
@@ -111,6 +80,11 @@ export class NormalizeStage {
     this.#now = options.now ?? Date.now
     this.#stepBytesMax = options.stepBytesMax ?? STEP_BYTES_MAX_DEFAULT
     this.#readBytesMax = Math.ceil(this.#stepBytesMax / READ_PART)
+    this.#committer = new Committer({
+      log: this.#log,
+      now: this.#now,
+      onAppended: () => options.counters.add('appends', 1),
+    })
   }
 
   /** Restores state and positions. Once, before the first step. */
@@ -133,8 +107,8 @@ export class NormalizeStage {
 
   /** Nothing is left to read, nothing in flight, and no stream waits for the log. */
   get caughtUp(): boolean {
-    if (this.#inFlight !== undefined || this.#ready.length > 0) return false
-    for (const stream of this.#streams.values()) if (stream.waiting.length > 0) return false
+    if (!this.#committer.isIdle || this.#ready.length > 0) return false
+    for (const { waiting } of this.#streams.values()) if (waiting.parts.length > 0) return false
     return true
   }
 
@@ -146,17 +120,16 @@ export class NormalizeStage {
     if (this.#nextStreams !== undefined) {
       const streams = this.#nextStreams
       this.#nextStreams = undefined
-      await this.settle()
       await this.#applyStreams(streams)
     }
     await this.#retryWaiting()
     await this.#follow(0)
     if (this.#ready.length === 0) {
       await this.settle()
-      const parts: Parts = new Map()
+      const parts = new Parts<Stream>()
       this.#addSnapshots(parts)
-      if (parts.size > 0) {
-        this.#launch(parts, this.#takeOutput())
+      if (parts.all.length > 0) {
+        await this.#committer.submit(parts, this.#committer.takeOutput())
         return 0
       }
       if (timeoutMs > 0) await this.#follow(this.#waitMs(timeoutMs))
@@ -183,9 +156,25 @@ export class NormalizeStage {
 
   /** Waits for the append in flight; throws what it threw. */
   async settle(): Promise<void> {
-    await this.#inFlight
-    this.#inFlight = undefined
-    if (this.#failure !== undefined) throw this.#failure
+    await this.#committer.settle()
+    this.#countGauges()
+  }
+
+  /**
+   * Saves the state of all partitions as it is, so that no record has to be read again for it. What a stream
+   * that waits for the log remembers is left as it was.
+   */
+  async save(): Promise<void> {
+    for (const stream of this.#streams.values()) {
+      for (const { snapshots } of stream.partitions.values()) snapshots.hasten()
+    }
+    for (;;) {
+      await this.settle()
+      const parts = new Parts<Stream>()
+      this.#addSnapshots(parts)
+      if (parts.all.length === 0) return
+      await this.#committer.submit(parts, this.#committer.takeOutput())
+    }
   }
 
   /** Steps until `signal` aborts, and then until everything that the log holds by then is dealt with. */
@@ -195,6 +184,7 @@ export class NormalizeStage {
     try {
       while (!signal.aborted) await this.step(IDLE_MS)
       while ((await this.step(DRAIN_POLL_MS)) > 0 || !this.caughtUp);
+      await this.save()
     } finally {
       signal.removeEventListener('abort', wake)
     }
@@ -203,7 +193,9 @@ export class NormalizeStage {
   // Streams
 
   async #applyStreams(descriptors: readonly StreamDescriptor[]): Promise<void> {
-    const names = new Set(descriptors.map((descriptor) => `${descriptor.tenant}.${descriptor.stream}`))
+    // Before a contract changes: records are only ever read again under the contract that they were read under.
+    await this.save()
+    const names = new Set(descriptors.map(streamName))
     for (const [name, stream] of this.#streams) {
       if (names.has(name)) continue
       stream.stopped = true
@@ -212,12 +204,11 @@ export class NormalizeStage {
     }
     const added: Partition[] = []
     for (const descriptor of descriptors) {
-      const name = `${descriptor.tenant}.${descriptor.stream}`
-      const known = this.#streams.get(name)
+      const known = this.#streams.get(streamName(descriptor))
       const transform = compileTransform(descriptor)
-      if (known === undefined) {
-        const stream = newStream(name, descriptor, transform)
-        this.#streams.set(name, stream)
+      if (known === undefined || known.partitions.size === 0) {
+        const stream = newStream(descriptor, transform)
+        this.#streams.set(stream.name, stream)
         this.#byTopic.set(stream.raw, stream)
         added.push(...(await this.#addPartitions(stream)))
       } else {
@@ -264,52 +255,22 @@ export class NormalizeStage {
     return windowRecords === undefined ? this.#limits : { ...this.#limits, windowRecordsMax: windowRecords }
   }
 
-  /** Gives new partitions the state that their snapshot and the records after it make. */
   async #restore(partitions: readonly Partition[]): Promise<void> {
     if (partitions.length === 0) return
     await Snapshots.load(
       this.#log,
       partitions.map((partition) => partition.snapshots),
     )
+    const output = this.#committer.takeOutput()
     for (const partition of partitions) {
-      const { stream, snapshots, normalizer } = partition
-      const from = await this.#log.position(STATE_STAGE, stream.raw, partition.number)
-      let offset = snapshots.restore(normalizer.state) ?? from ?? partition.nextOffset
       try {
-        await this.#checkRange(partition)
-        while (offset < partition.nextOffset) offset = await this.#replay(partition, offset)
+        await restorePartition(this.#log, partition, output, this.#readBytesMax, this.#now())
       } catch (error) {
-        this.#stopOrThrow(stream, error)
+        this.#stopOrThrow(partition.stream, error)
       }
-      snapshots.base = snapshots.base ?? from
       this.#enqueue(partition)
     }
-  }
-
-  async #checkRange(partition: Partition): Promise<void> {
-    const { raw } = partition.stream
-    const { start, end } = await this.#log.range(raw, partition.number)
-    const { nextOffset, number } = partition
-    if (nextOffset < start) {
-      const message = `${raw}/${number}: normalize is at offset ${nextOffset}, the log begins at ${start}; the records between are gone`
-      throw new MillraceError('offset_below_start', message, { topic: raw, partition: number })
-    }
-    if (nextOffset > end) {
-      const message = `${raw}/${number}: normalize is at offset ${nextOffset}, the log ends at ${end}`
-      throw new MillraceError('offset_above_end', message, { topic: raw, partition: number })
-    }
-  }
-
-  /** Records whose outputs are committed change the state again, and nothing else. */
-  async #replay(partition: Partition, offset: number): Promise<number> {
-    const { stream, number, normalizer, nextOffset } = partition
-    const read = await this.#log.read(stream.raw, number, offset, this.#readBytesMax)
-    const output = this.#takeOutput()
-    const rejected = new RejectedBatches(stream.raw, this.#options.rejectedSchemaId)
-    normalizer.process(read.batches, offset, nextOffset, output, rejected, new Tally())
-    this.#spare.push(output)
-    partition.snapshots.noteInput(read.batches.length, this.#now())
-    return read.nextOffset > offset ? read.nextOffset : nextOffset
+    this.#committer.release(output)
   }
 
   #stopOrThrow(stream: Stream, error: unknown): void {
@@ -368,7 +329,7 @@ export class NormalizeStage {
   }
 
   #enqueueStream(stream: Stream): void {
-    if (stream.queued || stream.pending.length === 0 || stream.waiting.length > 0) return
+    if (stream.queued || stream.pending.length === 0 || stream.waiting.parts.length > 0) return
     stream.queued = true
     this.#ready.push(stream)
   }
@@ -377,7 +338,7 @@ export class NormalizeStage {
   #waitMs(timeoutMs: number): number {
     let until = Infinity
     for (const stream of this.#streams.values()) {
-      if (stream.waiting.length > 0) until = Math.min(until, stream.retryAt)
+      if (stream.waiting.parts.length > 0) until = Math.min(until, stream.waiting.retryAt)
       if (!stream.stopped) {
         for (const { snapshots } of stream.partitions.values()) until = Math.min(until, snapshots.dueAt)
       }
@@ -388,8 +349,8 @@ export class NormalizeStage {
   // Reading and committing
 
   async #readStep(): Promise<number> {
-    const output = this.#takeOutput()
-    const parts: Parts = new Map()
+    const output = this.#committer.takeOutput()
+    const parts = new Parts<Stream>()
     const tally = new Tally()
     let bytesIn = 0
     // What the step is bounded by: bytes read, or made of them, where that is more.
@@ -399,7 +360,7 @@ export class NormalizeStage {
       stream.queued = false
       const partition = stream.pending.shift()
       // A stream that was stopped, or refused by the log meanwhile.
-      if (partition === undefined || stream.waiting.length > 0) {
+      if (partition === undefined || stream.waiting.parts.length > 0) {
         if (partition !== undefined) stream.pending.unshift(partition)
         continue
       }
@@ -413,15 +374,15 @@ export class NormalizeStage {
     }
     this.#count(tally, bytesIn)
     this.#addSnapshots(parts)
-    await this.settle()
-    this.#launch(parts, output)
+    await this.#committer.submit(parts, output)
+    this.#countGauges()
     return tally.recordsIn
   }
 
   async #readPartition(
     partition: Partition,
     output: OutputBatches,
-    parts: Parts,
+    parts: Parts<Stream>,
     tally: Tally,
   ): Promise<{ read: number; rejected: number }> {
     const { stream, number, normalizer, snapshots, nextOffset } = partition
@@ -440,7 +401,7 @@ export class NormalizeStage {
     const rejected = new RejectedBatches(stream.raw, this.#options.rejectedSchemaId)
     normalizer.process(read.batches, nextOffset, Infinity, output, rejected, tally)
     partition.nextOffset = read.nextOffset
-    const part = partOf(parts, stream)
+    const part = parts.of(stream)
     const rejectedBytes = rejected.byteLength
     part.add(number, output.take(), rejected.take(), read.nextOffset)
     snapshots.noteInput(read.batches.length, this.#now())
@@ -449,89 +410,25 @@ export class NormalizeStage {
   }
 
   /** Pieces of the snapshots that are due, of quiet partitions too, as many as one append should carry. */
-  #addSnapshots(parts: Parts): void {
+  #addSnapshots(parts: Parts<Stream>): void {
     const now = this.#now()
     let bytes = 0
     for (const stream of this.#streams.values()) {
-      if (stream.stopped || stream.waiting.length > 0) continue
+      if (stream.stopped || stream.waiting.parts.length > 0) continue
       for (const { snapshots, normalizer, nextOffset } of stream.partitions.values()) {
         if (snapshots.dueAt > now || bytes >= this.#readBytesMax) continue
         const piece = snapshots.next(normalizer.state, nextOffset, this.#readBytesMax)
         bytes += piece.batch.length
-        partOf(parts, stream).addSnapshot(piece)
+        parts.of(stream).addSnapshot(piece)
       }
     }
-  }
-
-  #launch(parts: Parts, output: OutputBatches): void {
-    // An error is thrown by whoever settles; until then nobody awaits the promise.
-    this.#inFlight = this.#commit([...parts.values()], output).catch((error) => {
-      this.#failure = error
-    })
-  }
-
-  async #commit(parts: readonly StepPart<Stream>[], output: OutputBatches): Promise<void> {
-    const { bytes } = output
-    const free: StepPart<Stream>[] = []
-    for (const part of parts) {
-      if (part.stream.waiting.length === 0) free.push(part)
-      else this.#wait(part, bytes)
-    }
-    if (free.length > 0) {
-      const request = mergeRequests(free.map((part) => part.request(bytes)))
-      if (!(await this.#append(request))) {
-        for (const part of free) {
-          if (free.length === 1 || !(await this.#append(part.request(bytes)))) this.#wait(part, bytes)
-        }
-      }
-    }
-    this.#spare.push(output)
-    this.#countGauges()
-  }
-
-  /** False where the log cannot take it now. */
-  async #append(request: AppendRequest): Promise<boolean> {
-    try {
-      await this.#log.append(request)
-      this.#options.counters.add('appends', 1)
-      return true
-    } catch (error) {
-      if (isMillraceError(error, 'backlog_full') || isMillraceError(error, 'log_full')) return false
-      throw error
-    }
-  }
-
-  #wait(part: StepPart<Stream>, bytes: Uint8Array): void {
-    const { stream } = part
-    part.detach(bytes)
-    if (stream.waiting.length === 0) {
-      stream.retryMs = RETRY_MS_MIN
-      stream.retryAt = this.#now() + RETRY_MS_MIN
-    }
-    stream.waiting.push(part)
   }
 
   async #retryWaiting(): Promise<void> {
     for (const stream of this.#streams.values()) {
-      if (stream.waiting.length === 0 || stream.retryAt > this.#now()) continue
-      await this.settle()
-      while (stream.waiting.length > 0) {
-        if (!(await this.#append(stream.waiting[0]!.request(NO_BYTES)))) {
-          stream.retryMs = Math.min(RETRY_MS_MAX, stream.retryMs * 2)
-          stream.retryAt = this.#now() + stream.retryMs
-          break
-        }
-        stream.waiting.shift()
-      }
-      this.#enqueueStream(stream)
-      this.#countGauges()
+      if (stream.waiting.parts.length > 0 && (await this.#committer.retry(stream)))
+        this.#enqueueStream(stream)
     }
-  }
-
-  #takeOutput(): OutputBatches {
-    const output = this.#spare.pop() ?? new OutputBatches()
-    output.clear()
-    return output
   }
 
   // Counters
@@ -559,7 +456,7 @@ export class NormalizeStage {
     let waiting = 0
     for (const stream of this.#streams.values()) {
       if (stream.stopped) stopped++
-      if (stream.waiting.length > 0) waiting++
+      if (stream.waiting.parts.length > 0) waiting++
       for (const { end, nextOffset, normalizer } of stream.partitions.values()) {
         lag += Math.max(0, end - nextOffset)
         devices += normalizer.state.devices.count
@@ -572,30 +469,4 @@ export class NormalizeStage {
   }
 }
 
-const NO_BYTES = new Uint8Array(0)
 const NOTHING_READ = { read: 0, rejected: 0 }
-
-function newStream(name: string, descriptor: StreamDescriptor, transform: StreamTransform): Stream {
-  const { tenant, stream } = descriptor
-  return {
-    name,
-    descriptor,
-    transform,
-    raw: rawTopic(tenant, stream),
-    normalized: normalizedTopic(tenant, stream),
-    rejected: rejectedTopic(tenant, stream),
-    partitions: new Map(),
-    pending: [],
-    queued: false,
-    stopped: false,
-    waiting: [],
-    retryAt: 0,
-    retryMs: 0,
-  }
-}
-
-function partOf(parts: Parts, stream: Stream): StepPart<Stream> {
-  let part = parts.get(stream)
-  if (part === undefined) parts.set(stream, (part = new StepPart(stream)))
-  return part
-}

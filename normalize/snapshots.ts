@@ -117,6 +117,11 @@ export class Snapshots {
     if (this.#unsavedSince === Infinity) this.#unsavedSince = now
   }
 
+  /** Has a snapshot taken now, if there is anything to save. */
+  hasten(): void {
+    if (this.#unsavedSince !== Infinity) this.#unsavedBytes = Infinity
+  }
+
   /** When `next` has something to append; 0: now. */
   get dueAt(): number {
     if (this.#pending !== undefined) return 0
