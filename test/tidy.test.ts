@@ -131,6 +131,23 @@ test('the file map of docs/architecture.md names every folder of sources', () =>
   )
 })
 
+test('the lockfile knows the packages of every platform', () => {
+  // npm leaves out those of other platforms when it updates a lockfile beside a node_modules folder; `npm ci` then
+  // refuses it on a fresh machine. `npm install --package-lock-only` in a folder without node_modules writes all.
+  const { packages } = JSON.parse(read('package-lock.json')) as {
+    packages: Record<string, { version?: string; optionalDependencies?: Record<string, string> }>
+  }
+  const missing = Object.values(packages).flatMap((one) =>
+    Object.keys(one.optionalDependencies ?? {}).filter(
+      (name) =>
+        !Object.keys(packages).some(
+          (key) => key.endsWith(`node_modules/${name}`) && packages[key]!.version !== undefined,
+        ),
+    ),
+  )
+  assert.deepEqual(missing, [])
+})
+
 test('no committed file holds a registry address or a path of a machine', () => {
   const wrong: string[] = []
   const patterns = [
