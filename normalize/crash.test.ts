@@ -119,8 +119,11 @@ async function round(seed: number): Promise<void> {
       if (random() < 0.7) disk.powerFailsAt = disk.operationCount + 1 + Math.floor(random() * 100)
     }
   }
+  // The power may have failed in background work of the last action, and nobody has noticed yet.
+  const unnoticed = disk.operationCount >= disk.powerFailsAt
+  if (unnoticed) disk.crash(seed)
   disk.restart()
-  if (log === undefined || stage === undefined) {
+  if (log === undefined || stage === undefined || unnoticed) {
     log = openEmbeddedLog({ disk, dir: '/log', segmentBytes: 64 * 1024, background: false, reserveBytes: 0 })
     await createTopics(log, stream)
     stage = new NormalizeStage({
