@@ -43,7 +43,8 @@ export interface Recovered {
   /** The segment to go on in, and where in it. */
   identity: SegmentIdentity
   position: number
-  segmentSize: number
+  /** The next segment, whole and empty, as a process before prepared it. */
+  prepared: SegmentIdentity | undefined
   /** Groups and bytes that were read again. */
   groupCount: number
   scannedBytes: number
@@ -140,8 +141,10 @@ export function recoverJournal(
     // nothing may be removed because of them before they are durable.
     disk.syncDir(dir)
     run.repairEnd(recovered)
-    // Those after the last group are empty or hold a torn one: they are made anew.
-    const later = replay.filter((segment) => segment > recovered.identity.segment)
+    // Those after the last group hold a torn one or were not filled: they are made anew.
+    const later = replay.filter(
+      (segment) => segment > recovered.identity.segment && segment !== recovered.prepared?.segment,
+    )
     const unneeded = onDisk.filter((segment) => segment < first && !state.segments.has(segment))
     removeLeftovers(disk, dir, [...unneeded, ...later])
   }
@@ -201,13 +204,15 @@ class Replay {
             logId,
             identity: scanner.identity,
             position,
-            segmentSize: scanner.size,
+            prepared: undefined,
             groupCount: 0,
             scannedBytes: 0,
             tornTail: undefined,
           }
           this.#contentEnd = end
         }
+        const isNext = segment === recovered.identity.segment + 1 && position === SEGMENT_HEADER
+        if (isNext && end === position && scanner.size > SEGMENT_HEADER) recovered.prepared = scanner.identity
         if (end > position) {
           this.#refuseLater(scanner, position, end, recovered)
           recovered.tornTail ??= {

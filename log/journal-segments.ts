@@ -37,7 +37,7 @@ export class SegmentStore {
   #filling: string | undefined
   #fillCount = 0
 
-  /** Goes on in a recovered segment, or (`position` undefined) makes the first one of a new log. */
+  /** Goes on in a recovered segment, with the next one where it is prepared, or (`position` undefined) makes the first one of a new log. */
   constructor(
     disk: Disk,
     dir: string,
@@ -45,6 +45,7 @@ export class SegmentStore {
     filler: ZeroFiller,
     identity: SegmentIdentity,
     position: number | undefined,
+    prepared: SegmentIdentity | undefined,
   ) {
     this.#disk = disk
     this.#dir = dir
@@ -54,6 +55,7 @@ export class SegmentStore {
     if (position === undefined) this.#current = this.#make(identity)
     else this.#current = { identity, file: disk.open(path.join(dir, segmentName(identity.segment)), 'write') }
     this.#size = Math.max(segmentBytes, this.#current.file.size())
+    if (prepared !== undefined) this.#prepared = this.#open(prepared)
   }
 
   get segment(): number {
@@ -95,7 +97,7 @@ export class SegmentStore {
     this.#prepared = undefined
     this.#current.file.close()
     this.#current = next
-    this.#size = this.#segmentBytes
+    this.#size = Math.max(this.#segmentBytes, next.file.size())
     this.position = SEGMENT_HEADER
   }
 
@@ -159,6 +161,11 @@ export class SegmentStore {
     const name = path.join(this.#dir, segmentName(identity.segment))
     this.#disk.rename(file.path, name)
     this.#disk.syncDir(this.#dir)
-    return { identity, file: this.#disk.open(name, 'write') }
+    return this.#open(identity)
+  }
+
+  #open(identity: SegmentIdentity): OpenSegment {
+    const file = this.#disk.open(path.join(this.#dir, segmentName(identity.segment)), 'write')
+    return { identity, file }
   }
 }

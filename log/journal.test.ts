@@ -341,6 +341,21 @@ test('a checkpoint bounds what a start reads again', () => {
   assert.equal(again.range('t', 0).end, 300)
 })
 
+test('a segment that was prepared is used by the next process', () => {
+  const disk = new SimulatedDisk()
+  const journal = open(disk, { segmentBytes: 4096 })
+  journal.createTopic('t', TOPIC_DEFAULTS)
+  journal.maintainAll()
+  journal.close()
+  const next = `${DIR}/0000000002.segment`
+  const header = bytesOf(disk, next).slice(0, 64)
+  const again = open(disk, { segmentBytes: 4096 })
+  for (let i = 0; i < 20; i++) write(again, 't', 0, ['k', 'v'.repeat(300)])
+  assert.deepEqual(bytesOf(disk, next).slice(0, 64), header)
+  disk.kill()
+  assert.equal(open(disk).range('t', 0).end, 20)
+})
+
 test('topics, their ids and changed settings outlive a restart, with and without a checkpoint', () => {
   const disk = new SimulatedDisk()
   const journal = open(disk)

@@ -162,6 +162,7 @@ export class Journal {
       settings.zeroFiller ?? new StepFiller(disk),
       identity,
       this.#recovered?.position,
+      this.#recovered?.prepared,
     )
     if (!this.#state.segments.has(identity.segment)) this.#state.addSegment(identity.segment)
     this.#writer = new JournalWriter(disk, dir, this.#store, this.#state, settings.reserveBytes, settings.now)
