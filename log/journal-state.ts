@@ -2,6 +2,7 @@
 // each segment is still needed. Recovery and commits change it through the same methods, so that what a
 // restart rebuilds is what was there.
 
+import { partitionUnknown, topicUnknown } from './batch-check.ts'
 import { PartitionIndex, storedSeconds } from './journal-index.ts'
 import type { Topic, TopicConfig } from './log.ts'
 
@@ -96,6 +97,15 @@ export class JournalState {
 
   constructor(now: () => number) {
     this.#now = now
+  }
+
+  /** Throws `topic_unknown`. */
+  partition(topic: string, partition: number): PartitionState {
+    const found = this.topics.get(topic)
+    if (found === undefined) throw topicUnknown(topic)
+    const state = found.partitions[partition]
+    if (state === undefined) throw partitionUnknown(topic, partition)
+    return state
   }
 
   addSegment(segment: number): SegmentState {

@@ -11,36 +11,18 @@
 import { randomUUID } from 'node:crypto'
 import { type Disk, makeDirDurable } from '../std/disk.ts'
 import { MillraceError } from '../std/errors.ts'
-import {
-  backlogFull,
-  checkBatches,
-  checkTopic,
-  offsetAboveEnd,
-  offsetBelowStart,
-  offsetConflict,
-  partitionUnknown,
-  referenceMissing,
-  topicConflict,
-  topicUnknown,
-} from './batch-check.ts'
+import { checkTopic, offsetAboveEnd, offsetBelowStart, topicConflict } from './batch-check.ts'
 import { CHECKPOINT_STEP_BYTES } from './journal-checkpoint.ts'
 import { StepFiller, type ZeroFiller } from './journal-fill.ts'
-import { BATCH_ENTRY_BYTES, ENTRY_BATCH, ENTRY_REFERENCE, newSalt } from './journal-format.ts'
+import { BATCH_ENTRY_BYTES, newSalt } from './journal-format.ts'
 import { JournalMaintenance } from './journal-maintenance.ts'
 import { SegmentReader } from './journal-read.ts'
 import { type Recovered, recoverJournal, type TornTail } from './journal-recovery.ts'
 import { SegmentStore } from './journal-segments.ts'
-import { JournalState, type PartitionState, type TopicState, topicToJson } from './journal-state.ts'
+import { AppendStage } from './journal-stage.ts'
+import { JournalState, topicToJson } from './journal-state.ts'
 import { JournalWriter } from './journal-writer.ts'
-import type {
-  AppendRequest,
-  BatchAppend,
-  Changes,
-  PartitionRange,
-  ReferenceAppend,
-  Topic,
-  TopicConfig,
-} from './log.ts'
+import type { AppendRequest, BatchAppend, Changes, PartitionRange, Topic, TopicConfig } from './log.ts'
 
 export interface JournalOptions {
   disk: Disk
@@ -115,18 +97,6 @@ export interface JournalStats {
   stopped: boolean
 }
 
-/** A batch or reference that waits for the sync of its group. */
-interface StagedBatch {
-  partition: PartitionState
-  baseOffset: number
-  lastOffsetDelta: number
-  /** Undefined: in this group, `position` from the first batch on. */
-  segment: number | undefined
-  position: number
-  bytes: number
-  maxTimestamp: number
-}
-
 export class Journal {
   readonly id: string
   readonly dir: string
@@ -137,9 +107,7 @@ export class Journal {
   readonly #reader: SegmentReader
   readonly #maintenance: JournalMaintenance
   readonly #recovered: Recovered | undefined
-  readonly #staged: StagedBatch[] = []
-  /** Number of the group that `stagedEnd` of a partition belongs to. */
-  readonly #stagedPartitions = new Set<PartitionState>()
+  readonly #stage: AppendStage
   #closed = false
 
   /** Opens or makes the journal. Throws `log_corrupt`, or what the disk throws. */
@@ -166,6 +134,7 @@ export class Journal {
     )
     if (!this.#state.segments.has(identity.segment)) this.#state.addSegment(identity.segment)
     this.#writer = new JournalWriter(disk, dir, this.#store, this.#state, settings.reserveBytes, settings.now)
+    this.#stage = new AppendStage(this.#state, this.#writer.builder, settings.verifyAppends)
     this.#reader = new SegmentReader(disk, dir, settings.verifyReads)
     this.#maintenance = new JournalMaintenance(
       { ...settings, logId: this.id, disk, dir },
@@ -221,12 +190,12 @@ export class Journal {
   }
 
   range(topic: string, partition: number): PartitionRange {
-    const { start, end } = this.#partition(topic, partition)
+    const { start, end } = this.#state.partition(topic, partition)
     return { start, end }
   }
 
   position(stage: string, topic: string, partition: number): number | undefined {
-    return this.#partition(topic, partition).positions.get(stage)
+    return this.#state.partition(topic, partition).positions.get(stage)
   }
 
   /** Makes all requests durable in as few groups as their size allows, and settles each. Never throws. */
@@ -239,7 +208,7 @@ export class Journal {
    * bytes but at least one batch, none at the end. Returns the offset after the last.
    */
   locate(topic: string, partition: number, offset: number, bytesMax: number, places: number[]): number {
-    const state = this.#partition(topic, partition)
+    const state = this.#state.partition(topic, partition)
     if (offset < state.start) throw offsetBelowStart(topic, partition, offset, state.start)
     if (offset > state.end) throw offsetAboveEnd(topic, partition, offset, state.end)
     const { index } = state
@@ -323,23 +292,10 @@ export class Journal {
     if (this.#closed) throw new MillraceError('log_stopped', 'the log is closed')
   }
 
-  #topic(name: string): TopicState {
-    const found = this.#state.topics.get(name)
-    if (found === undefined) throw topicUnknown(name)
-    return found
-  }
-
-  #partition(topic: string, partition: number): PartitionState {
-    const found = this.#topic(topic).partitions[partition]
-    if (found === undefined) throw partitionUnknown(topic, partition)
-    return found
-  }
-
   /** Puts requests from `from` on into one group; returns the index of the first that did not fit any more. */
   #commitGroup(pending: readonly PendingAppend[], from: number): number {
     const { builder } = this.#writer
-    builder.clear()
-    this.#staged.length = 0
+    this.#stage.begin()
     let next = from
     for (; next < pending.length; next++) {
       const one = pending[next]!
@@ -353,13 +309,12 @@ export class Journal {
             `a request of ${bytes} bytes; a segment holds ${this.#store.groupBytesMax}`,
           )
         if (one.request.entries.length > 0 && this.#writer.isFull()) throw this.#writer.full()
-        one.baseOffsets = this.#stage(one.request)
+        one.baseOffsets = this.#stage.add(one.request)
       } catch (error) {
         one.error = error as Error
       }
     }
     if (builder.entryCount > 0) this.#write(pending, from, next)
-    else this.#stagedPartitions.clear()
     return next
   }
 
@@ -368,7 +323,6 @@ export class Journal {
   }
 
   #write(pending: readonly PendingAppend[], from: number, to: number): void {
-    this.#stagedPartitions.clear()
     try {
       this.#writer.write()
     } catch (error) {
@@ -378,149 +332,7 @@ export class Journal {
       }
       return
     }
-    const { segment, batchesPosition } = this.#writer
-    for (const staged of this.#staged)
-      this.#state.applyBatch(
-        staged.partition,
-        staged.baseOffset,
-        staged.lastOffsetDelta,
-        staged.segment ?? segment,
-        staged.segment === undefined ? batchesPosition + staged.position : staged.position,
-        staged.bytes,
-        staged.maxTimestamp,
-      )
-    for (let i = from; i < to; i++) {
-      const { request, error } = pending[i]!
-      if (error !== undefined || request.positions === undefined) continue
-      for (const { stage, topic, partition, nextOffset } of request.positions)
-        this.#state.applyPosition(this.#partition(topic, partition), stage, nextOffset)
-    }
-  }
-
-  /** Checks a request and adds it to the group; returns its base offsets. Throws, then nothing of it was added. */
-  #stage(request: AppendRequest): number[] {
-    const planned: StagedBatch[] = []
-    const batches: (Uint8Array | undefined)[] = []
-    const undo: { partition: PartitionState; end: number; bytes: number }[] = []
-    const baseOffsets: number[] = []
-    try {
-      for (const entry of request.entries) {
-        const partition = this.#stagedPartition(entry.topic, entry.partition)
-        undo.push({ partition, end: partition.stagedEnd, bytes: partition.stagedBytes })
-        if (entry.expectedOffset !== undefined && entry.expectedOffset !== partition.stagedEnd)
-          throw offsetConflict(entry.topic, entry.partition, entry.expectedOffset, partition.stagedEnd)
-        baseOffsets.push(partition.stagedEnd)
-        if ('reference' in entry) this.#planReference(entry, partition, planned, batches)
-        else this.#planBatches(entry, partition, planned, batches)
-        const { backlogBytesMax } = partition.topic.topic.config
-        if (
-          partition.topic.stages.size > 0 &&
-          partition.backlogBytes + partition.stagedBytes > backlogBytesMax
-        )
-          throw backlogFull(entry.topic, entry.partition, partition.backlogBytes, backlogBytesMax)
-      }
-      for (const { topic, partition, stage } of request.positions ?? []) {
-        this.#partition(topic, partition)
-        if (Buffer.byteLength(stage) > 255)
-          throw new MillraceError('option_invalid', `stage name of more than 255 bytes: ${stage}`)
-      }
-    } catch (error) {
-      for (const { partition, end, bytes } of undo.reverse()) {
-        partition.stagedEnd = end
-        partition.stagedBytes = bytes
-      }
-      throw error
-    }
-    this.#add(request, planned, batches)
-    return baseOffsets
-  }
-
-  #stagedPartition(topic: string, partition: number): PartitionState {
-    const state = this.#partition(topic, partition)
-    if (!this.#stagedPartitions.has(state)) {
-      this.#stagedPartitions.add(state)
-      state.stagedEnd = state.end
-      state.stagedBytes = 0
-    }
-    return state
-  }
-
-  #planBatches(
-    entry: BatchAppend,
-    partition: PartitionState,
-    planned: StagedBatch[],
-    batches: (Uint8Array | undefined)[],
-  ): void {
-    let at = 0
-    for (const header of checkBatches(entry.batch, entry.recordCount, this.#options.verifyAppends)) {
-      batches.push(
-        header.byteLength === entry.batch.length
-          ? entry.batch
-          : entry.batch.subarray(at, at + header.byteLength),
-      )
-      at += header.byteLength
-      this.#plan(planned, partition, undefined, 0, header.byteLength, header)
-    }
-  }
-
-  #planReference(
-    entry: ReferenceAppend,
-    partition: PartitionState,
-    planned: StagedBatch[],
-    batches: (Uint8Array | undefined)[],
-  ): void {
-    const { topic, partition: number, baseOffset } = entry.reference
-    const source = this.#partition(topic, number)
-    if (baseOffset < source.start) throw offsetBelowStart(topic, number, baseOffset, source.start)
-    const { index } = source
-    const row = index.rowOf(baseOffset)
-    if (row < 0) throw referenceMissing(topic, number, baseOffset)
-    batches.push(undefined)
-    this.#plan(planned, partition, index.segment(row), index.position(row), index.bytes(row), {
-      lastOffsetDelta: index.lastOffsetDelta(row),
-      maxTimestamp: index.seconds(row) * 1000,
-    })
-  }
-
-  #plan(
-    planned: StagedBatch[],
-    partition: PartitionState,
-    segment: number | undefined,
-    position: number,
-    bytes: number,
-    facts: { lastOffsetDelta: number; maxTimestamp: number },
-  ): void {
-    const { lastOffsetDelta, maxTimestamp } = facts
-    const baseOffset = partition.stagedEnd
-    planned.push({ partition, baseOffset, lastOffsetDelta, segment, position, bytes, maxTimestamp })
-    partition.stagedEnd = baseOffset + lastOffsetDelta + 1
-    partition.stagedBytes += bytes
-  }
-
-  /** Cannot fail: the request was checked. */
-  #add(request: AppendRequest, planned: StagedBatch[], batches: (Uint8Array | undefined)[]): void {
-    const { builder } = this.#writer
-    for (let i = 0; i < planned.length; i++) {
-      const staged = planned[i]!
-      const batch = batches[i]
-      if (batch === undefined) {
-        builder.addReference(
-          ENTRY_REFERENCE,
-          staged.partition.id,
-          staged.baseOffset,
-          staged.segment!,
-          staged.position,
-          staged.bytes,
-          staged.lastOffsetDelta,
-          staged.maxTimestamp,
-        )
-      } else {
-        staged.position = builder.addBatch(ENTRY_BATCH, staged.partition.id, staged.baseOffset, batch)
-      }
-      this.#staged.push(staged)
-    }
-    for (const { stage, topic, partition, nextOffset } of request.positions ?? [])
-      builder.addPosition(this.#partition(topic, partition).id, nextOffset, stage)
+    this.#stage.apply(this.#writer.segment, this.#writer.batchesPosition)
   }
 }
 
