@@ -132,9 +132,10 @@ export function median(values: readonly number[]): number {
 }
 
 export function machine(): string {
-  const [cpu] = os.cpus()
+  const cpus = os.cpus()
+  const [cpu] = cpus
   const memory = Math.round(os.totalmem() / 2 ** 30)
-  return `${os.availableParallelism()} × ${cpu?.model.trim() ?? os.arch()}, ${memory} GiB, ${os.type()} ${os.release()}`
+  return `${cpus.length} × ${cpu?.model.trim() ?? os.arch()}, ${memory} GiB, ${os.type()} ${os.release()}`
 }
 
 /** One timed run. */

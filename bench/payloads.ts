@@ -15,7 +15,8 @@ export function environmentStream(schemaId: number): StreamDescriptor {
   return { ...compiled!, schemaId, writers: [{ id: schemaId, schema: compiled!.schema }] }
 }
 
-const FIRMWARE = new TextEncoder().encode('1.4.2')
+/** Firmware that needs no rule of the contract. */
+const FIRMWARE = '1.4.2'
 const OCCUPANCY = ['unknown', 'vacant', 'occupied']
 /** An upper bound of one payload. */
 export const PAYLOAD_BYTES_MAX = 96
@@ -24,6 +25,8 @@ export const PAYLOAD_BYTES_MAX = 96
 export class Sensor {
   readonly #random: Random
   readonly #hasBarometer: boolean
+  readonly #firmware: string
+  readonly #firmwareBytes: Uint8Array
   #sequence: number
   #timeMs: number
   #temperature = 20
@@ -32,8 +35,16 @@ export class Sensor {
   #battery = 100
 
   /** `hasBarometer`: the two nullable fields are there, which makes 60 bytes of 44. */
-  constructor(random: Random, startMs: number, hasBarometer: boolean, sequenceFirst = 1) {
+  constructor(
+    random: Random,
+    startMs: number,
+    hasBarometer: boolean,
+    sequenceFirst = 1,
+    firmware: string = FIRMWARE,
+  ) {
     this.#random = random
+    this.#firmware = firmware
+    this.#firmwareBytes = new TextEncoder().encode(firmware)
     this.#sequence = sequenceFirst - 1
     this.#timeMs = startMs
     this.#hasBarometer = hasBarometer
@@ -68,9 +79,9 @@ export class Sensor {
       p += 8
     }
     p = writeZigzagInt(into, p, this.#sequence % OCCUPANCY.length)
-    p = writeZigzagInt(into, p, FIRMWARE.length)
-    into.set(FIRMWARE, p)
-    p += FIRMWARE.length
+    p = writeZigzagInt(into, p, this.#firmwareBytes.length)
+    into.set(this.#firmwareBytes, p)
+    p += this.#firmwareBytes.length
     view.setFloat64(p, rounded(this.#battery, 100), true)
     return p + 8
   }
@@ -86,7 +97,7 @@ export class Sensor {
       pressure: this.#hasBarometer ? rounded(this.#pressure, 100) : null,
       air_quality: this.#hasBarometer ? this.#airQuality() : null,
       occupancy: OCCUPANCY[this.#sequence % OCCUPANCY.length],
-      firmware: '1.4.2',
+      firmware: this.#firmware,
       battery: rounded(this.#battery, 100),
     })
   }

@@ -197,3 +197,10 @@ export function isListening(port: number): Promise<boolean> {
     socket.once('error', () => resolve(false))
   })
 }
+
+/** Puts this process with all its threads on the server's core; false where that is not possible. */
+export function pinSelf(): boolean {
+  if (canPin)
+    execFileSync('taskset', ['-a', '-c', '-p', String(SERVER_CORE), String(process.pid)], { stdio: 'ignore' })
+  return canPin
+}
