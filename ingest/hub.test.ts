@@ -157,7 +157,7 @@ test('interest ends with the last client that holds the filter', async () => {
   await sleep(10)
   assert.equal(b.hub.remoteInterest('t').size, 1)
   a.hub.removeInterest('t', 'f')
-  await sleep(10)
+  for (let i = 0; i < 500 && b.hub.remoteInterest('t').size > 0; i++) await sleep(10)
   assert.equal(b.hub.remoteInterest('t').size, 0)
 })
 
@@ -174,7 +174,8 @@ test('a worker that does not read its post is seen as congested', async () => {
   assert.equal(a.hub.isCongested, true)
   a.hub.flush()
   assert.equal(a.hub.isCongested, true)
-  await sleep(100)
+  // Posts take as long as the machine is busy.
+  for (let i = 0; i < 500 && a.hub.isCongested; i++) await sleep(10)
   assert.equal(a.hub.isCongested, false)
   assert.equal(b.received.length, 17)
 })
