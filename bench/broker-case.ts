@@ -23,6 +23,7 @@ import { type Broker, startPeers } from './peers.ts'
 import {
   bytesQueuedTo,
   cpuSeconds,
+  GENERATOR_CORE,
   pinning,
   temporaryFolder,
   threadCpuSeconds,
@@ -42,9 +43,10 @@ export interface BrokerCase {
   peers?: boolean
   /** Connections at smoke size. Default: those of the load. */
   smokeConnections?: number
+  /** Server and generator share all cores. Default: each has its own. */
+  allCores?: boolean
   /** Options of `up`; may write files into the folder. */
   serverArgs?: (folder: string) => readonly string[] | Promise<readonly string[]>
-  notes?: readonly string[]
 }
 
 /** What a case may take in all, less what starts, stops and counts. */
@@ -79,10 +81,17 @@ export function latencyOf(latencies: readonly Latency[]): Latency | undefined {
 export class OurSide {
   readonly server: BenchServer
   readonly threads: Record<string, number>[] = []
+  readonly #generatorCore: number | undefined
   #sent = 0
 
-  constructor(server: BenchServer) {
+  constructor(server: BenchServer, allCores = false) {
     this.server = server
+    this.#generatorCore = allCores ? undefined : GENERATOR_CORE
+  }
+
+  /** Messages of all runs so far. */
+  get sent(): number {
+    return this.#sent
   }
 
   /** One run; throws where an acknowledgement is missing, refuses, or comes out of order. */
@@ -90,13 +99,21 @@ export class OurSide {
     const { server } = this
     const { pid } = server.process
     const url = webSocket ? `ws://127.0.0.1:${server.wsPort}/mqtt` : `mqtt://127.0.0.1:${server.mqttPort}`
-    const { report, started, stopped } = await runLoad(url, load, timing, server.schemaIds, async () => ({
+    const sample = async () => ({
       cpu: cpuSeconds(pid),
       threads: threadCpuSeconds(pid),
       // At QoS 1 acknowledgements are counted, and nothing disturbs them.
       raw: load.qos === 0 ? (await server.account()).raw : 0,
       at: performance.now(),
-    }))
+    })
+    const { report, started, stopped } = await runLoad(
+      url,
+      load,
+      timing,
+      server.schemaIds,
+      sample,
+      this.#generatorCore,
+    )
     this.#sent += report.sent
     checkReport('millrace', load, report)
     const run: Run = {
@@ -134,10 +151,15 @@ async function runPeer(
   timing: { seconds: number; warmup: number; seed: number },
 ) {
   const cpu = () => (broker.process === undefined ? Number.NaN : cpuSeconds(broker.process.pid))
-  const { report, started, stopped } = await runLoad(broker.url, load, timing, new Map(), () => ({
-    cpu: cpu(),
-    queued: load.qos === 0 ? bytesQueuedTo(broker.port) : 0,
-  }))
+  const sample = () => ({ cpu: cpu(), queued: load.qos === 0 ? bytesQueuedTo(broker.port) : 0 })
+  const { report, started, stopped } = await runLoad(
+    broker.url,
+    load,
+    timing,
+    new Map(),
+    sample,
+    GENERATOR_CORE,
+  )
   checkReport(broker.name, load, report)
   const stillQueued = ((stopped.queued - started.queued) * report.sent) / report.bytesSent
   return {
@@ -159,7 +181,7 @@ export async function runBrokerCase(
   ours?: OurSide,
   brokers?: readonly Broker[],
 ): Promise<CaseResult> {
-  const { name, webSocket = false, baseline, cpuRatio = [] } = definition
+  const { name, webSocket = false, baseline, cpuRatio = [], allCores = false } = definition
   const sized = (load: Load): Load =>
     args.smoke ? { ...load, connections: definition.smokeConnections ?? load.connections } : load
   const folder = definition.serverArgs === undefined ? undefined : temporaryFolder()
@@ -168,8 +190,10 @@ export async function runBrokerCase(
     new OurSide(
       await BenchServer.start({
         roles: 'ingest',
+        ...(allCores ? { core: null } : {}),
         args: folder === undefined ? [] : await definition.serverArgs!(folder),
       }),
+      allCores,
     )
   const peers = definition.peers === false ? [] : (brokers ?? (await startPeers({ ...args, webSocket })))
   const contestants = 1 + peers.length + (baseline === undefined ? 0 : 1)
@@ -241,7 +265,7 @@ export async function runBrokerCase(
         }),
     generatorCpuShare: round(median(mine.generatorShares), 2),
     threads,
-    notes: [pinning, ...(definition.notes ?? [])],
+    notes: [allCores ? 'server and generator share all cores' : pinning],
   }
 }
 

@@ -3,7 +3,6 @@
 // RSS of the server with all connections open and quiet for --seconds, less its RSS before, over their number. Each
 // run has a server of its own, and a hundred connections that came and went before, so that what is allocated once
 // is not counted. Peers are measured the same way, one run each.
-import { execFileSync } from 'node:child_process'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -17,7 +16,7 @@ import {
   round,
 } from './harness.ts'
 import { startPeers } from './peers.ts'
-import { BenchProcess, cpuSeconds, GENERATOR_CORE, residentBytes } from './processes.ts'
+import { BenchProcess, cpuSeconds, fileDescriptorsMax, GENERATOR_CORE, residentBytes } from './processes.ts'
 import { BenchServer } from './server.ts'
 
 const GENERATOR = path.join(import.meta.dirname, 'generator.ts')
@@ -30,11 +29,6 @@ interface Idle {
   bytes: number
   cpuSeconds: number
   connectSeconds: number
-}
-
-function descriptorsMax(): number {
-  const text = execFileSync('/bin/sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).trim()
-  return text === 'unlimited' ? Infinity : Number(text)
 }
 
 /** Opens connections, and looks at the server while they are idle. */
@@ -68,7 +62,7 @@ async function measure(url: string, pid: number, connections: number, seconds: n
 }
 
 export async function run(args: CaseArguments): Promise<CaseResult> {
-  const limit = descriptorsMax()
+  const limit = fileDescriptorsMax()
   const connections = args.smoke ? WARM_CONNECTIONS : Math.min(CONNECTIONS, limit - OTHER_FILES)
   const seconds = args.smoke ? args.seconds : Math.min(args.seconds, 8)
   const ours: Idle[] = []

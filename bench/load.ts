@@ -1,7 +1,7 @@
 // Runs the load generator (generator.ts) against one broker and reads its report.
 import path from 'node:path'
 import type { Latency } from './harness.ts'
-import { BenchProcess, GENERATOR_CORE } from './processes.ts'
+import { BenchProcess } from './processes.ts'
 
 const GENERATOR = path.join(import.meta.dirname, 'generator.ts')
 
@@ -56,7 +56,7 @@ export async function runLoad<T>(
   timing: Timing,
   schemaIds: ReadonlyMap<string, number>,
   sample: () => T | Promise<T>,
-  core: number | undefined = GENERATOR_CORE,
+  core: number | undefined,
 ): Promise<{ report: LoadReport; started: T; stopped: T }> {
   const generator = new BenchProcess(
     process.execPath,

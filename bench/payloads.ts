@@ -8,10 +8,12 @@ import type { StreamDescriptor } from '../schemas/stream.ts'
 import { writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
 import type { Random } from './harness.ts'
 
+export const ENVIRONMENT_CONTRACT = path.join(import.meta.dirname, '../contracts/environment.yaml')
+
 /** The stream `telemetry` of contracts/environment.yaml, with a schema id as the registry would hand out. */
 export function environmentStream(schemaId: number): StreamDescriptor {
-  const file = path.join(import.meta.dirname, '../contracts/environment.yaml')
-  const [compiled] = compileContract(parseContract(fs.readFileSync(file, 'utf8'), file))
+  const text = fs.readFileSync(ENVIRONMENT_CONTRACT, 'utf8')
+  const [compiled] = compileContract(parseContract(text, ENVIRONMENT_CONTRACT))
   return { ...compiled!, schemaId, writers: [{ id: schemaId, schema: compiled!.schema }] }
 }
 

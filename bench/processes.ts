@@ -204,3 +204,9 @@ export function pinSelf(): boolean {
     execFileSync('taskset', ['-a', '-c', '-p', String(SERVER_CORE), String(process.pid)], { stdio: 'ignore' })
   return canPin
 }
+
+/** Descriptors that a process may open. */
+export function fileDescriptorsMax(): number {
+  const text = execFileSync('/bin/sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).trim()
+  return text === 'unlimited' ? Infinity : Number(text)
+}
