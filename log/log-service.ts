@@ -14,14 +14,11 @@ export class LogThread {
   /** The torn tail that recovery cut at this start. */
   readonly tornTail: TornTail | undefined
   readonly #thread: StageThread
-  /** Calls of `stats` that wait, oldest first. */
-  readonly #asked: ((stats: JournalStats) => void)[] = []
 
   constructor(thread: StageThread, id: string, tornTail: TornTail | undefined) {
     this.#thread = thread
     this.id = id
     this.tornTail = tornTail
-    thread.on('stats', (message) => this.#asked.shift()?.(message['stats'] as JournalStats))
   }
 
   /** Rejects when the thread fails or ends unasked; never resolves. */
@@ -36,10 +33,10 @@ export class LogThread {
     return port2
   }
 
-  stats(): Promise<JournalStats> {
-    const answer = new Promise<JournalStats>((resolve) => this.#asked.push(resolve))
+  async stats(): Promise<JournalStats> {
+    const answer = this.#thread.next('stats')
     this.#thread.send({ type: 'stats' })
-    return Promise.race([answer, this.failed])
+    return (await answer)['stats'] as JournalStats
   }
 
   /** Commits what was sent, writes a checkpoint, closes the files, ends the thread. */

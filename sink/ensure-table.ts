@@ -37,7 +37,15 @@ export async function ensureTable(tools: CommitTools, id: TableId, shape: TableS
   }
 }
 
-async function evolveTable(tools: CommitTools, table: LoadedTable, shape: TableShape): Promise<LoadedTable> {
+export interface TableEvolution {
+  fields: NestedField[]
+  lastColumnId: number
+  /** Of COLUMNS_PROPERTY. */
+  columns: string
+}
+
+/** What the table becomes to hold `shape`; undefined where it holds it already. Errors: as of `ensureTable`. */
+export function planEvolution(table: LoadedTable, shape: TableShape): TableEvolution | undefined {
   const { metadata } = table
   const columns = metadata.properties[COLUMNS_PROPERTY]
   if (columns === undefined)
@@ -47,16 +55,23 @@ async function evolveTable(tools: CommitTools, table: LoadedTable, shape: TableS
       { table: printTableId(table.id) },
     )
   const owned = new Set(columns.split(',').map(Number))
-  const schema = currentSchema(metadata)
+  const current = currentSchema(metadata).fields
   const { fields, lastColumnId } = evolveFields(
-    schema.fields,
+    current,
     shape.fields,
     metadata['last-column-id'],
     (fieldId) => owned.has(fieldId),
   )
   const mine = fields.filter((field) => shape.fields.some((wanted) => wanted.name === field.name))
   checkPartitioning(table, metadata, fields)
-  if (sameFields(schema.fields, fields) && columns === printColumns(mine)) return table
+  if (sameFields(current, fields) && columns === printColumns(mine)) return undefined
+  return { fields, lastColumnId, columns: printColumns(mine) }
+}
+
+async function evolveTable(tools: CommitTools, table: LoadedTable, shape: TableShape): Promise<LoadedTable> {
+  const { metadata } = table
+  const evolution = planEvolution(table, shape)
+  if (evolution === undefined) return table
   return tools.catalog.commit(
     table.id,
     [
@@ -67,11 +82,11 @@ async function evolveTable(tools: CommitTools, table: LoadedTable, shape: TableS
     [
       {
         action: 'add-schema',
-        schema: { ...schema, type: 'struct', fields },
-        'last-column-id': lastColumnId,
+        schema: { ...currentSchema(metadata), type: 'struct', fields: evolution.fields },
+        'last-column-id': evolution.lastColumnId,
       },
       { action: 'set-current-schema', 'schema-id': LAST_ADDED },
-      { action: 'set-properties', updates: { [COLUMNS_PROPERTY]: printColumns(mine) } },
+      { action: 'set-properties', updates: { [COLUMNS_PROPERTY]: evolution.columns } },
     ],
   )
 }
@@ -108,9 +123,15 @@ export interface TableLayout {
   bucket: { field: string; count: number } | undefined
 }
 
-/** Errors: `table_foreign` where the shape's columns are not what the table is partitioned by. */
-export function layoutOf(table: LoadedTable, shape: TableShape): TableLayout {
-  const fields = currentSchema(table.metadata).fields
+/**
+ * The layout of a table with these fields. Errors: `table_foreign` where the shape's columns are not what the table is
+ * partitioned by.
+ */
+export function layoutOf(
+  table: LoadedTable,
+  shape: TableShape,
+  fields: readonly NestedField[] = currentSchema(table.metadata).fields,
+): TableLayout {
   const time = columnNamed(fields, shape.timeColumn)
   const device = columnNamed(fields, shape.deviceColumn)
   let dayField: string | undefined

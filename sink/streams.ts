@@ -26,7 +26,7 @@ function telemetryFeed(stream: StreamDescriptor): FeedSpec {
 }
 
 /** The table that a stream wants. */
-export function shapeOf(stream: StreamDescriptor): TableShape {
+export function shapeOf(stream: Pick<StreamDescriptor, 'schema' | 'fields' | 'table'>): TableShape {
   const eventTime = stream.fields.find((field) => field.role === 'event_time')?.name
   return telemetryShape({
     schema: stream.schema,

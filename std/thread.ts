@@ -29,29 +29,45 @@ export function toThreadError(error: unknown): ThreadError {
   }
 }
 
+interface Waiting {
+  type: string
+  resolve: (message: ThreadMessage) => void
+  reject: (error: MillraceError) => void
+}
+
 export class StageThread {
   readonly name: string
   readonly worker: Worker
   /** Rejects when the thread fails or ends unasked; never resolves. */
   readonly failed: Promise<never>
   readonly #listeners = new Map<string, ((message: ThreadMessage) => void)[]>()
+  /** Calls of `next` that wait. */
+  readonly #waiting = new Set<Waiting>()
+  #failedWith: MillraceError | undefined
   #ending = false
 
   constructor(name: string, entry: URL, workerData: unknown, transferList: Transferable[] = []) {
     this.name = name
     this.worker = new Worker(entry, { workerData, transferList, name, stdout: false, stderr: false })
     this.failed = new Promise<never>((_, reject) => {
-      this.worker.on('error', (error) => reject(this.#failure(toThreadError(error))))
+      const fail = (error: MillraceError): void => {
+        this.#failedWith ??= error
+        for (const waiting of this.#waiting) waiting.reject(this.#failedWith)
+        this.#waiting.clear()
+        reject(this.#failedWith)
+      }
+      this.worker.on('error', (error) => fail(this.#failure(toThreadError(error))))
       this.worker.on('exit', (code) => {
-        if (!this.#ending) reject(new MillraceError('internal', `thread ${name} ended with code ${code}`))
+        // Whoever still waits would wait for ever; an end that was asked for is no failure of the process.
+        const ended = new MillraceError('internal', `thread ${name} ended with code ${code}`)
+        if (!this.#ending) fail(ended)
+        for (const waiting of this.#waiting) waiting.reject(ended)
       })
-      this.on('failed', (message) => reject(this.#failure(message as unknown as ThreadError)))
+      this.on('failed', (message) => fail(this.#failure(message as unknown as ThreadError)))
     })
     // Whoever waits for it sees the rejection; nobody waiting is no reason to crash twice.
     this.failed.catch(() => {})
-    this.worker.on('message', (message: ThreadMessage) => {
-      for (const listener of this.#listeners.get(message.type) ?? []) listener(message)
-    })
+    this.worker.on('message', (message: ThreadMessage) => this.#receive(message))
   }
 
   on(type: string, listener: (message: ThreadMessage) => void): void {
@@ -62,7 +78,9 @@ export class StageThread {
 
   /** The next message of that type; rejects when the thread fails first. */
   next(type: string): Promise<ThreadMessage> {
-    return Promise.race([new Promise<ThreadMessage>((resolve) => this.on(type, resolve)), this.failed])
+    if (this.#failedWith !== undefined) return Promise.reject(this.#failedWith)
+    // No race with `failed`: it settles once in the life of a process, and would keep every racer until then.
+    return new Promise((resolve, reject) => this.#waiting.add({ type, resolve, reject }))
   }
 
   send(message: ThreadMessage, transferList: Transferable[] = []): void {
@@ -80,6 +98,15 @@ export class StageThread {
     this.#ending = true
     if (this.worker.threadId === -1) return
     await Promise.race([this.worker.terminate(), once(this.worker, 'exit')])
+  }
+
+  #receive(message: ThreadMessage): void {
+    for (const waiting of this.#waiting) {
+      if (waiting.type !== message.type) continue
+      this.#waiting.delete(waiting)
+      waiting.resolve(message)
+    }
+    for (const listener of this.#listeners.get(message.type) ?? []) listener(message)
   }
 
   #failure(error: ThreadError): MillraceError {
