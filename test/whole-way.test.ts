@@ -180,3 +180,61 @@ test('two tenants may have devices of one name', async (t) => {
   assert.deepEqual(await query(data, 'SELECT value::INT AS value FROM acme.level'), [{ value: 1 }])
   assert.deepEqual(await query(data, 'SELECT value::INT AS value FROM blue.level'), [{ value: 2 }])
 })
+
+test('a take-over on another worker: both sessions’ messages are rows, in order, once', async (t) => {
+  const data = temporaryFolder(t)
+  const running = await startProcess(data, ['--workers', '2'])
+  t.after(() => running.kill())
+  const codec = await environmentCodec(running.http)
+  const now = Date.now()
+  let sent = 0
+  let takeovers = 0
+  let acknowledged = 0
+  // The kernel spreads connections over the workers: twenty sessions of one client id meet both.
+  let before: mqtt.MqttClient | undefined
+  for (let session = 0; session < 20; session++) {
+    const closed = before && new Promise((resolve) => before!.once('close', () => resolve(undefined)))
+    const client = await mqtt.connectAsync(running.url, {
+      clientId: 'mover',
+      protocolVersion: 5,
+      reconnectPeriod: 0,
+    })
+    client.on('error', () => {})
+    if (closed !== undefined) {
+      await closed
+      takeovers++
+    }
+    await Promise.all(
+      Array.from({ length: 20 }, () => {
+        const seq = sent++
+        return client
+          .publishAsync('devices/mover/telemetry', codec.encode(reading(seq, now + seq)), { qos: 1 })
+          .then(() => acknowledged++)
+      }),
+    )
+    before = client
+  }
+  await before!.endAsync()
+  assert.equal(takeovers, 19)
+  const after = await until('all rows', async () => {
+    const value = await settled(running.http)
+    return value['rows'] === sent ? value : undefined
+  })
+  assert.deepEqual(
+    [acknowledged, after['acknowledged'], after['raw'], after['duplicates'], after['rejected']],
+    [sent, sent, sent, 0, 0],
+  )
+  const rows = await query(data, 'SELECT seq::INT AS seq FROM telemetry ORDER BY _partition, _offset')
+  assert.deepEqual(
+    rows.map((row) => row['seq']),
+    Array.from({ length: sent }, (_, i) => i),
+  )
+  const metrics = await (await fetch(`${running.http}/metrics`)).text()
+  const perWorker = [...metrics.matchAll(/millrace_ingest_messages_in_qos1_total\{worker="\d"\} (\d+)/g)].map(
+    (match) => Number(match[1]),
+  )
+  assert.ok(
+    perWorker.every((count) => count > 0),
+    `both workers took messages: ${perWorker.join(', ')}`,
+  )
+})

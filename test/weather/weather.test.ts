@@ -10,6 +10,7 @@ import { account, millrace, query, startProcess, temporaryFolder, until } from '
 
 const HERE = import.meta.dirname
 const RECORDINGS = path.resolve(HERE, '../../../shared/data/weather')
+const MACHINES = path.resolve(HERE, '../../../shared/data/machine')
 const COLUMNS = {
   temperature: 'TemperatureC',
   dew_point: 'Dew PointC',
@@ -114,6 +115,56 @@ test('eight stations, every row in the table, every statistic as in the files', 
         )
       }
     }
+  }
+  assert.equal(await running.stop(), 0)
+})
+
+test('two thermometers with known failures: every row, mean and extremes as in the files, out of range marked', {
+  skip: fs.existsSync(MACHINES) ? false : 'the recordings are not here',
+}, async (t) => {
+  const data = temporaryFolder(t)
+  const contracts = temporaryFolder(t)
+  fs.copyFileSync(path.join(HERE, 'machine-readings.yaml'), path.join(contracts, 'thermometer.yaml'))
+  const running = await startProcess(data, ['--contracts', contracts])
+  t.after(() => running.kill())
+  const files = fs.readdirSync(MACHINES).filter((name) => name.endsWith('.csv'))
+  assert.equal(files.length, 2)
+  const expected = new Map<string, number[]>()
+  let total = 0
+  for (const file of files) {
+    const [, ...rows] = parseCsv(fs.readFileSync(path.join(MACHINES, file))) as string[][]
+    const values = rows.map((row) => ((Number(row[1]) - 32) * 5) / 9)
+    expected.set(path.parse(file).name, values)
+    total += values.length
+    const { code, stdout, stderr } = await millrace([
+      'replay',
+      path.join(MACHINES, file),
+      '--map',
+      path.join(HERE, 'thermometer.yaml'),
+      '--url',
+      running.url,
+      '--json',
+    ])
+    assert.equal(code, 0, stderr + stdout)
+  }
+  await until(
+    'all rows in the table',
+    async () => ((await account(running.http))['rows'] === total ? true : undefined),
+    60_000,
+  )
+  const rows = await query(
+    data,
+    `SELECT device_id, count(*)::INT AS n, sum(temperature) AS sum, min(temperature) AS min, max(temperature) AS max, count(_quality)::INT AS marked FROM thermometer GROUP BY 1`,
+  )
+  assert.equal(rows.length, 2)
+  for (const row of rows) {
+    const values = expected.get(String(row['device_id']))!
+    assert.equal(row['n'], values.length)
+    assert.equal(row['marked'], values.filter((value) => value < -20 || value > 45).length)
+    const sum = values.reduce((a, b) => a + b, 0)
+    assert.ok(Math.abs(Number(row['sum']) - sum) < 1e-9 * values.length * 100)
+    assert.ok(Math.abs(Number(row['min']) - Math.min(...values)) < 1e-9)
+    assert.ok(Math.abs(Number(row['max']) - Math.max(...values)) < 1e-9)
   }
   assert.equal(await running.stop(), 0)
 })
