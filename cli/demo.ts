@@ -30,7 +30,7 @@ const QUERIES = [
     `SELECT code, field, count(*) AS records FROM telemetry_rejected GROUP BY ALL ORDER BY 3 DESC`,
   ],
   [
-    'from socket to snapshot',
+    'devices and the span of their event times',
     `SELECT count(DISTINCT device_id) AS devices, min(event_time) AS first, max(event_time) AS last FROM telemetry`,
   ],
 ] as const

@@ -1,5 +1,6 @@
 // Runs the pipeline: prints what listens where and how to send a first message, then a status line, and drains
 // on SIGINT or SIGTERM.
+import path from 'node:path'
 import type { Config } from '../config.ts'
 import { addressText, configOf, mergeOptions, optionsHelp, unknownVariables } from '../config.ts'
 import { type Running, startMillrace } from '../main.ts'
@@ -90,7 +91,7 @@ function banner(config: Config, running: Running): string {
       `  node_modules/.bin/mqtt publish -h ${mqtt.host} -p ${mqtt.port} -q 1 -i sensor-1 -t devices/sensor-1/telemetry -m '${sample}'`,
       '',
       'and a few seconds later:',
-      `  ./millrace query "SELECT * FROM telemetry"${config.data.endsWith('/data') ? '' : ` --data ${config.data}`}`,
+      `  ./millrace query "SELECT * FROM telemetry"${config.data === path.resolve('data') ? '' : ` --data ${config.data}`}`,
       '',
     )
   }
