@@ -66,7 +66,8 @@ export class Ingest {
   readonly #deviceBuckets = new Map<string, TokenBucket>()
   readonly #sessions = new SessionIndex()
   readonly #listeners: Listener[] = []
-  readonly #receiveBuffer = Buffer.allocUnsafeSlow(RECEIVE_BUFFER_BYTES)
+  /** No Buffer: its `slice` is a view, and what is kept of a message must be a copy. */
+  readonly #receiveBuffer = new Uint8Array(RECEIVE_BUFFER_BYTES)
   #credentialsFile: CredentialsFile | undefined
   #out = Buffer.allocUnsafeSlow(OUT_BYTES)
   /** Sessions with acknowledgements that wait. */

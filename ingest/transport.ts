@@ -208,7 +208,9 @@ function onRead(this: OwnedSocket, byteLength: number, buffer: Uint8Array): bool
 }
 
 function onData(this: OwnedSocket, chunk: Buffer): void {
-  this.transport!.onBytes(chunk, 0, chunk.length)
+  // Not as a Buffer, whose `slice` would be a view: readers of either mode get the same kind of bytes.
+  const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length)
+  this.transport!.onBytes(bytes, 0, bytes.length)
 }
 
 function onClose(this: OwnedSocket): void {
