@@ -165,6 +165,13 @@ export class DuckReader {
     return result.getRowObjects()
   }
 
+  /** The Parquet file that DuckDB writes of a query. */
+  async copy(sql: string): Promise<Uint8Array> {
+    const file = path.join(this.#folder, `${this.#files++}.parquet`)
+    await this.#connection.run(`copy (${sql}) to '${file}' (format parquet, compression zstd)`)
+    return new Uint8Array(fs.readFileSync(file))
+  }
+
   async rows(parts: readonly Uint8Array[], table: Table): Promise<Plain[][]> {
     const rows = await this.query(parts, 'select * from read_parquet(FILE)')
     return rows.map((row) => table.fields.map((field) => fromDuck(row[field.name])))
