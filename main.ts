@@ -1,54 +1,31 @@
 // Starts a process: opens the data folder, the log thread, registry and contracts, then a thread for each part of
 // each role, and HTTP last; drains in the order in which records flow. No record passes through this thread.
-import fs from 'node:fs'
 import path from 'node:path'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { FastifyInstance } from 'fastify'
 import { type Address, addressText, type Config } from './config.ts'
-import { Metrics } from './http/metrics.ts'
-import { schemaRegistryRoutes } from './http/schema-registry-routes.ts'
-import {
-  type Account,
-  type Check,
-  createHttpServer,
-  type Services,
-  type TableSummary,
-} from './http/server.ts'
-import { INGEST_COUNTERS, type IngestCounter } from './ingest/counters.ts'
+import type { DurationMetric, MetricSource } from './http/metrics.ts'
+import { type Account, createHttpServer } from './http/server.ts'
+import { ACK_LATENCY_BOUNDS_MS, INGEST_COUNTERS, type IngestCounter } from './ingest/counters.ts'
 import type { IngestWorkerData } from './ingest/worker.ts'
 import { type DataFolder, lockDataFolder } from './log/data-folder.ts'
-import type { Log, TopicConfig } from './log/log.ts'
+import type { JournalStats } from './log/journal.ts'
+import type { Log } from './log/log.ts'
 import { connectLog } from './log/log-client.ts'
 import { type LogThread, startLogThread } from './log/log-service.ts'
 import { NORMALIZE_COUNTERS, type NormalizeCounter } from './normalize/counters.ts'
 import type { NormalizeWorkerData } from './normalize/worker.ts'
-import { type Contract, compileContracts, parseContract } from './schemas/contract.ts'
-import { keepContract, newestOfEachFamily, readContracts } from './schemas/contract-folder.ts'
-import { normalizedTopic, presenceTopic, REJECTED_SUBJECT, rawTopic, rejectedTopic } from './schemas/names.ts'
+import { REJECTED_SUBJECT } from './schemas/names.ts'
 import { SchemaRegistry } from './schemas/registry.ts'
-import { describeStream, registerStreams } from './schemas/registry-streams.ts'
 import { REJECTED_SCHEMA } from './schemas/rejected.ts'
-import type { StreamDescriptor } from './schemas/stream.ts'
-import { openTables } from './sink/open-tables.ts'
+import { accountOf, createServices, type ProcessView, recordsLeft, type Status } from './services.ts'
 import { SINK_COUNTERS, type SinkCounter } from './sink/sink-counters.ts'
 import type { SinkReport, SinkWorkerData } from './sink/worker.ts'
 import { CounterBlock } from './std/counters.ts'
 import { MillraceError } from './std/errors.ts'
 import { createLogger, type Logger } from './std/logger.ts'
 import { StageThread, type ThreadMessage } from './std/thread.ts'
-import { VERSION } from './std/version.ts'
-
-export interface Status {
-  connections: number
-  messagesIn: number
-  refused: number
-  acknowledged: number
-  rowsCommitted: number
-  /** Age of the oldest row at the last commit; undefined before the first. */
-  freshnessMs: number | undefined
-  /** What keeps the process from being ready, in words. */
-  trouble: string[]
-}
+import { ServedStreams } from './streams.ts'
 
 export interface Running {
   readonly addresses: { mqtt: Address | undefined; ws: Address | undefined; http: Address }
@@ -57,53 +34,52 @@ export interface Running {
   readonly failed: Promise<never>
   status(): Status
   account(): Promise<Account>
-  /** Ends in order; resolves to the records that wait in the log for the next start. */
-  drain(): Promise<number>
+  /** Ends in order within DRAIN_MS_MAX; resolves to the records that wait in the log for the next start, undefined where nobody could tell in time. */
+  drain(): Promise<number | undefined>
   /** Ends at once, as a crash would, but for the lock. */
   abort(): Promise<void>
 }
 
-const SHIPPED_CONTRACTS = path.join(import.meta.dirname, 'contracts')
-/** Slots that may fall; all others only grow. */
-const GAUGES = new Set([
-  ...['connections', 'sessions', 'subscriptions', 'pausedReads', 'slowedClients', 'bytesWaiting'].map(
-    (name) => `ingest.${name}`,
-  ),
-  ...['lag_records', 'devices', 'streams_stopped', 'streams_waiting'].map((name) => `normalize.${name}`),
-  ...['freshnessMs', 'lagRecords', 'tables', 'tablesParked'].map((name) => `sink.${name}`),
-])
-/** SIGTERM is promised to end within 20 s: stages get less, so that closing has its time too. */
-const DRAIN_MS_MAX = 15_000
+/** SIGTERM is promised to end within 20 s. A stage that is stuck may use up the first part; the rest is for closing. */
+const STAGES_DRAIN_MS_MAX = 14_000
+const DRAIN_MS_MAX = 18_000
+/** How often the log thread is asked how it is, and after how long without an answer it counts as stuck. */
+const LOG_WATCH_MS = 1000
+const LOG_SILENT_MS_MAX = 5000
 
 interface Stage<Name extends string> {
   thread: StageThread
   counters: CounterBlock<Name>
 }
 
-class Millrace implements Running {
-  readonly #config: Config
+class Millrace implements Running, ProcessView {
+  readonly config: Config
+  readonly startedAt = Date.now()
   readonly #logger: Logger
   readonly #folder: DataFolder
   readonly #threads: StageThread[] = []
   readonly #ingest: Stage<IngestCounter>[] = []
-  readonly #startedAt = Date.now()
   #normalize: Stage<NormalizeCounter> | undefined
   #sink: Stage<SinkCounter> | undefined
   #logThread: LogThread | undefined
-  #log!: Log
-  #registry!: SchemaRegistry
-  #contracts: Contract[] = []
-  #streams: StreamDescriptor[] = []
+  #logWatch: NodeJS.Timeout | undefined
+  #logAnsweredAt = Date.now()
   #rejectedSchemaId = 0
   #http: FastifyInstance | undefined
-  #isDraining = false
   #fail!: (error: unknown) => void
   #parked: string[] = []
+  /** Changes of the streams are told one after the other. */
+  #telling: Promise<void> = Promise.resolve()
   readonly failed: Promise<never>
+  isDraining = false
+  log!: Log
+  logStats!: JournalStats
+  registry!: SchemaRegistry
+  served!: ServedStreams
   addresses!: Running['addresses']
 
   constructor(config: Config, logger: Logger, folder: DataFolder) {
-    this.#config = config
+    this.config = config
     this.#logger = logger
     this.#folder = folder
     this.failed = new Promise<never>((_, reject) => {
@@ -113,33 +89,20 @@ class Millrace implements Running {
   }
 
   get anonymous(): boolean {
-    return this.#config.credentials === undefined && this.#ingest.length > 0
+    return this.config.credentials === undefined && this.#ingest.length > 0
   }
 
   async start(): Promise<void> {
-    const config = this.#config
+    const { config } = this
     await this.#startLog()
-    this.#registry = await SchemaRegistry.open(this.#log)
-    this.#rejectedSchemaId = (await this.#registry.register(REJECTED_SUBJECT, REJECTED_SCHEMA)).id
-    const folders = [SHIPPED_CONTRACTS, path.join(config.data, 'contracts')]
-    if (config.contracts !== undefined) {
-      if (!fs.existsSync(config.contracts))
-        throw new MillraceError(
-          'option_invalid',
-          `--contracts: read ${JSON.stringify(config.contracts)}, expected a folder that exists`,
-        )
-      folders.splice(1, 0, config.contracts)
-    }
-    this.#contracts = readContracts(folders)
-    this.#streams = await registerStreams(this.#registry, compileContracts(this.#contracts))
-    await this.#createTopics(this.#streams)
-    // A schema that a client registers is one more that its stream's devices may write with.
-    this.#registry.onChange(() => this.#streamsChanged())
+    this.registry = await SchemaRegistry.open(this.log)
+    this.#rejectedSchemaId = (await this.registry.register(REJECTED_SUBJECT, REJECTED_SCHEMA)).id
+    this.served = await ServedStreams.open(config, this.log, this.registry, () => this.#streamsChanged())
 
     if (config.roles.includes('sink')) this.#sink = await this.#startSink()
     if (config.roles.includes('normalize')) this.#normalize = await this.#startNormalize()
     const ports = config.roles.includes('ingest') ? await this.#startIngest() : { mqtt: 0, ws: 0 }
-    this.#http = await createHttpServer(this.#services())
+    this.#http = await createHttpServer(createServices(this))
     const http = await this.#listenHttp(this.#http)
     const at = (address: Address | undefined, port: number): Address | undefined =>
       address !== undefined && this.#ingest.length > 0 ? { host: address.host, port } : undefined
@@ -147,7 +110,7 @@ class Millrace implements Running {
   }
 
   async #startLog(): Promise<void> {
-    const config = this.#config
+    const { config } = this
     this.#logThread = await startLogThread({
       dir: path.join(config.data, 'log'),
       segmentBytes: config.logSegmentBytes,
@@ -160,7 +123,17 @@ class Millrace implements Running {
         { tornTail },
         `${tornTail.file}: ${tornTail.bytes} bytes after ${tornTail.position} were torn by a crash and are cut: none of it was acknowledged`,
       )
-    this.#log = await connectLog(this.#logThread.newPort())
+    this.log = await connectLog(this.#logThread.newPort())
+    this.logStats = await this.#logThread.stats()
+    this.#logWatch = setInterval(() => void this.#watchLog(), LOG_WATCH_MS).unref()
+  }
+
+  /** Asks the log thread how it is. A failure of the thread ends the process by `failed`. */
+  async #watchLog(): Promise<void> {
+    const stats = await this.#logThread!.stats().catch(() => undefined)
+    if (stats === undefined) return
+    this.logStats = stats
+    this.#logAnsweredAt = Date.now()
   }
 
   #startThread(name: string, entry: URL, data: unknown, transfer: MessagePort[]): StageThread {
@@ -173,14 +146,14 @@ class Millrace implements Running {
   }
 
   async #startSink(): Promise<Stage<SinkCounter>> {
-    const config = this.#config
+    const config = this.config
     const counters = new CounterBlock<SinkCounter>(SINK_COUNTERS)
     const logPort = this.#logThread!.newPort()
     const data: SinkWorkerData = {
       logPort,
       catalogFile: path.join(config.data, 'catalog.db'),
       warehouse: path.join(config.data, 'warehouse'),
-      streams: this.#streams,
+      streams: this.served.streams,
       rejectedSchemaId: this.#rejectedSchemaId,
       counters: counters.buffer,
       options: { commitAgeMs: config.sinkCommitAgeMs, commitBytesMax: config.sinkCommitBytes },
@@ -206,7 +179,7 @@ class Millrace implements Running {
     const logPort = this.#logThread!.newPort()
     const data: NormalizeWorkerData = {
       logPort,
-      streams: this.#streams,
+      streams: this.served.streams,
       rejectedSchemaId: this.#rejectedSchemaId,
       counters: counters.buffer,
     }
@@ -219,7 +192,7 @@ class Millrace implements Running {
 
   /** Starts the workers one after the other: the first binds the ports that were given as 0. */
   async #startIngest(): Promise<{ mqtt: number; ws: number }> {
-    const { config, workers } = { config: this.#config, workers: this.#config.workers }
+    const { config, workers } = { config: this.config, workers: this.config.workers }
     const hubs = hubPorts(workers)
     const ports = { mqtt: config.mqtt?.port ?? 0, ws: config.ws?.port ?? 0 }
     for (let index = 0; index < workers; index++) {
@@ -242,7 +215,7 @@ class Millrace implements Running {
           allowAnonymous: config.credentials === undefined,
           credentialsFile: config.credentials,
         },
-        streams: this.#streams,
+        streams: this.served.streams,
         rejectedSchemaId: this.#rejectedSchemaId,
         counters: counters.buffer,
       }
@@ -261,81 +234,41 @@ class Millrace implements Running {
     return ports
   }
 
-  async #createTopics(streams: readonly StreamDescriptor[]): Promise<void> {
-    const config = this.#config
-    for (const stream of streams) {
-      const topic: TopicConfig = {
-        partitions: stream.partitions,
-        cleanup: 'delete',
-        retentionAgeMs: config.logRetentionAgeMs,
-        retentionBytes: config.logRetentionBytes,
-        backlogBytesMax: config.logBacklogBytes,
+  /**
+   * Tells every stage of the streams as they are now, and resolves when all have them: the sink first, so that a table
+   * is there before its rows, ingest last, so that no stage meets a record that it cannot read.
+   */
+  #streamsChanged(): Promise<void> {
+    this.#telling = this.#telling.then(async () => {
+      const message: ThreadMessage = { type: 'streams', streams: this.served.streams }
+      const tell = ({ thread }: { thread: StageThread }): Promise<ThreadMessage> => {
+        const answer = thread.next('streams')
+        thread.send(message)
+        return answer
       }
-      for (const name of [rawTopic, normalizedTopic, rejectedTopic])
-        await this.#log.createTopic(name(stream.tenant, stream.stream), topic)
-    }
-    for (const tenant of new Set(streams.map((stream) => stream.tenant)))
-      await this.#log.createTopic(presenceTopic(tenant), {
-        partitions: 1,
-        cleanup: 'delete',
-        retentionAgeMs: config.logRetentionAgeMs,
-        retentionBytes: config.logRetentionBytes,
-        backlogBytesMax: Number.POSITIVE_INFINITY,
-      })
-  }
-
-  /** Tells every stage of the streams as they are now; the sink first, so that a table is there before its rows. */
-  #streamsChanged(): void {
-    this.#streams = this.#streams.map((stream) =>
-      describeStream(this.#registry, stream, this.#registry.lookup(stream.subject, stream.schema, true)),
-    )
-    const message: ThreadMessage = { type: 'streams', streams: this.#streams }
-    for (const thread of this.#stageThreads()) thread.send(message)
-  }
-
-  async #registerContract(text: string): Promise<{ family: string; version: number; streams: string[] }> {
-    const contract = parseContract(text, 'contract')
-    const current = this.#contracts.find(
-      (one) => one.tenant === contract.tenant && one.family === contract.family,
-    )
-    if (current !== undefined && contract.version <= current.version)
-      throw new MillraceError(
-        'contract_invalid',
-        `family ${contract.family} is at version ${current.version}: a changed contract needs a higher one, this is ${contract.version}`,
-      )
-    const contracts = newestOfEachFamily([...this.#contracts, contract])
-    const streams = await registerStreams(this.#registry, compileContracts(contracts))
-    await this.#createTopics(streams)
-    keepContract(path.join(this.#config.data, 'contracts'), contract, text)
-    this.#contracts = contracts
-    this.#streams = streams
-    this.#streamsChanged()
-    return {
-      family: contract.family,
-      version: contract.version,
-      streams: contract.streams.map((stream) => stream.name),
-    }
+      // A thread that fails meanwhile ends the process by `failed`; who registered a contract hears of it too.
+      if (this.#sink) await tell(this.#sink)
+      if (this.#normalize) await tell(this.#normalize)
+      await Promise.all(this.#ingest.map(tell))
+    })
+    this.#telling.catch(() => {})
+    return this.#telling
   }
 
   async #listenHttp(server: FastifyInstance): Promise<Address> {
-    const { http } = this.#config
+    const { http } = this.config
     try {
       await server.listen({ host: http.host, port: http.port })
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE')
+      const { code, message } = error as NodeJS.ErrnoException
+      if (code === 'EADDRINUSE')
         throw new MillraceError(
           'address_in_use',
-          `--http ${addressText(http)}: the port is in use; choose another, or 0`,
+          `--http: ${addressText(http)} is taken by another process; choose another port, or 0`,
         )
-      throw error
+      throw new MillraceError('option_invalid', `--http: cannot listen on ${addressText(http)}: ${message}`)
     }
     return { host: http.host, port: (server.server.address() as { port: number }).port }
-  }
-
-  *#stageThreads(): Iterable<StageThread> {
-    if (this.#sink) yield this.#sink.thread
-    if (this.#normalize) yield this.#normalize.thread
-    for (const { thread } of this.#ingest) yield thread
   }
 
   #ingestSum(...names: IngestCounter[]): number {
@@ -362,178 +295,75 @@ class Millrace implements Running {
 
   #troubles(): string[] {
     const trouble = [...this.#parked]
+    const { freeBytes, stopped } = this.logStats
+    const silentMs = Date.now() - this.#logAnsweredAt
+    if (stopped) trouble.push('log: stopped by a failed write or sync')
+    else if (freeBytes < this.config.logReserveBytes)
+      trouble.push(
+        `log: full: ${freeBytes} bytes of disk are free, --log-reserve-bytes keeps ${this.config.logReserveBytes}; nothing is accepted until space is freed`,
+      )
+    if (silentMs > LOG_SILENT_MS_MAX)
+      trouble.push(`log: no answer for ${Math.round(silentMs / 1000)} s: a write or sync takes that long`)
     const waiting = this.#normalize?.counters.get('streams_waiting') ?? 0
-    const stopped = this.#normalize?.counters.get('streams_stopped') ?? 0
+    const streams = this.#normalize?.counters.get('streams_stopped') ?? 0
     if (waiting > 0) trouble.push(`normalize: ${waiting} streams wait for room in the log`)
-    if (stopped > 0) trouble.push(`normalize: ${stopped} streams stopped`)
+    if (streams > 0) trouble.push(`normalize: ${streams} streams stopped`)
     return trouble
   }
 
-  async #readiness(): Promise<Check[]> {
-    const trouble = this.#troubles()
+  account(): Promise<Account> {
+    return accountOf(this)
+  }
+
+  async tally(): Promise<{ duplicates: number; rejected: number }> {
+    if (this.#normalize === undefined) return { duplicates: 0, rejected: 0 }
+    const { thread } = this.#normalize
+    const answer = thread.next('tally')
+    thread.send({ type: 'tally' })
+    const { duplicates, rejected } = await answer
+    return { duplicates: Number(duplicates), rejected: Number(rejected) }
+  }
+
+  sources(): MetricSource[] {
     return [
-      this.#isDraining ? { name: 'process', ok: false, reason: 'draining' } : { name: 'process', ok: true },
-      trouble.length === 0
-        ? { name: 'streams', ok: true }
-        : { name: 'streams', ok: false, reason: trouble.join('; ') },
+      ...this.#ingest.map(({ counters }, i) => ({ stage: 'ingest', worker: String(i), block: counters })),
+      ...(this.#normalize ? [{ stage: 'normalize', worker: '0', block: this.#normalize.counters }] : []),
+      ...(this.#sink ? [{ stage: 'sink', worker: '0', block: this.#sink.counters }] : []),
     ]
   }
 
-  /** Where every record is. Offsets count records, because the embedded log leaves no gaps. */
-  async account(): Promise<Account> {
-    const sums = { raw: 0, normalized: 0, rejected: 0 }
-    for (const { tenant, stream, partitions } of this.#streams)
-      for (let partition = 0; partition < partitions; partition++) {
-        sums.raw += (await this.#log.range(rawTopic(tenant, stream), partition)).end
-        sums.normalized += (await this.#log.range(normalizedTopic(tenant, stream), partition)).end
-        sums.rejected += (await this.#log.range(rejectedTopic(tenant, stream), partition)).end
-      }
-    const tally = this.#normalize
-      ? await this.#ask(this.#normalize.thread, 'tally')
-      : { duplicates: 0, rejected: 0 }
-    const rejected = Number(tally['rejected'])
-    const tables = await this.#tables()
-    const rowsOf = (isRejected: boolean): number =>
-      tables
-        .filter((table) => table.table.endsWith('_rejected') === isRejected)
-        .reduce((sum, table) => sum + table.rows, 0)
+  get ackLatency(): DurationMetric {
     return {
-      acknowledged: this.#ingestSum('acknowledged'),
-      raw: sums.raw,
-      normalized: sums.normalized,
-      rejected,
-      rejectedAtDoor: sums.rejected - rejected,
-      duplicates: Number(tally['duplicates']),
-      rows: rowsOf(false),
-      rejectedRows: rowsOf(true),
-    }
-  }
-
-  async #tables(): Promise<TableSummary[]> {
-    if (!fs.existsSync(path.join(this.#config.data, 'catalog.db'))) return []
-    const tables = openTables(this.#config.data)
-    try {
-      return (await tables.stats()).map((table) => ({ ...table, committedAt: table.committedAt ?? null }))
-    } finally {
-      tables.close()
-    }
-  }
-
-  async #ask(thread: StageThread, type: string): Promise<ThreadMessage> {
-    const answer = thread.next(type)
-    thread.send({ type })
-    return answer
-  }
-
-  #services(): Services {
-    const metrics = new Metrics({
-      sources: () => [
-        ...this.#ingest.map(({ counters }, i) => ({ stage: 'ingest', worker: String(i), block: counters })),
-        ...(this.#normalize ? [{ stage: 'normalize', worker: '0', block: this.#normalize.counters }] : []),
-        ...(this.#sink ? [{ stage: 'sink', worker: '0', block: this.#sink.counters }] : []),
-      ],
-      gauges: GAUGES,
-      computed: [
-        {
-          name: 'millrace_uptime_seconds',
-          help: 'Seconds since the start',
-          read: () => [{ value: (Date.now() - this.#startedAt) / 1000 }],
-        },
-        {
-          name: 'millrace_resident_bytes',
-          help: 'Resident memory of the process',
-          read: () => [{ value: process.memoryUsage.rss() }],
-        },
-        {
-          name: 'millrace_ready',
-          help: '1 when the process is ready',
-          read: () => [{ value: this.#isDraining || this.#troubles().length > 0 ? 0 : 1 }],
-        },
-      ],
-    })
-    return {
-      version: VERSION,
-      readiness: () => this.#readiness(),
-      scrape: () => metrics.scrape(),
-      status: () => ({
-        version: VERSION,
-        roles: this.#config.roles,
-        uptimeSeconds: Math.floor((Date.now() - this.#startedAt) / 1000),
-        addresses: Object.fromEntries(
-          Object.entries(this.addresses).map(([name, address]) => [
-            name,
-            address ? addressText(address) : null,
-          ]),
+      name: 'millrace_ingest_ack_seconds',
+      help: 'From the receipt of the first message of a commit to its PUBACKs',
+      boundsMs: ACK_LATENCY_BOUNDS_MS,
+      read: () => ({
+        counts: [...ACK_LATENCY_BOUNDS_MS, 'More' as const].map((bound) =>
+          this.#ingestSum(`ackLatencyMs${bound}`),
         ),
-        ...this.status(),
+        sumMs: this.#ingestSum('ackLatencyMsSum'),
       }),
-      streams: () =>
-        this.#streams.map(({ tenant, stream, family, contractVersion, subject, schemaId, partitions }) => ({
-          tenant,
-          stream,
-          family,
-          contractVersion,
-          subject,
-          schemaId,
-          partitions,
-        })),
-      stream: (tenant, stream) => {
-        const found = this.#streams.find((one) => one.tenant === tenant && one.stream === stream)
-        return (
-          found && {
-            ...found,
-            schema: JSON.parse(found.schema) as unknown,
-            writers: found.writers.map(({ id }) => id),
-          }
-        )
-      },
-      tables: () => this.#tables(),
-      account: () => this.account(),
-      contracts: () =>
-        this.#contracts.map(({ family, tenant, version, streams }) => ({
-          family,
-          tenant,
-          version,
-          streams: streams.map((stream) => stream.name),
-        })),
-      registerContract: (text) => this.#registerContract(text),
-      mounts: [{ prefix: '/schema-registry', routes: schemaRegistryRoutes(this.#registry) }],
     }
   }
 
-  async drain(): Promise<number> {
-    this.#isDraining = true
-    const deadline = Date.now() + DRAIN_MS_MAX
+  async drain(): Promise<number | undefined> {
+    this.isDraining = true
+    const end = sleepUntil(Date.now() + DRAIN_MS_MAX)
+    const stagesEnd = sleepUntil(Date.now() + STAGES_DRAIN_MS_MAX)
     const stages = [
       this.#ingest.map(({ thread }) => thread),
       this.#normalize ? [this.#normalize.thread] : [],
       this.#sink ? [this.#sink.thread] : [],
     ]
     for (const threads of stages)
-      await Promise.race([Promise.all(threads.map((thread) => thread.drain())), sleepUntil(deadline)])
-    const left = await this.#recordsLeft()
-    await this.#close()
-    return left
-  }
-
-  /** Records that no table holds yet. */
-  async #recordsLeft(): Promise<number> {
-    let left = 0
-    for (const { tenant, stream, partitions } of this.#streams)
-      for (let partition = 0; partition < partitions; partition++) {
-        for (const [stage, topic] of [
-          ['normalize', rawTopic(tenant, stream)],
-          ['sink', normalizedTopic(tenant, stream)],
-          ['sink', rejectedTopic(tenant, stream)],
-        ] as const)
-          left +=
-            (await this.#log.range(topic, partition)).end -
-            ((await this.#log.position(stage, topic, partition)) ?? 0)
-      }
+      await Promise.race([Promise.all(threads.map((thread) => thread.drain())), stagesEnd])
+    const left = await Promise.race([recordsLeft(this), end])
+    await Promise.race([this.#close(), end])
     return left
   }
 
   async abort(): Promise<void> {
+    clearInterval(this.#logWatch)
     await Promise.all(this.#threads.map((thread) => thread.terminate()))
     await this.#logThread?.close().catch(() => {})
     await this.#http?.close()
@@ -541,9 +371,10 @@ class Millrace implements Running {
   }
 
   async #close(): Promise<void> {
+    clearInterval(this.#logWatch)
     await this.#http?.close()
-    for (const thread of this.#stageThreads()) await thread.terminate()
-    await this.#log.close()
+    await Promise.all(this.#threads.map((thread) => thread.terminate()))
+    await this.log.close()
     await this.#logThread?.close()
     this.#folder.release()
   }
@@ -563,8 +394,10 @@ function hubPorts(count: number): (MessagePort | undefined)[][] {
   return ports
 }
 
-function sleepUntil(time: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.max(0, time - Date.now())).unref())
+function sleepUntil(time: number): Promise<undefined> {
+  return new Promise((resolve) =>
+    setTimeout(() => resolve(undefined), Math.max(0, time - Date.now())).unref(),
+  )
 }
 
 /** Starts a process with that configuration; ready when it resolves. On failure everything is ended again. */

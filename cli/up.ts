@@ -1,6 +1,7 @@
 // Runs the pipeline: prints what listens where and how to send a first message, then a status line, and drains
 // on SIGINT or SIGTERM.
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config.ts'
 import { addressText, configOf, mergeOptions, optionsHelp, unknownVariables } from '../config.ts'
 import { type Running, startMillrace } from '../main.ts'
@@ -13,6 +14,11 @@ import { configFlags } from './config.ts'
 /** A status line for people looking on; every 10 s where the output is kept in a file. */
 const LIVE_INTERVAL_MS = 1000
 const LINES_INTERVAL_MS = 10_000
+/** What a start may still take after a signal, and what the end may take after the drain: 20 s are promised for all. */
+const START_GRACE_MS = 10_000
+const END_GRACE_MS = 1000
+/** As shells have it: 128 and the signal's number. */
+const EXIT_SIGINT = 130
 
 export const up: Command = {
   name: 'up',
@@ -30,43 +36,60 @@ ${optionsHelp()}`,
     const { values } = parse(args, configFlags)
     const config = configOf(mergeOptions(values as Record<string, string>))
     for (const warning of unknownVariables()) process.stderr.write(`warning: ${warning}\n`)
-    // A signal that comes during the start drains as soon as the start is through.
-    const stop = nextSignal()
-    const running = await startMillrace(config)
+    const signal = stopSignal()
+    const running = await startUnlessStopped(config, signal)
+    if (running === undefined) {
+      process.stdout.write('stopped before it was ready; nothing was acknowledged\n')
+      return ended(EXIT.ok)
+    }
     process.stdout.write(`${banner(config, running)}\n`)
     const status = showStatus(running, config.status)
     try {
-      await Promise.race([stop, running.failed])
+      await Promise.race([signal, running.failed])
+      status.end()
+      process.stdout.write('draining: no new connections; what was acknowledged goes to the tables\n')
+      process.stdout.write(`${drainedText(await running.drain())}\n`)
+      return ended(EXIT.ok)
     } catch (error) {
       status.end()
+      // The reason first: the end may take a while where a thread is stuck.
+      const code = ended(reportError(error, 'up'))
       await running.abort()
-      return reportError(error, 'up') === EXIT.ok ? EXIT.internal : reportExit(error)
+      return code
     }
-    status.end()
-    process.stdout.write('draining: no new connections; what was acknowledged goes to the tables\n')
-    const left = await running.drain()
-    process.stdout.write(
-      left === 0
-        ? 'drained: everything acknowledged is in the tables\n'
-        : `stopped: ${count(left)} records wait in the log for the next start\n`,
-    )
-    return EXIT.ok
   },
 }
 
-function reportExit(error: unknown): number {
-  const code = (error as { exitCode?: unknown }).exitCode
-  return typeof code === 'number' && code !== 0 ? code : EXIT.internal
+/** The first signal of two kinds. */
+function stopSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    const stop = (): void => {
+      resolve()
+      // A second Ctrl-C means now: the log is crash-safe.
+      process.on('SIGINT', () => process.exit(EXIT_SIGINT))
+    }
+    process.once('SIGINT', stop)
+    process.once('SIGTERM', stop)
+  })
 }
 
-function nextSignal(): Promise<void> {
-  return new Promise((resolve) => {
-    process.once('SIGINT', resolve)
-    process.once('SIGTERM', resolve)
-  }).then(() => {
-    // A second Ctrl-C means now: the log is crash-safe.
-    process.once('SIGINT', () => process.exit(130))
-  })
+/** A signal during the start lets it come to its end, so that it leaves nothing half made, and then ends it; undefined where that takes too long. */
+async function startUnlessStopped(config: Config, signal: Promise<void>): Promise<Running | undefined> {
+  const starting = startMillrace(config)
+  const tooLong = signal.then(() => sleep(START_GRACE_MS, undefined, { ref: false }))
+  return Promise.race([starting, tooLong])
+}
+
+/** Whatever still holds the process, a stuck thread for one, gets a moment. */
+function ended(code: number): number {
+  setTimeout(() => process.exit(code), END_GRACE_MS).unref()
+  return code
+}
+
+function drainedText(left: number | undefined): string {
+  if (left === undefined) return 'stopped: a stage did not settle in time; what it left waits in the log'
+  if (left === 0) return 'drained: everything acknowledged is in the tables'
+  return `stopped: ${count(left)} records wait in the log for the next start`
 }
 
 function banner(config: Config, running: Running): string {

@@ -16,8 +16,18 @@ export interface MetricSource {
 export interface ComputedMetric {
   name: string
   help: string
-  unit?: string
-  read(): { value: number; labels?: Record<string, string> }[]
+  /** Only grows; its name gets the suffix `_total`. */
+  isCounter?: boolean
+  read(): number
+}
+
+/** Durations by bucket, counted elsewhere: `counts[i]` of at most `boundsMs[i]` and more than the bound before, the last of more than all. */
+export interface DurationMetric {
+  /** Ends in `_seconds`, which is what Prometheus wants durations in. */
+  name: string
+  help: string
+  boundsMs: readonly number[]
+  read(): { counts: readonly number[]; sumMs: number }
 }
 
 /** Counters only grow; what can fall is a gauge, and its name says so by being listed by the stage. */
@@ -25,7 +35,10 @@ export interface MetricsOptions {
   sources(): readonly MetricSource[]
   /** `stage.name` of the slots that may fall. */
   gauges: ReadonlySet<string>
+  /** `stage.name` starts of the slots that are shown otherwise. */
+  hidden: readonly string[]
   computed: readonly ComputedMetric[]
+  durations: readonly DurationMetric[]
 }
 
 const snake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
@@ -40,15 +53,11 @@ export class Metrics {
   constructor(options: MetricsOptions) {
     this.#options = options
     this.#meter = new MeterProvider({ readers: [this.#exporter] }).getMeter('millrace')
-    for (const metric of options.computed) {
-      this.#meter
-        .createObservableGauge(metric.name, {
-          description: metric.help,
-          ...(metric.unit ? { unit: metric.unit } : {}),
-        })
-        .addCallback((result) => {
-          for (const { value, labels } of metric.read()) result.observe(value, labels ?? {})
-        })
+    for (const { name, help: description, isCounter, read } of options.computed) {
+      const instrument = isCounter
+        ? this.#meter.createObservableCounter(name, { description })
+        : this.#meter.createObservableGauge(name, { description })
+      instrument.addCallback((result) => result.observe(read()))
     }
   }
 
@@ -57,7 +66,7 @@ export class Metrics {
     this.#registerNewSources()
     const { resourceMetrics, errors } = await this.#exporter.collect()
     if (errors.length > 0) throw errors[0]
-    return this.#serializer.serialize(resourceMetrics)
+    return this.#serializer.serialize(resourceMetrics) + this.#options.durations.map(histogramText).join('')
   }
 
   #registerNewSources(): void {
@@ -66,6 +75,7 @@ export class Metrics {
         const key = `${stage}.${slot}`
         if (this.#registered.has(key)) continue
         this.#registered.add(key)
+        if (this.#options.hidden.some((start) => key.startsWith(start))) continue
         const gauge = this.#options.gauges.has(key)
         const name = `millrace_${stage}_${snake(slot)}`
         const description = `${stage}: ${snake(slot).replaceAll('_', ' ')}`
@@ -79,6 +89,18 @@ export class Metrics {
       }
     }
   }
+}
+
+/** OpenTelemetry has no observable histogram, so these lines are written here (text format 0.0.4, "Histograms"). */
+function histogramText({ name, help, boundsMs, read }: DurationMetric): string {
+  const { counts, sumMs } = read()
+  let count = 0
+  const buckets = counts.map((own, i) => {
+    count += own
+    const bound = boundsMs[i]
+    return `${name}_bucket{le="${bound === undefined ? '+Inf' : bound / 1000}"} ${count}\n`
+  })
+  return `# HELP ${name} ${help}\n# TYPE ${name} histogram\n${buckets.join('')}${name}_sum ${sumMs / 1000}\n${name}_count ${count}\n`
 }
 
 /** OpenTelemetry's own diagnostics stay silent: errors surface through `scrape`. */

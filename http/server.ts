@@ -126,12 +126,10 @@ export async function createHttpServer(services: Services): Promise<FastifyInsta
       .send({ code: status < 500 ? 'request_invalid' : 'internal', message: error.message })
   })
   server.setNotFoundHandler((request, reply) =>
-    reply
-      .code(404)
-      .send({
-        code: 'not_found',
-        message: `nothing at ${request.method} ${request.url}; see /v1/openapi.json`,
-      }),
+    reply.code(404).send({
+      code: 'not_found',
+      message: `nothing at ${request.method} ${request.url}; see /v1/openapi.json`,
+    }),
   )
   server.addContentTypeParser(
     ['text/yaml', 'application/yaml', 'text/plain'],

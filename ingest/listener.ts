@@ -58,7 +58,12 @@ function stop(server: Server): void {
 function describe(error: NodeJS.ErrnoException, address: ListenAddress, option: string): MillraceError {
   const where = `${address.host}:${address.port}`
   if (error.code === 'EADDRINUSE')
-    return new MillraceError('address_in_use', `${option}: ${where} is taken by another process`, {}, error)
+    return new MillraceError(
+      'address_in_use',
+      `${option}: ${where} is taken by another process; choose another port, or 0`,
+      {},
+      error,
+    )
   return new MillraceError(
     'option_invalid',
     `${option}: cannot listen on ${where}: ${error.message}`,

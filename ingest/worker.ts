@@ -1,7 +1,8 @@
 // The entry of an ingest worker thread.
 //
 //   main ── workerData ──► worker ── ready { mqttPort, wsPort } ──► main
-//   main ── streams | quota | credentials | disconnect ──► worker
+//   main ── streams ──► worker ── streams (in force) ──► main
+//   main ── quota | credentials | disconnect ──► worker
 //   main ── drain ──► worker: no new connections, flush, acknowledgements, DISCONNECT 0x8B ── drained ──► main
 //
 // A worker that fails posts `failed` with the error's code and ends; main ends the process (exit 70, or the
@@ -42,6 +43,8 @@ export type IngestCommand =
 export type IngestReport =
   /** 0: not listening there. */
   | { type: 'ready'; mqttPort: number; wsPort: number }
+  /** The last `streams` are in force. */
+  | { type: 'streams' }
   | { type: 'drained' }
   /** No reason to stop: a credentials file that cannot be read, for one. */
   | { type: 'warning'; message: string }
@@ -75,6 +78,7 @@ async function obey(
   switch (command.type) {
     case 'streams':
       ingest.updateStreams(command.streams)
+      report({ type: 'streams' })
       break
     case 'quota':
       ingest.setQuotaFull(command.tenant, command.isFull)

@@ -312,6 +312,15 @@ try {
   })
   main.postMessage({ type: 'ready', id: journal.id })
 } catch (error) {
-  main.postMessage(toThreadError(error))
+  main.postMessage(toThreadError(startFailure(error)))
   main.close()
+}
+
+/** What the disk says when the journal opens is the folder's fault, not ours. */
+function startFailure(error: unknown): unknown {
+  const { syscall, code, message } = error as NodeJS.ErrnoException
+  if (syscall === undefined) return error
+  const { dir } = workerData as LogThreadOptions
+  const text = `the log in ${dir} cannot be opened: ${message}`
+  return new MillraceError(code === 'ENOSPC' ? 'log_full' : 'data_unwritable', text, { dir }, error)
 }

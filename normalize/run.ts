@@ -69,6 +69,7 @@ export class NormalizeStage {
   #sequence = 0
   #changes: Promise<Changes> | undefined
   #nextStreams: readonly StreamDescriptor[] | undefined
+  readonly #streamsApplied: (() => void)[] = []
   #wake: (() => void) | undefined
   #woken = false
   readonly #committer: Committer<Stream>
@@ -93,10 +94,14 @@ export class NormalizeStage {
     await this.#applyStreams(this.#options.streams)
   }
 
-  /** The streams as they are from the next step on: new ones, new versions, and without those that are gone. */
-  setStreams(streams: readonly StreamDescriptor[]): void {
+  /**
+   * The streams as they are from the next step on: new ones, new versions, and without those that are gone. Resolves
+   * when that step has begun with them: records that need them may be written from then on.
+   */
+  setStreams(streams: readonly StreamDescriptor[]): Promise<void> {
     this.#nextStreams = streams
     this.wake()
+    return new Promise((resolve) => this.#streamsApplied.push(resolve))
   }
 
   /** Ends the wait of a `step` that has nothing to do, or the next such wait. */
@@ -121,6 +126,7 @@ export class NormalizeStage {
       const streams = this.#nextStreams
       this.#nextStreams = undefined
       await this.#applyStreams(streams)
+      for (const resolve of this.#streamsApplied.splice(0)) resolve()
     }
     await this.#retryWaiting()
     await this.#follow(0)

@@ -1,7 +1,7 @@
 // The entry of the normalize thread (std/thread.ts).
 //
 //   main ── workerData ──► normalize ── ready (state restored, following the raw topics) ──► main
-//   main ── streams ──► normalize: new streams and new versions, from the next step on
+//   main ── streams ──► normalize: new streams and new versions ── streams (in force) ──► main
 //   main ── tally ──► normalize ── tally (duplicates and rejected records, ever) ──► main
 //   normalize ── stream_stopped (name, code, message) | warning ──► main
 //   main ── drain ──► normalize: deals with all that the log holds ── drained ──► main
@@ -35,6 +35,8 @@ export type NormalizeCommand =
 /** From normalize to main; and `error` (std/thread.ts). */
 export type NormalizeReport =
   | { type: 'ready' }
+  /** The last `streams` are in force. */
+  | { type: 'streams' }
   | { type: 'tally'; duplicates: number; rejected: number }
   | { type: 'stream_stopped'; stream: string; code: string; message: string }
   | { type: 'warning'; message: string }
@@ -59,7 +61,7 @@ async function start(port: MessagePort, data: NormalizeWorkerData): Promise<void
   port.on('message', (command: NormalizeCommand) => {
     if (command.type === 'drain') drain.abort()
     else if (command.type === 'tally') report({ type: 'tally', ...stage.account() })
-    else stage.setStreams(command.streams)
+    else void stage.setStreams(command.streams).then(() => report({ type: 'streams' }))
   })
   report({ type: 'ready' })
   await stage.run(drain.signal)

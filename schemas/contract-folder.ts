@@ -3,7 +3,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { MillraceError } from '../std/errors.ts'
-import { type Contract, parseContract } from './contract.ts'
+import { type Contract, compileContract, parseContract } from './contract.ts'
 
 /** Reads every `*.yaml` and `*.yml` of the folders that exist. Errors: contract_invalid, naming file, line and field. */
 export function readContracts(folders: readonly string[]): Contract[] {
@@ -19,13 +19,18 @@ export function readContracts(folders: readonly string[]): Contract[] {
   return newestOfEachFamily(contracts)
 }
 
-/** The contract of the highest version of each family; two documents of one version must be the same one. */
+/** Whether two documents say the same, however they are written. */
+export function isSameContract(a: Contract, b: Contract): boolean {
+  return JSON.stringify(compileContract(a)) === JSON.stringify(compileContract(b))
+}
+
+/** The contract of the highest version of each family; two documents of one version must say the same. */
 export function newestOfEachFamily(contracts: readonly Contract[]): Contract[] {
   const newest = new Map<string, Contract>()
   for (const contract of contracts) {
     const key = `${contract.tenant}.${contract.family}`
     const other = newest.get(key)
-    if (other !== undefined && other.version === contract.version)
+    if (other !== undefined && other.version === contract.version && !isSameContract(contract, other))
       throw new MillraceError(
         'contract_invalid',
         `${contract.file}: family ${contract.family}, version ${contract.version} is in ${other.file} already; a changed contract needs a higher version`,

@@ -471,7 +471,7 @@ test('a contract that changes evolves the table, old snapshots keep their schema
   })
   // Rows of the old schema that are still in the log, then the update in the middle of a run.
   await w.send(4)
-  sink.stage.updateFeeds([])
+  void sink.stage.updateFeeds([])
   await sink.stage.step()
   await sink.follow(changed)
   await sink.commitDue()

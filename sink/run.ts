@@ -83,6 +83,7 @@ export class SinkStage {
   readonly #log: Log
   readonly #byTopic = new Map<string, Tended>()
   #next: readonly FeedSpec[] | undefined
+  readonly #nextApplied: (() => void)[] = []
   /** Positions that the log has not taken yet, the newest of each partition. */
   readonly #unregistered = new Map<string, StagePosition>()
   #sequence = 0
@@ -122,8 +123,9 @@ export class SinkStage {
   }
 
   /** As setFeeds, at the beginning of the next round: for a caller beside `run`. */
-  updateFeeds(specs: readonly FeedSpec[]): void {
+  updateFeeds(specs: readonly FeedSpec[]): Promise<void> {
     this.#next = specs
+    return new Promise((resolve) => this.#nextApplied.push(resolve))
   }
 
   /**
@@ -135,6 +137,7 @@ export class SinkStage {
       const specs = this.#next
       this.#next = undefined
       await this.setFeeds(specs)
+      for (const resolve of this.#nextApplied.splice(0)) resolve()
     }
     await this.#follow(0)
     const committed = await this.#commitDue(false)

@@ -1,7 +1,7 @@
 // The entry of the sink's thread (std/thread.ts).
 //
 //   main ── workerData ──► sink ── ready (every table that can exist does) ──► main
-//   main ── streams ──► sink: tables are made and evolve
+//   main ── streams ──► sink: tables are made and evolve ── streams (done) ──► main
 //   sink ── tables (states, when they change) | event (parked, recovered, started over) ──► main
 //   main ── drain ──► sink: commits all that the log holds for it ── drained ──► main
 //
@@ -45,6 +45,8 @@ export type SinkCommand = { type: 'streams'; streams: StreamDescriptor[] } | { t
 /** From the sink to main; and `error` (std/thread.ts). */
 export type SinkReport =
   | { type: 'ready' }
+  /** Every table of the last `streams` that can exist does. */
+  | { type: 'streams' }
   | { type: 'tables'; tables: TableStatus[] }
   | { type: 'event'; event: SinkEvent }
   | { type: 'drained' }
@@ -78,7 +80,10 @@ async function start(port: MessagePort, data: SinkWorkerData): Promise<void> {
   const stop = new AbortController()
   port.on('message', (command: SinkCommand) => {
     if (command.type === 'drain') stop.abort()
-    else stage.updateFeeds(feedsOf(command.streams, data.rejectedSchemaId))
+    else {
+      const feeds = feedsOf(command.streams, data.rejectedSchemaId)
+      void stage.updateFeeds(feeds).then(() => report({ type: 'streams' }))
+    }
   })
   await stage.setFeeds(feedsOf(data.streams, data.rejectedSchemaId))
   report({ type: 'ready' })

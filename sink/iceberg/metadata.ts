@@ -89,16 +89,22 @@ export function newMetadata(table: NewTable): TableMetadata {
 
 /** Reads a metadata file. Errors: `table_foreign` where it is not format v2 or not metadata at all; `where` names the file. */
 export function parseMetadata(text: string, where: string): TableMetadata {
-  let metadata: TableMetadata
+  let parsed: unknown
   try {
-    metadata = parseJson(text) as TableMetadata
+    parsed = parseJson(text)
   } catch (error) {
     throw new MillraceError('table_foreign', `${where} is not JSON: ${String(error)}`, { file: where }, error)
   }
-  if (metadata['format-version'] !== 2)
+  return adoptMetadata(parsed, where)
+}
+
+/** Takes over what was parsed, filling in what may be absent. Errors: as of `parseMetadata`. */
+export function adoptMetadata(parsed: unknown, where: string): TableMetadata {
+  const metadata = parsed as TableMetadata
+  if (metadata?.['format-version'] !== 2)
     throw new MillraceError(
       'table_foreign',
-      `${where} has Iceberg format version ${metadata['format-version']}; 2 is what is read and written here`,
+      `${where} has Iceberg format version ${metadata?.['format-version']}; 2 is what is read and written here`,
       { file: where },
     )
   metadata.snapshots ??= []

@@ -1,0 +1,258 @@
+// What a process shows over HTTP (http/server.ts): health, metrics, status, streams, tables, contracts, the account.
+// Reads what main.ts and the log know; nothing here changes anything but `registerContract`.
+import fs from 'node:fs'
+import path from 'node:path'
+import { type Address, addressText, type Config } from './config.ts'
+import { type DurationMetric, type MetricSource, Metrics } from './http/metrics.ts'
+import { schemaRegistryRoutes } from './http/schema-registry-routes.ts'
+import type { Account, Check, Services, TableSummary } from './http/server.ts'
+import type { JournalStats } from './log/journal.ts'
+import { COMMIT_MS_BOUNDS } from './log/journal-writer.ts'
+import type { Log } from './log/log.ts'
+import type { Contract } from './schemas/contract.ts'
+import { normalizedTopic, rawTopic, rejectedTopic } from './schemas/names.ts'
+import type { SchemaRegistry } from './schemas/registry.ts'
+import { openTables } from './sink/open-tables.ts'
+import { MillraceError } from './std/errors.ts'
+import { VERSION } from './std/version.ts'
+import type { ServedStreams } from './streams.ts'
+
+export interface Status {
+  connections: number
+  messagesIn: number
+  refused: number
+  acknowledged: number
+  rowsCommitted: number
+  /** Age of the oldest row at the last commit; undefined before the first. */
+  freshnessMs: number | undefined
+  /** What keeps the process from being ready, in words. */
+  trouble: string[]
+}
+
+/** What main.ts knows. */
+export interface ProcessView {
+  readonly config: Config
+  /** Milliseconds since 1970. */
+  readonly startedAt: number
+  readonly log: Log
+  readonly registry: SchemaRegistry
+  readonly served: ServedStreams
+  readonly addresses: Readonly<Record<string, Address | undefined>>
+  readonly isDraining: boolean
+  /** As of the last second. */
+  readonly logStats: JournalStats
+  status(): Status
+  sources(): readonly MetricSource[]
+  /** Time from the receipt of a message to its PUBACK. */
+  readonly ackLatency: DurationMetric
+  /** Of all raw records ever dealt with. */
+  tally(): Promise<{ duplicates: number; rejected: number }>
+}
+
+/** Slots that may fall; all others only grow. */
+const GAUGES = new Set([
+  ...['connections', 'sessions', 'subscriptions', 'pausedReads', 'slowedClients', 'bytesWaiting'].map(
+    (name) => `ingest.${name}`,
+  ),
+  ...['lag_records', 'devices', 'streams_stopped', 'streams_waiting'].map((name) => `normalize.${name}`),
+  ...['freshnessMs', 'lagRecords', 'tables', 'tablesParked'].map((name) => `sink.${name}`),
+])
+
+export function createServices(view: ProcessView): Services {
+  const metrics = createMetrics(view)
+  const { config, served, registry } = view
+  return {
+    version: VERSION,
+    readiness: async () => readiness(view),
+    scrape: () => metrics.scrape(),
+    status: () => ({
+      version: VERSION,
+      roles: config.roles,
+      uptimeSeconds: Math.floor((Date.now() - view.startedAt) / 1000),
+      addresses: Object.fromEntries(
+        Object.entries(view.addresses).map(([name, address]) => [
+          name,
+          address ? addressText(address) : null,
+        ]),
+      ),
+      ...view.status(),
+    }),
+    streams: () =>
+      served.streams.map(({ tenant, stream, family, contractVersion, subject, schemaId, partitions }) => ({
+        tenant,
+        stream,
+        family,
+        contractVersion,
+        subject,
+        schemaId,
+        partitions,
+      })),
+    stream: (tenant, stream) => {
+      const found = served.find(tenant, stream)
+      return (
+        found && {
+          ...found,
+          schema: JSON.parse(found.schema) as unknown,
+          writers: found.writers.map(({ id }) => id),
+        }
+      )
+    },
+    tables: () => tablesOf(config.data),
+    account: () => accountOf(view),
+    contracts: () => served.contracts.map(summaryOf),
+    registerContract: async (text) => {
+      if (view.isDraining) throw new MillraceError('log_stopped', 'the process is ending')
+      return summaryOf(await served.register(text))
+    },
+    mounts: [{ prefix: '/schema-registry', routes: schemaRegistryRoutes(registry) }],
+  }
+}
+
+function summaryOf({ family, tenant, version, streams }: Contract) {
+  return { family, tenant, version, streams: streams.map((stream) => stream.name) }
+}
+
+function readiness(view: ProcessView): Check[] {
+  const { trouble } = view.status()
+  const check = (name: string, reasons: readonly string[]): Check =>
+    reasons.length === 0 ? { name, ok: true } : { name, ok: false, reason: reasons.join('; ') }
+  const ofLog = (text: string): boolean => text.startsWith('log: ')
+  return [
+    check('process', view.isDraining ? ['draining'] : []),
+    check('log', trouble.filter(ofLog)),
+    check(
+      'streams',
+      trouble.filter((text) => !ofLog(text)),
+    ),
+  ]
+}
+
+function createMetrics(view: ProcessView): Metrics {
+  return new Metrics({
+    sources: () => view.sources(),
+    gauges: GAUGES,
+    hidden: ['ingest.ackLatencyMs'],
+    computed: [
+      {
+        name: 'millrace_uptime_seconds',
+        help: 'Seconds since the start',
+        read: () => (Date.now() - view.startedAt) / 1000,
+      },
+      {
+        name: 'millrace_resident_bytes',
+        help: 'Resident memory of the process',
+        read: () => process.memoryUsage.rss(),
+      },
+      {
+        name: 'millrace_ready',
+        help: '1 when the process is ready',
+        read: () => (view.isDraining || view.status().trouble.length > 0 ? 0 : 1),
+      },
+      {
+        name: 'millrace_log_groups',
+        help: 'Commit groups written: one fdatasync each',
+        isCounter: true,
+        read: () => view.logStats.groups,
+      },
+      {
+        name: 'millrace_log_bytes',
+        help: 'Bytes of commit groups written',
+        isCounter: true,
+        read: () => view.logStats.bytes,
+      },
+      {
+        name: 'millrace_log_free_bytes',
+        help: 'Free disk where the log is',
+        read: () => view.logStats.freeBytes,
+      },
+      {
+        name: 'millrace_log_reserve_bytes',
+        help: 'Free disk below which the log refuses appends',
+        read: () => view.config.logReserveBytes,
+      },
+      {
+        name: 'millrace_log_live_bytes',
+        help: 'Bytes of batches that are still needed',
+        read: () => view.logStats.liveBytes,
+      },
+      {
+        name: 'millrace_log_segments',
+        help: 'Segment files in use',
+        read: () => view.logStats.segments,
+      },
+      {
+        name: 'millrace_log_segments_freed',
+        help: 'Segment files freed',
+        isCounter: true,
+        read: () => view.logStats.segmentsFreed,
+      },
+      {
+        name: 'millrace_log_stopped',
+        help: '1 when a write or sync failed and the log has stopped',
+        read: () => (view.logStats.stopped ? 1 : 0),
+      },
+    ],
+    durations: [
+      {
+        name: 'millrace_log_commit_seconds',
+        help: 'Write and fdatasync of a commit group',
+        boundsMs: COMMIT_MS_BOUNDS,
+        read: () => ({ counts: view.logStats.commitMsBuckets, sumMs: view.logStats.commitMsSum }),
+      },
+      view.ackLatency,
+    ],
+  })
+}
+
+/** Size of every table; none where there is no catalog yet. */
+async function tablesOf(data: string): Promise<TableSummary[]> {
+  if (!fs.existsSync(path.join(data, 'catalog.db'))) return []
+  const tables = openTables(data)
+  try {
+    return (await tables.stats()).map((table) => ({ ...table, committedAt: table.committedAt ?? null }))
+  } finally {
+    tables.close()
+  }
+}
+
+/** Where every record is. Offsets count records, because the embedded log leaves no gaps. */
+export async function accountOf(view: ProcessView): Promise<Account> {
+  const { log, served } = view
+  const sums = { raw: 0, normalized: 0, rejected: 0 }
+  for (const { tenant, stream, partitions } of served.streams)
+    for (let partition = 0; partition < partitions; partition++) {
+      sums.raw += (await log.range(rawTopic(tenant, stream), partition)).end
+      sums.normalized += (await log.range(normalizedTopic(tenant, stream), partition)).end
+      sums.rejected += (await log.range(rejectedTopic(tenant, stream), partition)).end
+    }
+  const { duplicates, rejected } = await view.tally()
+  const tables = await tablesOf(view.config.data)
+  const rowsOf = (isRejected: boolean): number =>
+    tables
+      .filter((table) => table.table.endsWith('_rejected') === isRejected)
+      .reduce((sum, table) => sum + table.rows, 0)
+  return {
+    acknowledged: view.status().acknowledged,
+    raw: sums.raw,
+    normalized: sums.normalized,
+    rejected,
+    rejectedAtDoor: sums.rejected - rejected,
+    duplicates,
+    rows: rowsOf(false),
+    rejectedRows: rowsOf(true),
+  }
+}
+
+/** Records that no table holds yet. */
+export async function recordsLeft({ log, served }: Pick<ProcessView, 'log' | 'served'>): Promise<number> {
+  let left = 0
+  for (const { tenant, stream, partitions } of served.streams)
+    for (let partition = 0; partition < partitions; partition++)
+      for (const [stage, topic] of [
+        ['normalize', rawTopic(tenant, stream)],
+        ['sink', normalizedTopic(tenant, stream)],
+        ['sink', rejectedTopic(tenant, stream)],
+      ] as const)
+        left += (await log.range(topic, partition)).end - ((await log.position(stage, topic, partition)) ?? 0)
+  return left
+}

@@ -1,0 +1,168 @@
+// The contracts that a process serves, and their streams: those that ship, those of the operator's folder, and those
+// that were registered over HTTP (kept in DATA/contracts). A contract is checked against everything that it must agree
+// with before anything of it is stored: the registry's compatibility, the columns of its table, the partitions of
+// its topics. So no contract that was accepted can stop a stage.
+import fs from 'node:fs'
+import path from 'node:path'
+import type { Config } from './config.ts'
+import type { Log, TopicConfig } from './log/log.ts'
+import { type CompiledStream, type Contract, compileContracts, parseContract } from './schemas/contract.ts'
+import { isSameContract, keepContract, newestOfEachFamily, readContracts } from './schemas/contract-folder.ts'
+import { normalizedTopic, presenceTopic, rawTopic, rejectedTopic } from './schemas/names.ts'
+import type { SchemaRegistry } from './schemas/registry.ts'
+import { describeStream, registerStreams } from './schemas/registry-streams.ts'
+import type { StreamDescriptor } from './schemas/stream.ts'
+import { openTables } from './sink/open-tables.ts'
+import { tableEvolutionProblem } from './sink/table-schema.ts'
+import { isMillraceError, MillraceError } from './std/errors.ts'
+
+const SHIPPED_CONTRACTS = path.join(import.meta.dirname, 'contracts')
+/** Folder of the data folder that keeps what was registered. */
+const REGISTERED_CONTRACTS = 'contracts'
+
+export class ServedStreams {
+  contracts: readonly Contract[] = []
+  streams: StreamDescriptor[] = []
+  readonly #config: Config
+  readonly #log: Log
+  readonly #registry: SchemaRegistry
+  readonly #changed: () => Promise<void>
+  /** Registrations run one after the other. */
+  #tail: Promise<unknown> = Promise.resolve()
+
+  private constructor(config: Config, log: Log, registry: SchemaRegistry, changed: () => Promise<void>) {
+    this.#config = config
+    this.#log = log
+    this.#registry = registry
+    this.#changed = changed
+  }
+
+  /**
+   * Reads all contracts, registers their schemas and makes their topics. `changed` is called after every later change,
+   * and resolves when all who read `streams` know it. Errors: contract_invalid, schema_incompatible, option_invalid.
+   */
+  static async open(
+    config: Config,
+    log: Log,
+    registry: SchemaRegistry,
+    changed: () => Promise<void>,
+  ): Promise<ServedStreams> {
+    const served = new ServedStreams(config, log, registry, changed)
+    const contracts = readContracts(contractFolders(config))
+    await served.#serve(contracts, compileContracts(contracts))
+    // A schema that a client registers is one more that its stream's devices may write with.
+    registry.onChange(({ subject }) => {
+      if (!served.streams.some((stream) => stream.subject === subject)) return
+      served.streams = served.streams.map((stream) => describeStream(registry, stream))
+      void changed()
+    })
+    return served
+  }
+
+  find(tenant: string, stream: string): StreamDescriptor | undefined {
+    return this.streams.find((one) => one.tenant === tenant && one.stream === stream)
+  }
+
+  /**
+   * Registers a contract, or a new version of one; in force everywhere when it resolves. The same document again is
+   * no change. Errors: contract_invalid, schema_incompatible, table_foreign, topic_conflict, and the log's.
+   */
+  register(text: string): Promise<Contract> {
+    const registered = this.#tail.then(() => this.#register(text))
+    this.#tail = registered.catch(() => {})
+    return registered
+  }
+
+  async #register(text: string): Promise<Contract> {
+    const contract = parseContract(text, 'contract')
+    const current = this.contracts.find(
+      (one) => one.tenant === contract.tenant && one.family === contract.family,
+    )
+    if (current !== undefined && contract.version <= current.version) {
+      if (contract.version === current.version && isSameContract(contract, current)) return current
+      throw new MillraceError(
+        'contract_invalid',
+        `version: family ${contract.family} is at version ${current.version}: a changed contract needs a higher one, this is ${contract.version}`,
+      )
+    }
+    const contracts = newestOfEachFamily([...this.contracts, contract])
+    await this.#serve(contracts, compileContracts(contracts))
+    keepContract(path.join(this.#config.data, REGISTERED_CONTRACTS), contract, text)
+    await this.#changed()
+    return contract
+  }
+
+  async #serve(contracts: readonly Contract[], compiled: readonly CompiledStream[]): Promise<void> {
+    await this.#registry.refresh()
+    for (const stream of compiled) await this.#requireFit(stream)
+    const streams = await registerStreams(this.#registry, compiled)
+    await this.#createTopics(streams)
+    this.contracts = contracts
+    this.streams = streams
+  }
+
+  /** Throws where a changed stream cannot follow what is stored already. */
+  async #requireFit(stream: CompiledStream): Promise<void> {
+    const name = `stream ${stream.tenant}.${stream.stream}`
+    const topic = await this.#log.describeTopic(rawTopic(stream.tenant, stream.stream))
+    if (topic !== undefined && topic.config.partitions !== stream.partitions)
+      throw new MillraceError(
+        'topic_conflict',
+        `${name}: partitions: read ${stream.partitions}, expected ${topic.config.partitions}: the topics exist, and the number is fixed when they are made`,
+      )
+    if (this.#isRegistered(stream)) return
+    this.#registry.requireCompatible(stream.subject, stream.schema)
+    const previous = this.find(stream.tenant, stream.stream)
+    const problem = previous && tableEvolutionProblem(previous.schema, stream.schema)
+    if (problem !== undefined) throw new MillraceError('schema_incompatible', `${name}: ${problem}`)
+    if (!fs.existsSync(path.join(this.#config.data, 'catalog.db'))) return
+    const tables = openTables(this.#config.data)
+    try {
+      await tables.requireFit(stream)
+    } catch (error) {
+      // A catalog that cannot be read is the sink's to wait for, and a foreign table at start its to report.
+      if (!isMillraceError(error) || (previous === undefined && error.code !== 'schema_incompatible')) return
+      throw new MillraceError(error.code, `${name}: ${error.message}`, {}, error)
+    } finally {
+      tables.close()
+    }
+  }
+
+  #isRegistered(stream: CompiledStream): boolean {
+    try {
+      this.#registry.lookup(stream.subject, stream.schema)
+      return true
+    } catch (error) {
+      if (isMillraceError(error, 'schema_unknown')) return false
+      throw error
+    }
+  }
+
+  async #createTopics(streams: readonly StreamDescriptor[]): Promise<void> {
+    const { logRetentionAgeMs, logRetentionBytes, logBacklogBytes } = this.#config
+    const retention = {
+      cleanup: 'delete',
+      retentionAgeMs: logRetentionAgeMs,
+      retentionBytes: logRetentionBytes,
+    } as const
+    for (const { tenant, stream, partitions } of streams) {
+      const topic: TopicConfig = { ...retention, partitions, backlogBytesMax: logBacklogBytes }
+      for (const name of [rawTopic, normalizedTopic, rejectedTopic])
+        await this.#log.createTopic(name(tenant, stream), topic)
+    }
+    const presence: TopicConfig = { ...retention, partitions: 1, backlogBytesMax: Number.POSITIVE_INFINITY }
+    for (const tenant of new Set(streams.map((stream) => stream.tenant)))
+      await this.#log.createTopic(presenceTopic(tenant), presence)
+  }
+}
+
+function contractFolders({ contracts, data }: Config): string[] {
+  const registered = path.join(data, REGISTERED_CONTRACTS)
+  if (contracts === undefined) return [SHIPPED_CONTRACTS, registered]
+  if (!fs.existsSync(contracts))
+    throw new MillraceError(
+      'option_invalid',
+      `--contracts: read ${JSON.stringify(contracts)}, expected a folder that exists`,
+    )
+  return [SHIPPED_CONTRACTS, contracts, registered]
+}
