@@ -38,10 +38,16 @@ docs: install ## write the generated documents
 	./millrace config --markdown > docs/config.md
 	./millrace config --errors-markdown > docs/errors.md
 
+kafka-up: install ## a real Kafka on a free loopback port (BROKERS=3 for three); needs Java 17 and Maven
+	@./test/node test/kafka/up.ts up --brokers $(or $(BROKERS),1)
+
+kafka-down: ## end the brokers of kafka-up and remove their data
+	@./test/node test/kafka/up.ts down
+
 soak: install ## the long tests: fuzz, crash rounds, kill -9 rounds
 	@MILLRACE_LONG=1 ./test/run $(TESTS)
 
 clean: ## remove what was installed and built; keeps ./data
 	rm -rf node_modules .peers .interop
 
-.PHONY: help install run demo test test-interop check bench bench-peers docs soak clean
+.PHONY: help install run demo test test-interop check bench bench-peers docs kafka-up kafka-down soak clean

@@ -1,0 +1,214 @@
+// A real Kafka for tests and for `make kafka-up`: brokers in KRaft mode from Maven Central's jars, each both broker
+// and controller, on free loopback ports, with their data in one temporary folder. Needs Java 17 and Maven; the
+// jars (54 MB) are copied once, into .interop/kafka/libs.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const ROOT = join(import.meta.dirname, '../..')
+export const KAFKA_CACHE = join(ROOT, '.interop/kafka')
+const LIBS = join(KAFKA_CACHE, 'libs')
+const READY_MS_MAX = 60_000
+
+/** Why no broker can be started here, or undefined where one can. */
+export function kafkaMissing(): string | undefined {
+  if (!runs('java', ['-version']))
+    return 'Java is missing: install a Java 17 runtime (Debian: openjdk-17-jre-headless)'
+  if (!existsSync(join(LIBS, 'complete')) && !runs('mvn', ['-version']))
+    return 'Maven is missing: install it (Debian: maven) so that the broker can be fetched'
+  return undefined
+}
+
+function runs(command: string, args: string[]): boolean {
+  try {
+    execFileSync(command, args, { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Copies the jars where they are not there yet; returns the class path. */
+export function kafkaClassPath(): string {
+  const complete = join(LIBS, 'complete')
+  if (!existsSync(complete)) {
+    mkdirSync(LIBS, { recursive: true })
+    const pom = join(import.meta.dirname, 'pom.xml')
+    execFileSync(
+      'mvn',
+      ['-q', '-B', '-f', pom, 'dependency:copy-dependencies', `-DoutputDirectory=${LIBS}`],
+      {
+        stdio: ['ignore', 'inherit', 'inherit'],
+      },
+    )
+    writeFileSync(complete, '')
+  }
+  return join(LIBS, '*')
+}
+
+/** A port of the loopback interface that nobody listens on now. */
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+export interface BrokerOptions {
+  /** Default 1. With three, topics are replicated three times and two copies acknowledge. */
+  brokers?: number
+  /** Whether the brokers outlive this process. */
+  detached?: boolean
+}
+
+/** Running brokers. */
+export class KafkaBrokers {
+  /** `host:port`, comma-separated. */
+  readonly bootstrap: string
+  readonly folder: string
+  readonly #processes: (ChildProcess | undefined)[] = []
+  readonly #ports: number[]
+  readonly #detached: boolean
+
+  constructor(folder: string, ports: number[], detached: boolean) {
+    this.folder = folder
+    this.#ports = ports
+    this.#detached = detached
+    this.bootstrap = ports.map((port) => `127.0.0.1:${port}`).join(',')
+  }
+
+  get pids(): number[] {
+    return this.#processes.flatMap((process) => (process?.pid === undefined ? [] : [process.pid]))
+  }
+
+  /** Starts the broker, or starts it again on its old data; settles at once. */
+  start(index: number): void {
+    const out = openSync(join(this.folder, `broker-${index}.out`), 'a')
+    const child = spawn(
+      'java',
+      [
+        '-Xmx512m',
+        '-XX:+UseSerialGC',
+        '-XX:TieredStopAtLevel=1',
+        '-cp',
+        kafkaClassPath(),
+        'kafka.Kafka',
+        join(this.folder, `broker-${index}.properties`),
+      ],
+      { stdio: ['ignore', out, out], detached: this.#detached },
+    )
+    if (this.#detached) child.unref()
+    this.#processes[index] = child
+  }
+
+  /** kill -9 (or another signal); settles when the process has ended. */
+  async kill(index: number, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const child = this.#processes[index]
+    if (child === undefined) return
+    this.#processes[index] = undefined
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const ended = new Promise((resolve) => child.once('exit', resolve))
+    child.kill(signal)
+    await ended
+  }
+
+  /** Stops the broker without ending it, as a long pause would; `SIGCONT` goes on. */
+  signal(index: number, signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.#processes[index]?.kill(signal)
+  }
+
+  /** Settles when every running broker answers on its port. */
+  async ready(): Promise<void> {
+    const deadline = Date.now() + READY_MS_MAX
+    for (let i = 0; i < this.#ports.length; i++) {
+      if (this.#processes[i] === undefined) continue
+      while (!(await listens(this.#ports[i]!))) {
+        const ended = this.#processes[i]!.exitCode
+        if (ended !== null || Date.now() > deadline)
+          throw new Error(
+            `broker ${i} ${ended === null ? 'is not ready' : `ended with ${ended}`}:\n${this.output(i).slice(-3000)}`,
+          )
+        await sleep(100)
+      }
+    }
+  }
+
+  /** What the broker has printed. */
+  output(index: number): string {
+    return readFileSync(join(this.folder, `broker-${index}.out`), 'utf8')
+  }
+
+  /** Ends all brokers and removes their data. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#processes.map((_, index) => this.kill(index)))
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
+
+/** Formats and starts brokers, and waits until they answer. Throws where Java or Maven is missing. */
+export async function startKafka(options: BrokerOptions = {}): Promise<KafkaBrokers> {
+  const missing = kafkaMissing()
+  if (missing !== undefined) throw new Error(missing)
+  const count = options.brokers ?? 1
+  const classPath = kafkaClassPath()
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-kafka-'))
+  const ports = await Promise.all(Array.from({ length: count * 2 }, freePort))
+  const voters = Array.from({ length: count }, (_, i) => `${i + 1}@127.0.0.1:${ports[count + i]}`).join(',')
+  const replication = Math.min(3, count)
+  const clusterId = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url')
+  const brokers = new KafkaBrokers(folder, ports.slice(0, count), options.detached ?? false)
+  for (let i = 0; i < count; i++) {
+    const file = join(folder, `broker-${i}.properties`)
+    writeFileSync(
+      file,
+      `process.roles=broker,controller
+node.id=${i + 1}
+controller.quorum.voters=${voters}
+listeners=PLAINTEXT://127.0.0.1:${ports[i]},CONTROLLER://127.0.0.1:${ports[count + i]}
+advertised.listeners=PLAINTEXT://127.0.0.1:${ports[i]}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=${join(folder, `data-${i}`)}
+offsets.topic.replication.factor=${replication}
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=${replication}
+transaction.state.log.min.isr=${Math.max(1, replication - 1)}
+transaction.state.log.num.partitions=4
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+broker.session.timeout.ms=6000
+`,
+    )
+    execFileSync(
+      'java',
+      ['-cp', classPath, 'kafka.tools.StorageTool', 'format', '-t', clusterId, '-c', file],
+      {
+        stdio: 'ignore',
+      },
+    )
+    brokers.start(i)
+  }
+  try {
+    await brokers.ready()
+  } catch (error) {
+    await brokers.stop()
+    throw error
+  }
+  return brokers
+}
