@@ -5,7 +5,7 @@
 // on the same server by turns.
 import fs from 'node:fs'
 import path from 'node:path'
-import { hashPassword } from '../ingest/identity-secret.ts'
+import { hashPassword } from '../identity/identity-secret.ts'
 import { type BrokerCase, brokerMain } from './broker-case.ts'
 import { ENVIRONMENT_CONTRACT } from './payloads.ts'
 

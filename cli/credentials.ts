@@ -1,5 +1,5 @@
 // Makes the salted hash of a secret for the credentials file.
-import { hashPassword } from '../ingest/identity-secret.ts'
+import { hashPassword } from '../identity/identity-secret.ts'
 import { MillraceError } from '../std/errors.ts'
 import type { Command } from './command.ts'
 import { parse } from './command.ts'

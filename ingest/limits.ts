@@ -1,7 +1,5 @@
 // The bounds of ingest that are not options. Options have their defaults in options.ts.
 
-/** Levels a topic or filter may have; bounds the recursion of a match. */
-export const TOPIC_LEVELS_MAX = 32
 /** Entries of a connection's topic cache, at which it starts anew. */
 export const TOPIC_CACHE_ENTRIES_MAX = 8192
 /** Filters one connection may hold. */
@@ -20,10 +18,6 @@ export const DELIVERY_BYTES_MAX = 1 << 20
 export const DELIVERY_IN_FLIGHT_V4_MAX = 1024
 /** Bytes on the way to another worker above which publishers of this one are not read. */
 export const HUB_BYTES_MAX = 16 << 20
-/** Secrets verified at the same time (libuv has four threads, and the log needs one). */
-export const VERIFICATIONS_RUNNING_MAX = 2
-/** Secrets waiting to be verified, above which a CONNECT gets Server busy. */
-export const VERIFICATIONS_WAITING_MAX = 10_000
 /** Presence records waiting for the log, above which they are counted instead. */
 export const PRESENCE_WAITING_MAX = 20_000
 /** Bytes that a client may leave unread before it is cut off. */

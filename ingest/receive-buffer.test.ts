@@ -5,7 +5,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { after, test } from 'node:test'
-import { hashPassword } from './identity-secret.ts'
+import { hashPassword } from '../identity/identity-secret.ts'
 import { payloadOf, RawClient, recordsOf, startIngest, until } from './ingest-harness.ts'
 import type { ReadMode } from './transport.ts'
 

@@ -5,8 +5,8 @@
 //
 // While an answer is awaited, the connection is not read and its parser keeps what has come already.
 import { randomBytes } from 'node:crypto'
+import { IdentityRefusal, type Principal } from '../identity/identity.ts'
 import { C } from './counters.ts'
-import { IdentityRefusal, type Principal } from './identity.ts'
 import { DELIVERY_IN_FLIGHT_V4_MAX, TOPIC_ALIAS_MAX } from './limits.ts'
 import { LEVEL_5, REASON } from './mqtt-codes.ts'
 import { writeConnack } from './mqtt-encode.ts'

@@ -1,6 +1,6 @@
 // The sessions of a worker, and the ways to find some of them: by claim on a client id (take-over), by
 // credential (removed or changed) and by device (ordered to disconnect).
-import type { Principal } from './identity.ts'
+import type { Principal } from '../identity/identity.ts'
 import type { Session } from './session.ts'
 
 export class SessionIndex {

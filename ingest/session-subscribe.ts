@@ -2,9 +2,11 @@
 //
 // The SUBACK waits until every worker of the process knows of the filters, so that no message published after
 // it is missed, wherever its publisher is connected.
+
+import { maySubscribe } from '../identity/identity.ts'
+import { isValidFilter } from '../identity/topic-filter.ts'
 import { C } from './counters.ts'
 import { Delivery } from './delivery.ts'
-import { maySubscribe } from './identity.ts'
 import { SUBSCRIPTIONS_PER_CONNECTION_MAX } from './limits.ts'
 import { LEVEL_5, REASON } from './mqtt-codes.ts'
 import { writeSuback, writeUnsuback } from './mqtt-encode.ts'
@@ -12,7 +14,7 @@ import { decodeSubscribe, decodeUnsubscribe } from './mqtt-packets.ts'
 import { CONTINUE } from './mqtt-parser.ts'
 import { REFUSALS, Refusal } from './refusals.ts'
 import { CONNECTED, type Session } from './session.ts'
-import { isValidFilter, OPTION_QOS } from './subscriptions.ts'
+import { OPTION_QOS } from './subscriptions.ts'
 
 const SHARED_PREFIX = '$share/'
 

@@ -6,11 +6,12 @@
 // What the packets mean is in session-connect.ts, session-publish.ts and session-subscribe.ts; here is what
 // they share: sending, acknowledging, pausing, ending. One class for all connections of a worker, with few
 // fields, because most connections are idle: rings, caches and delivery state are made when first needed.
+
+import type { Principal } from '../identity/identity.ts'
 import { AckRing } from './ack-ring.ts'
 import type { PartitionHandle } from './batch-accumulator.ts'
 import { C } from './counters.ts'
 import type { Delivery } from './delivery.ts'
-import type { Principal } from './identity.ts'
 import type { Ingest } from './ingest.ts'
 import { CONNECT_TIMEOUT_MS, IN_FLIGHT_V4_MAX, OUTPUT_BYTES_MAX } from './limits.ts'
 import { FLAG_QOS, LEVEL_5, REASON } from './mqtt-codes.ts'

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { filterCovers, isValidFilter, isValidTopic, SubscriptionTree } from './subscriptions.ts'
+import { filterCovers, isValidFilter, isValidTopic } from '../identity/topic-filter.ts'
+import { SubscriptionTree } from './subscriptions.ts'
 
 /** MQTT 5.0 section 4.7 word for word, without a tree. */
 function matches(filter: string, topic: string): boolean {

@@ -5,7 +5,6 @@
 //
 // Every change raises `version`. Whoever remembers what a topic matched (a connection's topic cache) compares
 // one number per message instead of walking the tree.
-import { TOPIC_LEVELS_MAX } from './limits.ts'
 
 /** Subscription options of SUBSCRIBE (MQTT 5.0 section 3.8.3.1), the bits that matter for live delivery. */
 export const OPTION_QOS = 0x03
@@ -118,35 +117,4 @@ function collect<S>(node: Node<S>, into: Map<S, number>): void {
 function mergeOptions(a: number, b: number): number {
   const qos = Math.max(a & OPTION_QOS, b & OPTION_QOS)
   return qos | (a & b & OPTION_NO_LOCAL) | ((a | b) & OPTION_RETAIN_AS_PUBLISHED)
-}
-
-/** Whether `filter` is a Topic Filter by section 4.7.1, with no more levels than we walk. */
-export function isValidFilter(filter: string): boolean {
-  if (filter.length === 0 || filter.includes('\0')) return false
-  const levels = filter.split('/')
-  if (levels.length > TOPIC_LEVELS_MAX) return false
-  for (let i = 0; i < levels.length; i++) {
-    const level = levels[i]!
-    if (level === '#' ? i !== levels.length - 1 : level !== '+' && /[#+]/.test(level)) return false
-  }
-  return true
-}
-
-/** Whether `topic` is a Topic Name by section 4.7.1: not empty, no wildcard, no U+0000. */
-export function isValidTopic(topic: string): boolean {
-  return topic.length > 0 && !/[#+\0]/.test(topic) && topic.split('/').length <= TOPIC_LEVELS_MAX
-}
-
-/** Whether every topic that `filter` matches is matched by `allowed` too: what a permission to subscribe means. */
-export function filterCovers(allowed: string, filter: string): boolean {
-  const a = allowed.split('/')
-  const f = filter.split('/')
-  // A leading wildcard never matches `$…`, so it covers no filter that names such a topic.
-  if (f[0]!.startsWith('$') && (a[0] === '+' || a[0] === '#')) return false
-  for (let i = 0; i < a.length; i++) {
-    if (a[i] === '#') return true
-    if (i >= f.length || f[i] === '#') return false
-    if (a[i] !== '+' && a[i] !== f[i]) return false
-  }
-  return f.length === a.length
 }

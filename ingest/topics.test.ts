@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Principal } from './identity.ts'
+import type { Principal } from '../identity/identity.ts'
 import { streamOf } from './ingest-harness.ts'
 import { TOPIC_CACHE_ENTRIES_MAX } from './limits.ts'
 import { Refusal } from './refusals.ts'

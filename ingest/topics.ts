@@ -6,10 +6,11 @@
 // A protocol that comes later (commands, shadow, Sparkplug) is a new row. The first level of a template
 // belongs to the templates: a topic under it that fits none is refused, so that a misspelt stream is not
 // silently an ordinary topic that nobody reads.
+
+import { mayPublish, type Principal, speaksFor } from '../identity/identity.ts'
+import { TOPIC_LEVELS_MAX } from '../identity/topic-filter.ts'
 import { isValidDeviceId } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
-import { mayPublish, type Principal, speaksFor } from './identity.ts'
-import { TOPIC_LEVELS_MAX } from './limits.ts'
 import { Refusal } from './refusals.ts'
 
 interface TopicTemplate {

@@ -18,7 +18,7 @@ import { CREDENTIALS_TOPIC, isValidDeviceId, isValidName } from '../schemas/name
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { parseHash } from './identity-secret.ts'
 import { CREDENTIALS_TOPIC_CONFIG, type Credential, CredentialsReader } from './identity-topic.ts'
-import { isValidFilter } from './subscriptions.ts'
+import { isValidFilter } from './topic-filter.ts'
 
 const SOURCE = 'file'
 const WATCH_INTERVAL_MS = 250

@@ -3,7 +3,7 @@
 // A Principal comes from an IdentityProvider once per CONNECT; everything after that asks the principal.
 // Two kinds: a device speaks for itself, a gateway for the devices its patterns name.
 import { isValidDeviceId } from '../schemas/names.ts'
-import { filterCovers } from './subscriptions.ts'
+import { filterCovers } from './topic-filter.ts'
 
 export interface Principal {
   readonly tenant: string

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
+import { payloadOf, RawClient, recordsOf, startIngest, until } from '../ingest/ingest-harness.ts'
 import { MemoryLog } from '../log/log-memory.ts'
 import { RecordBatchBuilder } from '../log/record-batch.ts'
 import { CREDENTIALS_TOPIC } from '../schemas/names.ts'
@@ -13,7 +14,6 @@ import { matchesPattern, maySubscribe, type Principal } from './identity.ts'
 import { parseCredentials, writeCredentials } from './identity-file.ts'
 import { hashPassword, parseHash, SecretVerifier } from './identity-secret.ts'
 import { TopicIdentity } from './identity-topic.ts'
-import { payloadOf, RawClient, recordsOf, startIngest, until } from './ingest-harness.ts'
 
 const folder = mkdtempSync(path.join(tmpdir(), 'millrace-credentials-'))
 after(() => rmSync(folder, { recursive: true }))

@@ -6,7 +6,11 @@
 // HMAC under a key of this process, so that a device that reconnects costs a hash of a few microseconds.
 // An unknown user is verified against a dummy, so that its refusal takes the time of a wrong secret.
 import { createHmac, randomBytes, type ScryptOptions, scrypt, timingSafeEqual } from 'node:crypto'
-import { VERIFICATIONS_RUNNING_MAX, VERIFICATIONS_WAITING_MAX } from './limits.ts'
+
+/** Secrets verified at the same time (libuv has four threads, and the log needs one). */
+const VERIFICATIONS_RUNNING_MAX = 2
+/** Secrets waiting to be verified, above which a client is told that the server is busy. */
+const VERIFICATIONS_WAITING_MAX = 10_000
 
 const LOG2_N = 14
 const BLOCK_SIZE = 8
