@@ -17,6 +17,7 @@ import type { Clock, Names } from './file-names.ts'
 import { ADDED, type DataFile, type ManifestEntry, writeManifest } from './iceberg/manifest.ts'
 import {
   describeManifest,
+  holdsFiles,
   type ManifestFile,
   readManifestList,
   writeManifestList,
@@ -38,6 +39,17 @@ export interface CommitTools {
   clock: Clock
 }
 
+/** Of a snapshot that says the same in other files. */
+export const NO_CHANGE: Change = {
+  addedFiles: 0,
+  addedRows: 0,
+  addedBytes: 0,
+  deletedFiles: 0,
+  deletedRows: 0,
+  deletedBytes: 0,
+  changedPartitions: 0,
+}
+
 /** A snapshot in the making. */
 export interface SnapshotPlan {
   operation: Operation
@@ -46,7 +58,7 @@ export interface SnapshotPlan {
   newFiles: readonly NewFile[]
   /** Whether the plan still holds on this metadata. */
   holds(table: LoadedTable): boolean
-  /** Manifests of the new snapshot, given those of the current one; undefined where the plan does not hold any more. */
+  /** Manifests of the new snapshot, given those of the current one that hold files; undefined where the plan does not hold any more. */
   manifests(
     current: readonly ManifestFile[],
     snapshotId: number,
@@ -90,8 +102,11 @@ export async function commitSnapshot(
     if (!plan.holds(table)) return { committed: false, mayDelete: !ambiguous, conflicts }
 
     const parent = currentSnapshot(table.metadata)
+    // A manifest that only tells of files that are gone has told it in its own snapshot.
     const current =
-      parent === undefined ? [] : readManifestList(await tools.store.read(parent['manifest-list']))
+      parent === undefined
+        ? []
+        : readManifestList(await tools.store.read(parent['manifest-list'])).filter(holdsFiles)
     const sequenceNumber = BigInt(table.metadata['last-sequence-number']) + 1n
     const sequence = sequenceNumber <= Number.MAX_SAFE_INTEGER ? Number(sequenceNumber) : sequenceNumber
     const manifests = plan.manifests(current, snapshotId, sequence)
@@ -215,8 +230,8 @@ export async function commitStaged(
     operation: 'append',
     change: {
       addedFiles: staged.files.length,
-      addedRows: sum(staged.files, (file) => file.record_count),
-      addedBytes: sum(staged.files, (file) => file.file_size_in_bytes),
+      addedRows: sumOf(staged.files, (file) => file.record_count),
+      addedBytes: sumOf(staged.files, (file) => file.file_size_in_bytes),
       deletedFiles: 0,
       deletedRows: 0,
       deletedBytes: 0,
@@ -257,6 +272,7 @@ export async function discard(store: Store, uris: readonly string[]): Promise<vo
   await store.delete(uris).catch(() => {})
 }
 
-function sum(files: readonly DataFile[], of: (file: DataFile) => number | bigint): number {
-  return files.reduce((total, file) => total + Number(of(file)), 0)
+/** A sum of 64-bit numbers, for summaries and reports. */
+export function sumOf<T>(items: readonly T[], of: (item: T) => number | bigint): number {
+  return items.reduce((total, item) => total + Number(of(item)), 0)
 }

@@ -7,7 +7,7 @@ import { MemoryLog } from '../log/log-memory.ts'
 import { normalizedTopic, rejectedTopic } from '../schemas/names.ts'
 import { PowerLoss, SimulatedDisk, seededRandom } from '../std/disk-simulated.ts'
 import { MemoryPointers } from './catalog-memory.ts'
-import { removeOrphans } from './maintenance.ts'
+import { removeOrphans } from './maintenance-orphans.ts'
 import { Harness, ManualClock, sensorBatch, sensorStream } from './sink-harness.ts'
 import { LocalStore } from './store.ts'
 

@@ -16,6 +16,8 @@ import type { NestedField, Type } from './iceberg/schema.ts'
 import type { ParquetField } from './parquet/schema.ts'
 import type { ColumnMetrics, EncodedFile } from './parquet/writer.ts'
 import { type PartitionRows, sortRows } from './sort.ts'
+import { sortOrderId } from './table-order.ts'
+import { columnNamed } from './table-schema.ts'
 
 export interface NewDataFile {
   dataFile: DataFile
@@ -118,7 +120,7 @@ export class TableEncoder {
     const ahead: { partition: PartitionRows; encoded: Promise<EncodedFile> }[] = []
     const next = async (): Promise<NewDataFile> => {
       const { partition, encoded } = ahead.shift()!
-      return describe(table, layout, partition, await encoded, names)
+      return describeFile(table, layout, partition, await encoded, names)
     }
     try {
       for (const partition of partitions) {
@@ -139,14 +141,21 @@ export class TableEncoder {
   }
 }
 
-function describe(
+/** An encoded file of rows of one partition under its new name, sorted by (device, time). */
+export function describeFile(
   table: LoadedTable,
   layout: TableLayout,
-  rows: PartitionRows,
+  rows: Pick<PartitionRows, 'day' | 'bucket'>,
   file: EncodedFile,
   names: Names,
 ): NewDataFile {
   const { metadata } = table
+  const { fields } = currentSchema(metadata)
+  const orderId = sortOrderId(
+    metadata,
+    columnNamed(fields, layout.deviceColumn).id,
+    columnNamed(fields, layout.timeColumn).id,
+  )
   const partition: Record<string, unknown> = { [layout.dayField]: rows.day ?? null }
   let prefix = rows.day === undefined ? 'null' : printDay(rows.day)
   if (layout.bucket !== undefined) {
@@ -171,7 +180,8 @@ function describe(
       key_metadata: null,
       split_offsets: file.splitOffsets,
       equality_ids: null,
-      sort_order_id: metadata['default-sort-order-id'],
+      // Declared because the rows are in that order, whatever order another engine has made the table's default.
+      sort_order_id: orderId,
     },
   }
 }

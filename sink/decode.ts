@@ -317,7 +317,8 @@ function dictionaryColumn(
   }
 }
 
-function orderOf(batch: ColumnBatch, layout: TableLayout): RowOrder {
+/** Device ranks, times and buckets of rows; `batch` needs no other columns. */
+export function orderOf(batch: ColumnBatch, layout: TableLayout): RowOrder {
   const find = (name: string): Column => batch.columns.find((one) => one.field.name === name)!
   const { entryOf, dictionary } = devicesOf(find(layout.deviceColumn))
   const rankOf = dictionary.ranks()

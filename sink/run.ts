@@ -13,7 +13,7 @@ import type { Log, StagePosition } from '../log/log.ts'
 import { isMillraceError, type MillraceError } from '../std/errors.ts'
 import { printTableId } from './catalog.ts'
 import { COMMIT_ROWS_MAX, type FeedSpec, type FeedTools, TableFeed } from './feed.ts'
-import { type MaintenanceOptions, maintain } from './maintenance.ts'
+import { MAINTENANCE_OPTIONS_DEFAULT, type MaintenanceOptions, maintain } from './maintenance.ts'
 import type { SinkCounter } from './sink-counters.ts'
 
 export interface SinkOptions {
@@ -33,7 +33,7 @@ export const SINK_OPTIONS_DEFAULT: SinkOptions = {
   wideAgeMs: 30_000,
   overdueAgeMs: 30_000,
   commitsPerSecond: 20,
-  maintenance: { snapshotAgeMs: 3_600_000, snapshotsMax: 200, manifestsToMerge: 32 },
+  maintenance: MAINTENANCE_OPTIONS_DEFAULT,
 }
 
 const RETRY_MS_FIRST = 1000

@@ -3,6 +3,7 @@
 
 import type { Log } from '../log/log.ts'
 import { RecordBatchBuilder } from '../log/record-batch.ts'
+import { readRows } from '../schemas/column-rows.ts'
 import type { Column, ColumnBatch } from '../schemas/columns.ts'
 import { MARK_LATE_MS, MARK_QUALITY } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
@@ -24,6 +25,7 @@ import { SINK_OPTIONS_DEFAULT, type SinkEvent, SinkStage } from './run.ts'
 import { SINK_COUNTERS, type SinkCounter } from './sink-counters.ts'
 import type { Store } from './store.ts'
 import { feedsOf } from './streams.ts'
+import { tableRows } from './table-rows.ts'
 
 export class ManualClock implements Clock {
   ms = Date.UTC(2026, 2, 1)
@@ -211,6 +213,14 @@ export class Harness {
     await this.stage.step()
     this.clock.ms += SINK_OPTIONS_DEFAULT.commitAgeMs
     return this.stage.step()
+  }
+
+  /** Rows of the current snapshot by column name, where files are Parquet. */
+  async parquetRows(id: TableId): Promise<PlainRow[]> {
+    const rows: PlainRow[] = []
+    for await (const batch of tableRows(this.tools.store, (await this.catalog.load(id))!))
+      rows.push(...readRows(batch))
+    return rows
   }
 
   /** Rows of the current snapshot by field id, in file order. */

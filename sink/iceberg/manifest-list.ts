@@ -126,6 +126,11 @@ export function readManifestList(bytes: Uint8Array): ManifestFile[] {
   return records
 }
 
+/** Whether a manifest lists files that a reader of its snapshot sees. */
+export function holdsFiles(manifest: ManifestFile): boolean {
+  return manifest.added_files_count + manifest.existing_files_count > 0
+}
+
 /**
  * The line of a manifest with these entries. `sequenceNumber` is that of the commit that writes it; added
  * entries inherit it, so it bounds `min_sequence_number` too.

@@ -25,3 +25,21 @@ export function sortOrderBy(orderId: number, sourceIds: readonly number[]): Sort
     })),
   }
 }
+
+/** The order that means "none". */
+export const UNSORTED = 0
+
+export function sameSortFields(a: readonly SortField[], b: readonly SortField[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((field, i) => {
+      const other = b[i]!
+      return (
+        field.transform === other.transform &&
+        field['source-id'] === other['source-id'] &&
+        field.direction === other.direction &&
+        field['null-order'] === other['null-order']
+      )
+    })
+  )
+}

@@ -1,0 +1,58 @@
+// Orphan removal: files of ours that no snapshot reaches, left by a crash or by a commit whose answer was lost.
+//
+// Safe beside commits by age: a file that a commit under way is about to refer to was made moments ago. So what is
+// older than the safety age and not reached by the table as it is after the folders were listed never will be.
+import type { LoadedTable } from './catalog.ts'
+import type { CommitTools } from './commit.ts'
+import { madeAtMs } from './file-names.ts'
+import { isLive } from './iceberg/manifest.ts'
+import { entriesOf, manifestsOf } from './table-files.ts'
+
+/** Files deleted at once. */
+const DELETES_MAX = 1000
+
+/**
+ * Deletes files of ours in the table's folders that no snapshot reaches and that are older than the safety
+ * age (files of a commit under way are young). Returns their number.
+ */
+export async function removeOrphans(
+  tools: CommitTools,
+  table: LoadedTable,
+  safetyAgeMs: number,
+): Promise<number> {
+  const reached = new Set<string>()
+  await addReached(tools, table, reached)
+  const youngestMs = tools.clock.now() - safetyAgeMs
+  const orphans: string[] = []
+  for (const folder of ['data', 'metadata'])
+    for (const uri of await tools.store.list(`${table.metadata.location}/${folder}`)) {
+      const madeAt = madeAtMs(uri)
+      if (madeAt !== undefined && madeAt < youngestMs && !reached.has(uri)) orphans.push(uri)
+    }
+  if (orphans.length === 0) return 0
+  // The table may have moved while its files were listed.
+  const now = await tools.catalog.load(table.id)
+  if (now?.metadata['table-uuid'] !== table.metadata['table-uuid']) return 0
+  await addReached(tools, now!, reached)
+  const refuse = orphans.filter((uri) => !reached.has(uri))
+  for (let from = 0; from < refuse.length; from += DELETES_MAX)
+    await tools.store.delete(refuse.slice(from, from + DELETES_MAX))
+  return refuse.length
+}
+
+/** Adds every file that the table reaches; manifests that are there already are not read again. */
+async function addReached(tools: CommitTools, table: LoadedTable, reached: Set<string>): Promise<void> {
+  const { metadata } = table
+  reached.add(table.metadataLocation)
+  for (const entry of metadata['metadata-log']) reached.add(entry['metadata-file'])
+  for (const snapshot of metadata.snapshots) {
+    if (reached.has(snapshot['manifest-list'])) continue
+    reached.add(snapshot['manifest-list'])
+    for (const manifest of await manifestsOf(tools, snapshot)) {
+      if (reached.has(manifest.manifest_path)) continue
+      reached.add(manifest.manifest_path)
+      for (const entry of await entriesOf(tools, manifest))
+        if (isLive(entry)) reached.add(entry.data_file.file_path)
+    }
+  }
+}
