@@ -7,29 +7,16 @@ import { NodeDisk } from '../std/disk.ts'
 import { isMillraceError } from '../std/errors.ts'
 import { madeAtMs, metadataUri, Names } from './file-names.ts'
 import { filePath, fileUri, LocalStore } from './store.ts'
+import { storeConformance } from './store-conformance.ts'
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millrace-store-'))
 test.after(() => fs.rmSync(folder, { recursive: true }))
 
-test('files are written once, read, listed and deleted', async () => {
-  const store = new LocalStore(new NodeDisk())
-  const uri = `${fileUri(folder)}/a b/data/x.parquet`
-  await store.put([{ uri, parts: [Uint8Array.of(1, 2), Uint8Array.of(3)] }])
-  assert.deepEqual(new Uint8Array(await store.read(uri)), Uint8Array.of(1, 2, 3))
-  assert.ok(await store.exists(uri))
-  await store.put([{ uri: `${fileUri(folder)}/a b/data/sub/y.parquet`, parts: [] }])
-  assert.deepEqual(await store.list(`${fileUri(folder)}/a b/data`), [uri], 'folders are not listed')
-  assert.deepEqual(await store.list(`${fileUri(folder)}/nowhere`), [])
-  await assert.rejects(store.put([{ uri, parts: [] }]), (error) =>
-    isMillraceError(error, 'warehouse_unwritable'),
-  )
-  await store.delete([uri, uri])
-  assert.equal(await store.exists(uri), false)
-  await assert.rejects(
-    store.read(uri),
-    (error) => isMillraceError(error, 'table_foreign') && error.message.includes(uri),
-  )
-})
+let serial = 0
+storeConformance('local', () => ({
+  store: new LocalStore(new NodeDisk()),
+  folder: `${fileUri(folder)}/${serial++}`,
+}))
 
 test('local URIs of every writer are understood, others refused', () => {
   assert.equal(filePath('file:///a b/c'), '/a b/c')

@@ -162,6 +162,24 @@ export const ERROR_CODES = {
     exit: EXIT.temporary,
     meaning: 'The warehouse cannot be written (full, read-only, credentials refused). Rows wait in the log.',
   },
+  warehouse_unreachable: {
+    action: 'retry',
+    exit: EXIT.temporary,
+    meaning:
+      'A file of the warehouse cannot be read: its object store does not answer, or refuses access. Rows wait in the log.',
+  },
+  catalog_unreachable: {
+    action: 'retry',
+    exit: EXIT.temporary,
+    meaning:
+      'The REST catalog does not answer, or answers that it cannot serve now. Nothing was committed; rows wait in the log.',
+  },
+  catalog_refused: {
+    action: 'stop',
+    exit: EXIT.failure,
+    meaning:
+      'The REST catalog refuses a request for good: credentials, permission, or something it does not support. The message has its own words; rows wait in the log and the table is tried again.',
+  },
   // Identity
   credentials_invalid: {
     action: 'reject',
