@@ -9,7 +9,7 @@ import path from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
 import { MillraceError } from './std/errors.ts'
 
-export type OptionKind = 'address' | 'path' | 'integer' | 'choice' | 'choices' | 'boolean'
+export type OptionKind = 'address' | 'path' | 'text' | 'secret' | 'integer' | 'choice' | 'choices' | 'boolean'
 
 interface OptionSpec {
   kind: OptionKind
@@ -22,6 +22,9 @@ interface OptionSpec {
   choices?: readonly string[]
   /** An address that may also be `off`. */
   mayBeOff?: boolean
+  /** What a text must be, and how it is said. */
+  pattern?: RegExp
+  expected?: string
 }
 
 const MIB = 1024 * 1024
@@ -30,7 +33,7 @@ export const OPTIONS = {
   data: {
     kind: 'path',
     default: './data',
-    doc: 'Folder of the log, the warehouse and the catalog. Made if missing.',
+    doc: 'Folder of the log and, where nothing else is said, of the catalog and the warehouse. Made if missing.',
   },
   config: { kind: 'path', default: undefined, doc: 'Configuration file (YAML) with any of these options.' },
   mqtt: {
@@ -189,6 +192,54 @@ export const OPTIONS = {
     unit: 'threads',
     doc: 'Threads that encode Parquet; 0 encodes in the sink’s own thread.',
   },
+  catalog: {
+    kind: 'text',
+    default: 'sqlite',
+    pattern: /^(sqlite|https?:\/\/[^\s?#@]+)$/,
+    expected: 'sqlite, or the address of an Iceberg REST catalog (http://HOST:PORT/PATH, without /v1)',
+    doc: 'Where the tables’ catalog is: `sqlite` (catalog.db in the data folder), or the address of an Iceberg REST catalog, as far as its /v1.',
+  },
+  warehouse: {
+    kind: 'text',
+    default: undefined,
+    pattern: /^(s3:\/\/[a-z0-9][a-z0-9.-]+(\/[^/]+)*\/?|(?!\w+:\/\/).+)$/,
+    expected: 'a folder, s3://BUCKET/PREFIX, or the name of a warehouse of the REST catalog',
+    doc: 'Where the tables’ files go: a folder (default: `warehouse` in the data folder) or s3://BUCKET/PREFIX. With a REST catalog the name of the warehouse that is asked for there; the catalog decides where its tables lie.',
+  },
+  'catalog-credential': {
+    kind: 'secret',
+    default: undefined,
+    doc: 'OAuth2 client credentials for the REST catalog, `CLIENT_ID:CLIENT_SECRET`. Not as a flag.',
+  },
+  'catalog-credential-file': {
+    kind: 'path',
+    default: undefined,
+    doc: 'File that holds them.',
+  },
+  'catalog-token': {
+    kind: 'secret',
+    default: undefined,
+    doc: 'Bearer token for the REST catalog, in place of client credentials. Not as a flag.',
+  },
+  'catalog-token-file': { kind: 'path', default: undefined, doc: 'File that holds it.' },
+  'catalog-oauth2-uri': {
+    kind: 'text',
+    default: undefined,
+    pattern: /^https?:\/\/[^\s@]+$/,
+    expected: 'an http(s) address',
+    doc: 'Token endpoint for the client credentials. Default: /v1/oauth/tokens of the catalog.',
+  },
+  'catalog-oauth2-scope': {
+    kind: 'text',
+    default: 'catalog',
+    doc: 'Scope that is asked for with the client credentials.',
+  },
+  's3-path-style': {
+    kind: 'choice',
+    default: 'auto',
+    choices: ['auto', 'on', 'off'],
+    doc: 'Whether requests to S3 name the bucket in the path, and not in the host. `auto`: where AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names a server. Endpoint, region and credentials are AWS’s standard variables and files.',
+  },
   status: {
     kind: 'choice',
     default: 'auto',
@@ -233,6 +284,15 @@ export interface Config {
   sinkCommitAgeMs: number
   sinkCommitBytes: number
   sinkEncoders: number
+  /** `sqlite`, or an address. */
+  catalog: string
+  /** `s3://…` or a folder; with a REST catalog the name of its warehouse. */
+  warehouse: string | undefined
+  catalogCredential: string | undefined
+  catalogToken: string | undefined
+  catalogOauth2Uri: string | undefined
+  catalogOauth2Scope: string
+  s3PathStyle: boolean
   status: 'auto' | 'live' | 'lines' | 'off'
 }
 
@@ -240,9 +300,11 @@ export interface MergedOption {
   name: OptionName
   value: unknown
   origin: Origin
-  /** What was read, before it was checked. */
+  /** What was read, before it was checked; of a secret only that there is one. */
   text: string
 }
+
+const SECRET = '(secret)'
 
 const names = Object.keys(OPTIONS) as OptionName[]
 
@@ -260,6 +322,16 @@ export function parseOption(name: OptionName, raw: unknown, where: string): unkn
   switch (spec.kind) {
     case 'path':
       return text === '' ? fail(`${read}, expected a path`) : path.resolve(text)
+    case 'text':
+      return text === '' || spec.pattern?.test(text) === false
+        ? fail(`${read}, expected ${spec.expected ?? 'a text that is not empty'}`)
+        : text
+    case 'secret':
+      if (where.startsWith('--'))
+        fail(
+          `${where}: a secret in a command line is seen by every process of the machine: give it as ${variableOf(name)}, or in a file with ${where}-file`,
+        )
+      return text.trim() === '' ? fail(`${where}: expected a text that is not empty`) : text.trim()
     case 'boolean':
       return text === 'true' || text === '1' || text === ''
         ? true
@@ -376,29 +448,20 @@ export function mergeOptions(
       )
   const configText = flags['config'] ?? environment[variableOf('config')]
   const file = configText === undefined ? new Map() : readFile(path.resolve(String(configText)))
-  return names.map((name) => {
-    const flag = flags[name]
-    if (flag !== undefined)
-      return { name, value: parseOption(name, flag, `--${name}`), origin: 'flag', text: String(flag) }
-    const variable = environment[variableOf(name)]
-    if (variable !== undefined)
-      return {
-        name,
-        value: parseOption(name, variable, variableOf(name)),
-        origin: 'variable',
-        text: variable,
-      }
+  return names.map((name): MergedOption => {
     const entry = file.get(name) as { raw: unknown; where: string } | undefined
-    if (entry !== undefined)
-      return {
-        name,
-        value: parseOption(name, entry.raw, entry.where),
-        origin: 'file',
-        text: String(entry.raw),
-      }
-    const fallback = OPTIONS[name].default
-    if (fallback === undefined) return { name, value: undefined, origin: 'default', text: '' }
-    return { name, value: parseOption(name, fallback, name), origin: 'default', text: String(fallback) }
+    const variable = environment[variableOf(name)]
+    const found =
+      flags[name] !== undefined
+        ? { raw: flags[name], where: `--${name}`, origin: 'flag' as const }
+        : variable !== undefined
+          ? { raw: variable, where: variableOf(name), origin: 'variable' as const }
+          : entry !== undefined
+            ? { ...entry, origin: 'file' as const }
+            : { raw: OPTIONS[name].default, where: name, origin: 'default' as const }
+    if (found.raw === undefined) return { name, value: undefined, origin: 'default', text: '' }
+    const text = OPTIONS[name].kind === 'secret' ? SECRET : String(found.raw)
+    return { name, value: parseOption(name, found.raw, found.where), origin: found.origin, text }
   })
 }
 
@@ -416,18 +479,52 @@ export function unknownVariables(
 }
 
 /** The typed configuration of merged options, with what only their combination can tell. */
-export function configOf(merged: readonly MergedOption[]): Config {
-  const config = Object.fromEntries(
+export function configOf(
+  merged: readonly MergedOption[],
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): Config {
+  const values = Object.fromEntries(
     merged.map(({ name, value }) => [
       name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase()),
       value,
     ]),
-  ) as unknown as Config
+  )
+  const config = values as unknown as Config
   if (config.kafka !== undefined)
     fail(
       `--kafka: read ${JSON.stringify(addressText(config.kafka))}, expected off: the Kafka door is not built yet`,
     )
-  return config
+  const { catalogCredentialFile, catalogTokenFile, ...rest } = values as Record<string, string | undefined>
+  const pathStyle = rest['s3PathStyle']
+  const endpoint = environment['AWS_ENDPOINT_URL_S3'] ?? environment['AWS_ENDPOINT_URL']
+  const result: Config = {
+    ...(rest as unknown as Config),
+    warehouse: warehouseOf(config),
+    catalogCredential: secretOf('catalog-credential', config.catalogCredential, catalogCredentialFile),
+    catalogToken: secretOf('catalog-token', config.catalogToken, catalogTokenFile),
+    s3PathStyle: pathStyle === 'on' || (pathStyle === 'auto' && endpoint !== undefined),
+  }
+  if (result.catalogCredential !== undefined && result.catalogToken !== undefined)
+    fail('catalog-credential and catalog-token are both given, expected one of them')
+  return result
+}
+
+function warehouseOf({ catalog, warehouse, data }: Config): string | undefined {
+  if (catalog !== 'sqlite') return warehouse
+  if (warehouse === undefined) return path.join(data, 'warehouse')
+  return warehouse.startsWith('s3://') ? warehouse.replace(/\/+$/, '') : path.resolve(warehouse)
+}
+
+/** A secret that was given, or the content of its file. */
+function secretOf(name: OptionName, value: string | undefined, file: string | undefined): string | undefined {
+  if (file === undefined) return value
+  if (value !== undefined) fail(`${name} and ${name}-file are both given, expected one of them`)
+  try {
+    return fs.readFileSync(file, 'utf8').trim() || fail(`--${name}-file: ${file} is empty`)
+  } catch (error) {
+    if (error instanceof MillraceError) throw error
+    return fail(`--${name}-file: ${(error as Error).message}`)
+  }
 }
 
 export const addressText = (address: Address): string =>
@@ -442,15 +539,19 @@ export function optionsHelp(): string {
         ? `HOST:PORT${spec.mayBeOff ? '|off' : ''}`
         : spec.kind === 'path'
           ? 'PATH'
-          : spec.kind === 'integer'
-            ? 'N'
-            : spec.kind === 'boolean'
-              ? ''
-              : spec.kind === 'choice'
-                ? spec.choices!.join('|')
-                : 'LIST'
+          : spec.kind === 'text'
+            ? 'TEXT'
+            : spec.kind === 'integer'
+              ? 'N'
+              : spec.kind === 'boolean'
+                ? ''
+                : spec.kind === 'choice'
+                  ? spec.choices!.join('|')
+                  : 'LIST'
     const fallback = spec.default === undefined ? '' : ` [${String(spec.default)}]`
-    return [`  --${name} ${value}`, `${spec.doc}${spec.unit ? ` (${spec.unit})` : ''}${fallback}`] as const
+    // A secret is not taken as a flag.
+    const left = spec.kind === 'secret' ? `  ${variableOf(name)}` : `  --${name} ${value}`
+    return [left, `${spec.doc}${spec.unit ? ` (${spec.unit})` : ''}${fallback}`] as const
   })
   return rows
     .map(([left, right]) =>
@@ -470,8 +571,9 @@ export function configMarkdown(): string {
           ? spec.choices.join(', ')
           : spec.mayBeOff
             ? 'HOST:PORT or off'
-            : ''
-    return `| \`--${name}\` | \`${variableOf(name)}\` | ${spec.default === undefined ? '' : `\`${String(spec.default)}\``} | ${range} | ${spec.unit ?? ''} | ${spec.doc} |`
+            : (spec.expected ?? '')
+    const flag = spec.kind === 'secret' ? '' : `\`--${name}\``
+    return `| ${flag} | \`${variableOf(name)}\` | ${spec.default === undefined ? '' : `\`${String(spec.default)}\``} | ${range} | ${spec.unit ?? ''} | ${spec.doc} |`
   })
   return [
     '# Configuration',

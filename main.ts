@@ -19,6 +19,7 @@ import { REJECTED_SUBJECT } from './schemas/names.ts'
 import { SchemaRegistry } from './schemas/registry.ts'
 import { REJECTED_SCHEMA } from './schemas/rejected.ts'
 import { accountOf, createServices, type ProcessView, recordsLeft, type Status } from './services.ts'
+import { warehouseConfig } from './sink/open-warehouse.ts'
 import { SINK_COUNTERS, type SinkCounter } from './sink/sink-counters.ts'
 import type { SinkReport, SinkWorkerData } from './sink/worker.ts'
 import { CounterBlock } from './std/counters.ts'
@@ -151,8 +152,7 @@ class Millrace implements Running, ProcessView {
     const logPort = this.#logThread!.newPort()
     const data: SinkWorkerData = {
       logPort,
-      catalogFile: path.join(config.data, 'catalog.db'),
-      warehouse: path.join(config.data, 'warehouse'),
+      warehouse: warehouseConfig(config),
       streams: this.served.streams,
       rejectedSchemaId: this.#rejectedSchemaId,
       counters: counters.buffer,

@@ -1,7 +1,5 @@
 // What a process shows over HTTP (http/server.ts): health, metrics, status, streams, tables, contracts, the account.
 // Reads what main.ts and the log know; nothing here changes anything but `registerContract`.
-import fs from 'node:fs'
-import path from 'node:path'
 import { type Address, addressText, type Config } from './config.ts'
 import { type DurationMetric, type MetricSource, Metrics } from './http/metrics.ts'
 import { schemaRegistryRoutes } from './http/schema-registry-routes.ts'
@@ -10,9 +8,10 @@ import type { JournalStats } from './log/journal.ts'
 import { COMMIT_MS_BOUNDS } from './log/journal-writer.ts'
 import type { Log } from './log/log.ts'
 import type { Contract } from './schemas/contract.ts'
-import { normalizedTopic, rawTopic, rejectedTopic } from './schemas/names.ts'
+import { normalizedTopic, rawTopic, rejectedTableOf, rejectedTopic, tableOf } from './schemas/names.ts'
 import type { SchemaRegistry } from './schemas/registry.ts'
-import { openTables } from './sink/open-tables.ts'
+import { openTables, tablesExist } from './sink/open-tables.ts'
+import type { WarehouseConfig } from './sink/open-warehouse.ts'
 import { MillraceError } from './std/errors.ts'
 import { VERSION } from './std/version.ts'
 import type { ServedStreams } from './streams.ts'
@@ -97,7 +96,7 @@ export function createServices(view: ProcessView): Services {
         }
       )
     },
-    tables: () => tablesOf(config.data),
+    tables: () => tablesOf(config),
     account: () => accountOf(view),
     contracts: () => served.contracts.map(summaryOf),
     registerContract: async (text) => {
@@ -204,14 +203,20 @@ function createMetrics(view: ProcessView): Metrics {
   })
 }
 
-/** Size of every table; none where there is no catalog yet. */
-async function tablesOf(data: string): Promise<TableSummary[]> {
-  if (!fs.existsSync(path.join(data, 'catalog.db'))) return []
-  const tables = openTables(data)
+/** Size of every table, or of those; none where there is no catalog yet. */
+async function tablesOf(
+  config: WarehouseConfig,
+  isWanted?: (id: { namespace: string; name: string }) => boolean,
+): Promise<TableSummary[]> {
+  if (!tablesExist(config)) return []
+  const tables = openTables(config)
   try {
-    return (await tables.stats()).map((table) => ({ ...table, committedAt: table.committedAt ?? null }))
+    return (await tables.stats(isWanted)).map((table) => ({
+      ...table,
+      committedAt: table.committedAt ?? null,
+    }))
   } finally {
-    tables.close()
+    await tables.close()
   }
 }
 
@@ -226,7 +231,14 @@ export async function accountOf(view: ProcessView): Promise<Account> {
       sums.rejected += (await log.range(rejectedTopic(tenant, stream), partition)).end
     }
   const { duplicates, rejected } = await view.tally()
-  const tables = await tablesOf(view.config.data)
+  // A catalog may hold tables of others too.
+  const ours = new Set(
+    served.streams.flatMap(({ tenant, stream }) => [
+      `${tenant}.${tableOf(stream)}`,
+      `${tenant}.${rejectedTableOf(stream)}`,
+    ]),
+  )
+  const tables = await tablesOf(view.config, (id) => ours.has(`${id.namespace}.${id.name}`))
   const rowsOf = (isRejected: boolean): number =>
     tables
       .filter((table) => table.table.endsWith('_rejected') === isRejected)

@@ -12,7 +12,7 @@ import { normalizedTopic, presenceTopic, rawTopic, rejectedTopic } from './schem
 import type { SchemaRegistry } from './schemas/registry.ts'
 import { describeStream, registerStreams } from './schemas/registry-streams.ts'
 import type { StreamDescriptor } from './schemas/stream.ts'
-import { openTables } from './sink/open-tables.ts'
+import { openTables, tablesExist } from './sink/open-tables.ts'
 import { tableEvolutionProblem } from './sink/table-schema.ts'
 import { isMillraceError, MillraceError } from './std/errors.ts'
 
@@ -115,8 +115,8 @@ export class ServedStreams {
     const previous = this.find(stream.tenant, stream.stream)
     const problem = previous && tableEvolutionProblem(previous.schema, stream.schema)
     if (problem !== undefined) throw new MillraceError('schema_incompatible', `${name}: ${problem}`)
-    if (!fs.existsSync(path.join(this.#config.data, 'catalog.db'))) return
-    const tables = openTables(this.#config.data)
+    if (!tablesExist(this.#config)) return
+    const tables = openTables(this.#config)
     try {
       await tables.requireFit(stream)
     } catch (error) {
@@ -124,7 +124,7 @@ export class ServedStreams {
       if (!isMillraceError(error) || (previous === undefined && error.code !== 'schema_incompatible')) return
       throw new MillraceError(error.code, `${name}: ${error.message}`, {}, error)
     } finally {
-      tables.close()
+      await tables.close()
     }
   }
 

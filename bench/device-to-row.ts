@@ -6,6 +6,7 @@
 // generator sent, and DuckDB counts the rows of the table's current snapshot.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runQuery } from '../cli/query.ts'
+import { localWarehouse } from '../sink/open-warehouse.ts'
 import {
   type CaseArguments,
   type CaseResult,
@@ -74,7 +75,7 @@ async function measure(seconds: number, seed: number): Promise<Measured> {
   )
     throw new Error(`sent ${sent}, acknowledged ${acknowledged}, account ${JSON.stringify(account)}`)
   await server.stop()
-  const answer = await runQuery(server.data, 'SELECT count(*)::double AS n FROM telemetry')
+  const answer = await runQuery(localWarehouse(server.data), 'SELECT count(*)::double AS n FROM telemetry')
   const counted = Number(answer.rows[0]![0])
   if (counted !== sent) throw new Error(`DuckDB counts ${counted} rows of ${sent}`)
   server.removeData()

@@ -20,6 +20,7 @@ import { TableEncoder } from '../sink/data-file.ts'
 import { DecoderPool } from '../sink/decode.ts'
 import { createFileEncoder } from '../sink/encoder.ts'
 import { Names, systemClock } from '../sink/file-names.ts'
+import { localWarehouse } from '../sink/open-warehouse.ts'
 import { telemetryRows } from '../sink/parquet/telemetry-rows.ts'
 import { SINK_OPTIONS_DEFAULT, SinkStage } from '../sink/run.ts'
 import { SINK_COUNTERS, type SinkCounter } from '../sink/sink-counters.ts'
@@ -182,7 +183,7 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
   await pointers.close()
   await log.close()
   await thread.close()
-  const answer = await runQuery(folder, 'SELECT count(*)::double AS n FROM telemetry')
+  const answer = await runQuery(localWarehouse(folder), 'SELECT count(*)::double AS n FROM telemetry')
   const counted = Number(answer.rows[0]![0])
   if (counted !== sent || counters.get('rows') !== sent)
     throw new Error(`${sent} rows in the log, ${counters.get('rows')} committed, DuckDB counts ${counted}`)

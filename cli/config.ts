@@ -1,5 +1,12 @@
 // Prints the merged configuration with the origin of each value, and the generated documents.
-import { configMarkdown, mergeOptions, OPTIONS, optionsHelp, unknownVariables } from '../config.ts'
+import {
+  configMarkdown,
+  mergeOptions,
+  OPTIONS,
+  type OptionName,
+  optionsHelp,
+  unknownVariables,
+} from '../config.ts'
 import { ERROR_CODES } from '../std/errors.ts'
 import type { Command } from './command.ts'
 import { parse, textTable } from './command.ts'
@@ -38,20 +45,27 @@ ${optionsHelp()}`,
       if (json === true) {
         const entries = merged.map(({ name, value, origin, text }) => [
           name,
-          { value: value ?? (text === '' ? null : text), origin },
+          { value: isSecret(name) || value === undefined ? text || null : value, origin },
         ])
         process.stdout.write(`${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`)
       } else
         process.stdout.write(
           `${textTable(
             ['option', 'value', 'origin'],
-            merged.map(({ name, value, origin, text }) => [name, valueText(value, text), origin]),
+            merged.map(({ name, value, origin, text }) => [
+              name,
+              valueText(isSecret(name) ? undefined : value, text),
+              origin,
+            ]),
           )}\n`,
         )
     }
     return 0
   },
 }
+
+/** Of a secret only its text is shown, which says that there is one. */
+const isSecret = (name: OptionName): boolean => OPTIONS[name].kind === 'secret'
 
 function valueText(value: unknown, text: string): string {
   if (value === undefined) return text === '' ? '–' : text

@@ -129,7 +129,7 @@ async function runDemo(data: string, devices: number, seconds: number, rate: num
   out(`all of it in the tables ${((performance.now() - started) / 1000).toFixed(1)} s after the last message`)
   await running.drain()
   for (const [title, sql] of QUERIES) {
-    const { columns, rows } = await runQuery(data, sql)
+    const { columns, rows } = await runQuery(config, sql)
     out(`\n${title}\n${textTable(columns, rows)}`)
   }
   const { lines, holds } = checkAccount(account, fleet.acknowledged)

@@ -1,9 +1,12 @@
 // SQL over the current snapshots of the tables, by DuckDB, columns by field id.
 import { DuckDBInstance } from '@duckdb/node-api'
+import type { Fetched } from '../sink/fetch-files.ts'
 import { openTables } from '../sink/open-tables.ts'
-import { MillraceError } from '../std/errors.ts'
+import type { WarehouseConfig } from '../sink/open-warehouse.ts'
+import { isMillraceError, MillraceError } from '../std/errors.ts'
 import type { Command } from './command.ts'
-import { parse, textTable } from './command.ts'
+import { bytesText, count, parse, textTable } from './command.ts'
+import { WAREHOUSE_HELP, warehouseFlags, warehouseOfFlags } from './warehouse-options.ts'
 
 export interface QueryResult {
   columns: string[]
@@ -11,14 +14,20 @@ export interface QueryResult {
   rows: unknown[][]
 }
 
-/** Runs SQL over the tables of a data folder. Names without a schema are of the tenant `default`. Errors: query_failed. */
-export async function runQuery(data: string, sql: string): Promise<QueryResult> {
-  const tables = openTables(data)
+/** Runs SQL over the tables. Names without a schema are of the tenant `default`. Errors: query_failed, and the catalog's and the store's. */
+export async function runQuery(
+  warehouse: WarehouseConfig,
+  sql: string,
+  onFetched: (fetched: Fetched) => void = () => {},
+): Promise<QueryResult> {
+  const tables = openTables(warehouse)
   const instance = await DuckDBInstance.create(':memory:')
   const connection = await instance.connect()
   try {
     await connection.run("SET TimeZone = 'UTC'")
-    for (const statement of await tables.views()) await connection.run(statement)
+    const views = await tables.views(sql)
+    if (tables.fetched !== undefined) onFetched(tables.fetched)
+    for (const statement of views) await connection.run(statement)
     await connection.run('CREATE SCHEMA IF NOT EXISTS "default"')
     await connection.run(`SET search_path = '"default",main'`)
     const reader = await connection.runAndReadAll(sql)
@@ -27,44 +36,51 @@ export async function runQuery(data: string, sql: string): Promise<QueryResult> 
       rows: reader.getRowsJson().map((row) => row as unknown[]),
     }
   } catch (error) {
-    throw new MillraceError('query_failed', (error as Error).message)
+    throw isMillraceError(error) ? error : new MillraceError('query_failed', (error as Error).message)
   } finally {
     connection.closeSync()
     instance.closeSync()
-    tables.close()
+    await tables.close()
   }
 }
 
 export const query: Command = {
   name: 'query',
   summary: 'Run SQL over the tables',
-  help: `Usage: millrace query "SQL" [--data DIR] [--json | --csv]
+  help: `Usage: millrace query "SQL" [--data DIR] [--catalog …] [--json | --csv]
 
-DuckDB over the current snapshot of every table in DIR; works while Millrace runs. Tables are TENANT.TABLE; the
-tenant \`default\` may be left out: telemetry, telemetry_rejected, machine. \`_receive_time\`, \`_late_ms\`,
-\`_quality\`, \`_partition\`, \`_offset\`, \`_schema_id\` are columns too.
+DuckDB over the current snapshot of every table; works while Millrace runs. Tables are TENANT.TABLE; the tenant
+\`default\` may be left out: telemetry, telemetry_rejected, machine. \`_receive_time\`, \`_late_ms\`, \`_quality\`,
+\`_partition\`, \`_offset\`, \`_schema_id\` are columns too.
 
-  --data DIR   data folder [./data]
+Tables in an object store: the files of those that the SQL names are fetched, whole, into a temporary folder, which
+is removed at the end. For large ones use an engine that reads from there itself.
+
   --json       one JSON object per row
   --csv        comma-separated values with a header
+
+${WAREHOUSE_HELP}
 
 Example: millrace query "SELECT device_id, avg(temperature) FROM telemetry GROUP BY 1 ORDER BY 1"`,
   async run(args) {
     const { values, positionals } = parse(
       args,
-      { data: { type: 'string', default: './data' }, json: { type: 'boolean' }, csv: { type: 'boolean' } },
+      { ...warehouseFlags, json: { type: 'boolean' }, csv: { type: 'boolean' } },
       1,
     )
+    const { json, csv, ...flags } = values
     const sql = positionals[0]
     if (sql === undefined)
       throw new MillraceError('option_invalid', 'name the SQL: millrace query "SELECT …"')
-    const { columns, rows } = await runQuery(values.data!, sql)
-    if (values.json === true)
+    const { columns, rows } = await runQuery(warehouseOfFlags(flags), sql, ({ folder, files, bytes }) =>
+      process.stderr.write(`fetched ${count(files)} files, ${bytesText(bytes)}, into ${folder}\n`),
+    )
+    if (json === true)
       for (const row of rows)
         process.stdout.write(
           `${JSON.stringify(Object.fromEntries(columns.map((name, i) => [name, row[i]])))}\n`,
         )
-    else if (values.csv === true) {
+    else if (csv === true) {
       process.stdout.write(`${columns.map(csvCell).join(',')}\n`)
       for (const row of rows) process.stdout.write(`${row.map(csvCell).join(',')}\n`)
     } else {

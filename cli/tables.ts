@@ -3,22 +3,25 @@
 import { openTables } from '../sink/open-tables.ts'
 import type { Command } from './command.ts'
 import { bytesText, parse, textTable } from './command.ts'
+import { WAREHOUSE_HELP, warehouseFlags, warehouseOfFlags } from './warehouse-options.ts'
 
 export const tables: Command = {
   name: 'tables',
   summary: 'List the Iceberg tables',
-  help: `Usage: millrace tables [--data DIR] [--json]
+  help: `Usage: millrace tables [--data DIR] [--catalog …] [--json]
 
-Lists the tables of the catalog in DIR with the size of their current snapshot. Works while Millrace runs.
+Lists the tables of the catalog with the size of their current snapshot. Works while Millrace runs.
 
-  --data DIR   data folder [./data]
-  --json       one JSON object per table`,
+  --json       one JSON object per table
+
+${WAREHOUSE_HELP}`,
   async run(args) {
-    const { values } = parse(args, { data: { type: 'string', default: './data' }, json: { type: 'boolean' } })
-    const reader = openTables(values.data!)
+    const { values } = parse(args, { ...warehouseFlags, json: { type: 'boolean' } })
+    const { json, ...flags } = values
+    const reader = openTables(warehouseOfFlags(flags))
     try {
       const rows = await reader.stats()
-      if (values.json === true) for (const row of rows) process.stdout.write(`${JSON.stringify(row)}\n`)
+      if (json === true) for (const row of rows) process.stdout.write(`${JSON.stringify(row)}\n`)
       else
         process.stdout.write(
           `${textTable(
@@ -35,7 +38,7 @@ Lists the tables of the catalog in DIR with the size of their current snapshot. 
         )
       return 0
     } finally {
-      reader.close()
+      await reader.close()
     }
   },
 }

@@ -100,9 +100,7 @@ function banner(config: Config, running: Running): string {
   lines.push(
     `  HTTP               http://${addressText(http)}   /readyz /metrics /schema-registry /v1/openapi.json`,
   )
-  lines.push(
-    `  Iceberg catalog    sqlite:///${config.data}/catalog.db (name millrace), warehouse file://${config.data}/warehouse`,
-  )
+  lines.push(`  Iceberg catalog    ${catalogText(config)}`)
   if (running.anonymous)
     lines.push('  warning: no --credentials: anonymous clients are accepted from this machine')
   if (mqtt) {
@@ -114,11 +112,28 @@ function banner(config: Config, running: Running): string {
       `  node_modules/.bin/mqtt publish -h ${mqtt.host} -p ${mqtt.port} -q 1 -i sensor-1 -t devices/sensor-1/telemetry -m '${sample}'`,
       '',
       'and a few seconds later:',
-      `  ./millrace query "SELECT * FROM telemetry"${config.data === path.resolve('data') ? '' : ` --data ${config.data}`}`,
+      `  ./millrace query "SELECT * FROM telemetry"${queryFlags(config)}`,
       '',
     )
   }
   return lines.join('\n')
+}
+
+function catalogText({ data, catalog, warehouse }: Config): string {
+  if (catalog !== 'sqlite')
+    return `${catalog} (Iceberg REST)${warehouse === undefined ? '' : `, warehouse ${warehouse}`}`
+  const files = warehouse!.startsWith('s3://') ? warehouse : `file://${warehouse}`
+  return `sqlite:///${data}/catalog.db (name millrace), warehouse ${files}`
+}
+
+/** What `millrace query` must be told to find the same tables; secrets come by variable or file. */
+function queryFlags({ data, catalog, warehouse }: Config): string {
+  const flags: string[] = []
+  if (data !== path.resolve('data')) flags.push(`--data ${data}`)
+  if (catalog !== 'sqlite') flags.push(`--catalog ${catalog}`)
+  if (warehouse !== undefined && warehouse !== path.join(data, 'warehouse'))
+    flags.push(`--warehouse ${warehouse}`)
+  return flags.map((flag) => ` ${flag}`).join('')
 }
 
 function showStatus(running: Running, mode: Config['status']): { end(): void } {

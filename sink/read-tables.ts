@@ -4,13 +4,14 @@
 // DuckDB reads the data files by Iceberg field id (`read_parquet(…, schema = MAP {id: {name, type,
 // default_value}})`), so that a renamed, added or dropped column is right in every file. Fields inside
 // structs it finds by name.
-import { MillraceError } from '../std/errors.ts'
+import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { type Catalog, type LoadedTable, printTableId, type TableId } from './catalog.ts'
+import { FileFetcher, isRemote } from './fetch-files.ts'
 import { CONTENT_DATA, isLive, readManifest } from './iceberg/manifest.ts'
 import { readManifestList } from './iceberg/manifest-list.ts'
 import { currentSchema, currentSnapshot } from './iceberg/metadata.ts'
 import type { NestedField, Type } from './iceberg/schema.ts'
-import { filePath, type Store } from './store.ts'
+import type { Store } from './store.ts'
 
 export interface TableStats {
   tenant: string
@@ -76,34 +77,68 @@ export async function currentDataFiles(store: Store, table: LoadedTable): Promis
 }
 
 /** A SELECT over the current snapshot, for `CREATE VIEW … AS`. */
-export async function tableSelect(store: Store, table: LoadedTable): Promise<string> {
-  const { fields } = currentSchema(table.metadata)
-  const files = await currentDataFiles(store, table)
-  if (files.length === 0) {
-    const columns = fields.map((field) => `NULL::${duckdbType(field.type)} AS ${identifier(field.name)}`)
-    return `SELECT ${columns.join(', ')} WHERE false`
-  }
-  const columns = fields.map(
+async function tableSelect(store: Store, table: LoadedTable, files: FileFetcher): Promise<string> {
+  const uris = await currentDataFiles(store, table)
+  if (uris.length === 0) return selectNothing(table, 'false')
+  const columns = currentSchema(table.metadata).fields.map(
     (field) =>
       `${field.id}: {name: ${literal(field.name)}, type: ${literal(duckdbType(field.type))}, default_value: NULL}`,
   )
-  const paths = files.map((uri) => literal(filePath(uri)))
+  const paths = (await files.paths(uris)).map(literal)
   return `SELECT * FROM read_parquet([${paths.join(', ')}], schema = MAP {${columns.join(', ')}}, hive_partitioning = false)`
 }
 
-/** Statements that make schema and view of every table: `"tenant"."table"`. */
-export async function viewStatements(catalog: Catalog, store: Store): Promise<string[]> {
+/** The table's columns, and a condition that lets no row through. */
+function selectNothing(table: LoadedTable, where: string): string {
+  const columns = currentSchema(table.metadata).fields.map(
+    (field) => `NULL::${duckdbType(field.type)} AS ${identifier(field.name)}`,
+  )
+  return `SELECT ${columns.join(', ')} WHERE ${where}`
+}
+
+/**
+ * Statements that make schema and view of every table: `"tenant"."table"`. Files that must be fetched are fetched for
+ * the tables whose name occurs in the SQL; the view of another says so when it is read, and can be described.
+ */
+export async function viewStatements(
+  catalog: Catalog,
+  store: Store,
+  files = new FileFetcher(store),
+  sql = '',
+): Promise<string[]> {
   const statements: string[] = []
   const schemas = new Set<string>()
+  const text = sql.toLowerCase()
   for (const id of await listAllTables(catalog)) {
-    const table = await catalog.load(id)
-    if (table === undefined) continue
+    const isNamed = text.includes(id.name.toLowerCase())
+    let select: string | undefined
+    try {
+      select = await selectOf(catalog, store, id, files, isNamed)
+    } catch (error) {
+      // A catalog may hold tables of others that cannot be read here: a hindrance only to who asks for them.
+      if (isNamed || !isMillraceError(error)) throw error
+    }
+    if (select === undefined) continue
     if (!schemas.has(id.namespace)) statements.push(`CREATE SCHEMA IF NOT EXISTS ${identifier(id.namespace)}`)
     schemas.add(id.namespace)
-    const select = await tableSelect(store, table)
     statements.push(`CREATE VIEW ${identifier(id.namespace)}.${identifier(id.name)} AS ${select}`)
   }
   return statements
+}
+
+async function selectOf(
+  catalog: Catalog,
+  store: Store,
+  id: TableId,
+  files: FileFetcher,
+  isNamed: boolean,
+): Promise<string | undefined> {
+  const table = await catalog.load(id)
+  if (table === undefined) return undefined
+  const { location } = table.metadata
+  if (isNamed || !isRemote(location)) return tableSelect(store, table, files)
+  const reason = `the files of ${printTableId(id)} are in ${location} and were not fetched: name the table in the SQL`
+  return selectNothing(table, `error(${literal(reason)})::BOOLEAN`)
 }
 
 const PRIMITIVES: Readonly<Record<string, string>> = {

@@ -10,6 +10,7 @@ import { normalizedTopic, rejectedTopic } from '../schemas/names.ts'
 import { CounterBlock } from '../std/counters.ts'
 import { StageThread } from '../std/thread.ts'
 import { openTables } from './open-tables.ts'
+import { localWarehouse } from './open-warehouse.ts'
 import { SINK_COUNTERS, type SinkCounter } from './sink-counters.ts'
 import { REJECTED_SCHEMA_ID, sensorBatch, sensorStream } from './sink-harness.ts'
 import type { SinkReport, SinkWorkerData } from './worker.ts'
@@ -34,8 +35,7 @@ async function start(name: string) {
   const logPort = logThread.newPort()
   const data: SinkWorkerData = {
     logPort,
-    catalogFile: path.join(dir, 'catalog.db'),
-    warehouse: path.join(dir, 'warehouse'),
+    warehouse: localWarehouse(dir),
     streams: [sensorStream('telemetry')],
     rejectedSchemaId: REJECTED_SCHEMA_ID,
     options: { commitAgeMs: 100 },
@@ -73,11 +73,11 @@ test('ready means that the tables exist; rows follow; a drain commits the rest',
   try {
     await sink.next('ready')
     const names = async () => {
-      const tables = openTables(dir)
+      const tables = openTables(localWarehouse(dir))
       try {
         return (await tables.stats()).map((one) => `${one.tenant}.${one.table} ${one.rows}`)
       } finally {
-        tables.close()
+        await tables.close()
       }
     }
     assert.deepEqual(await names(), ['default.telemetry 0', 'default.telemetry_rejected 0'])

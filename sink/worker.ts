@@ -1,7 +1,7 @@
 // The entry of the sink's thread (std/thread.ts).
 //
-//   main ── workerData ──► sink ── ready (every table that can exist does) ──► main
-//   main ── streams ──► sink: tables are made and evolve ── streams (done) ──► main
+//   main ── workerData ──► sink ── ready (every table that can exist does, or SETTLE_MS is over) ──► main
+//   main ── streams ──► sink: tables are made and evolve ── streams (done, or SETTLE_MS is over) ──► main
 //   sink ── tables (states, when they change) | event (parked, recovered, started over) ──► main
 //   main ── drain ──► sink: commits all that the log holds for it ── drained ──► main
 //
@@ -10,26 +10,21 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { connectLog } from '../log/log-client.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { CounterBlock } from '../std/counters.ts'
-import { NodeDisk } from '../std/disk.ts'
 import { invariant } from '../std/errors.ts'
 import { toThreadError } from '../std/thread.ts'
-import { PointerCatalog } from './catalog.ts'
-import { SqlitePointers } from './catalog-sqlite.ts'
 import { TableEncoder } from './data-file.ts'
 import { DecoderPool } from './decode.ts'
 import { createFileEncoder } from './encoder.ts'
 import { Names, systemClock } from './file-names.ts'
+import { openWarehouse, type WarehouseConfig } from './open-warehouse.ts'
 import { SINK_OPTIONS_DEFAULT, type SinkEvent, type SinkOptions, SinkStage, type TableStatus } from './run.ts'
 import { SINK_COUNTERS } from './sink-counters.ts'
-import { fileUri, LocalStore } from './store.ts'
 import { feedsOf } from './streams.ts'
 
 export interface SinkWorkerData {
   /** To the log thread. */
   logPort: MessagePort
-  /** Path of catalog.db, and folder of the warehouse. */
-  catalogFile: string
-  warehouse: string
+  warehouse: WarehouseConfig
   streams: StreamDescriptor[]
   rejectedSchemaId: number
   options: Partial<SinkOptions>
@@ -45,32 +40,31 @@ export type SinkCommand = { type: 'streams'; streams: StreamDescriptor[] } | { t
 /** From the sink to main; and `error` (std/thread.ts). */
 export type SinkReport =
   | { type: 'ready' }
-  /** Every table of the last `streams` that can exist does. */
+  /** Every table of those `streams` that can exist does, or the wait for them is over. */
   | { type: 'streams' }
   | { type: 'tables'; tables: TableStatus[] }
   | { type: 'event'; event: SinkEvent }
   | { type: 'drained' }
 
-/** Name of the catalog in catalog.db; readers must give it as theirs. */
-export const CATALOG_NAME = 'millrace'
-
+/**
+ * How long main waits for tables. A catalog or a warehouse that does not answer may take minutes over a thousand of
+ * them, and must hold up neither the devices nor a contract: the log keeps what comes meanwhile.
+ */
+const SETTLE_MS = 5000
 /** How often main hears of states that changed. */
 const STATUS_MS = 500
 
 async function start(port: MessagePort, data: SinkWorkerData): Promise<void> {
   const report = (message: SinkReport): void => port.postMessage(message)
   const log = await connectLog(data.logPort)
-  const names = new Names(systemClock)
-  const store = new LocalStore(new NodeDisk())
-  const pointers = new SqlitePointers(data.catalogFile, CATALOG_NAME)
-  const warehouse = fileUri(data.warehouse)
+  const { catalog, store, close } = openWarehouse(data.warehouse)
   const files = createFileEncoder(data.encoders)
   const stage = new SinkStage({
     log,
     store,
-    names,
+    names: new Names(systemClock),
     clock: systemClock,
-    catalog: new PointerCatalog(CATALOG_NAME, pointers, store, warehouse, names, systemClock),
+    catalog,
     encoder: new TableEncoder(files),
     decoders: new DecoderPool(),
     options: { ...SINK_OPTIONS_DEFAULT, ...data.options },
@@ -82,10 +76,11 @@ async function start(port: MessagePort, data: SinkWorkerData): Promise<void> {
     if (command.type === 'drain') stop.abort()
     else {
       const feeds = feedsOf(command.streams, data.rejectedSchemaId)
-      void stage.updateFeeds(feeds).then(() => report({ type: 'streams' }))
+      void settled(stage.updateFeeds(feeds)).then(() => report({ type: 'streams' }))
     }
   })
-  await stage.setFeeds(feedsOf(data.streams, data.rejectedSchemaId))
+  const tables = stage.setFeeds(feedsOf(data.streams, data.rejectedSchemaId))
+  await settled(tables)
   report({ type: 'ready' })
 
   let reported = ''
@@ -99,15 +94,25 @@ async function start(port: MessagePort, data: SinkWorkerData): Promise<void> {
   }
   reportStates()
   const timer = setInterval(reportStates, STATUS_MS)
+  await tables
   await stage.run(stop.signal)
   await stage.drain()
   clearInterval(timer)
   reportStates()
   await files.close()
-  await pointers.close()
+  await close()
   await log.close()
   report({ type: 'drained' })
   port.close()
+}
+
+/** When the work is done, or takes too long to be waited for. */
+async function settled(work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const enough = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, SETTLE_MS)
+  })
+  await Promise.race([work, enough]).finally(() => clearTimeout(timer))
 }
 
 invariant(parentPort !== null, 'sink/worker.ts is a worker thread')

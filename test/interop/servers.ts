@@ -10,7 +10,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 
 const INSTALLED = path.resolve(import.meta.dirname, '../../.interop')
-export const PYTHON = path.join(INSTALLED, 'venv/bin/python')
 const READY_MS_MAX = 60_000
 
 export const S3_ACCESS_KEY = 'millrace-access'
