@@ -91,4 +91,5 @@ def main() -> None:
         print(json.dumps({field.name: plain(row[field.name], field.field_type) for field in fields}))
 
 
-main()
+if __name__ == "__main__":
+    main()
