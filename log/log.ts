@@ -34,7 +34,10 @@ export interface BatchAppend {
   batch: Uint8Array
   /** Records in all batches of `batch`. */
   recordCount: number
-  /** append-if-next-offset-is: the whole request is refused (`offset_conflict`) unless the partition's next offset is this. */
+  /**
+   * append-if-next-offset-is: the whole request is refused (`offset_conflict`) unless the partition's next offset is
+   * this; with Kafka, unless no record is at it or after it. One partition of a request may say so.
+   */
   expectedOffset?: number
 }
 
@@ -59,6 +62,8 @@ export interface StagePosition {
 export interface AppendRequest {
   entries: readonly (BatchAppend | ReferenceAppend)[]
   positions?: readonly StagePosition[]
+  /** The entries need not be one unit: a crash may leave some of them. Kafka takes them so without a transaction. */
+  independent?: boolean
 }
 
 export interface AppendResult {
@@ -76,7 +81,7 @@ export interface ReadResult {
 export interface PartitionRange {
   /** First offset still stored. */
   start: number
-  /** Offset that the next durable record will get. */
+  /** Offset that the next durable record will get; with Kafka that one, or one after it. */
   end: number
 }
 
@@ -106,7 +111,10 @@ export interface Log {
   /** Durable batches from `offset` on, at most about `bytesMax` bytes but at least one batch. Errors: offset_below_start, offset_above_end, topic_unknown. */
   read(topic: string, partition: number, offset: number, bytesMax: number): Promise<ReadResult>
   range(topic: string, partition: number): Promise<PartitionRange>
-  /** Partitions that grew since `sequence` (0: all that hold records); waits up to `timeoutMs` while there are none. */
+  /**
+   * Partitions that grew since `sequence` (0: all that hold records); waits up to `timeoutMs` while there are none.
+   * With Kafka, of those partitions whose range this client has asked for.
+   */
   changes(sequence: number, timeoutMs: number): Promise<Changes>
   /** A stage's next offset, undefined where it never registered one. */
   position(stage: string, topic: string, partition: number): Promise<number | undefined>

@@ -105,6 +105,24 @@ export const ERROR_CODES = {
     exit: EXIT.failure,
     meaning: 'Bytes given to the log are not a whole RecordBatch v2 with the right CRC.',
   },
+  kafka_unreachable: {
+    action: 'retry',
+    exit: EXIT.temporary,
+    meaning:
+      'No Kafka broker answers at the addresses of `--log`, or none has the secrets and certificates that it was given accepted so far. Once reached, a cluster that stalls is waited for.',
+  },
+  kafka_refused: {
+    action: 'stop',
+    exit: EXIT.failure,
+    meaning:
+      'Kafka refuses this process: credentials, rights on a topic, group or transactional id, or a topic configuration that the cluster does not allow. The message has Kafka’s own name of the error.',
+  },
+  partition_lost: {
+    action: 'retry',
+    exit: EXIT.temporary,
+    meaning:
+      'The consumer group has given a partition to another member; what this one was about to commit of it is dropped, the other does it.',
+  },
   // Contracts and schemas
   contract_invalid: {
     action: 'reject',

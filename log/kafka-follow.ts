@@ -1,0 +1,149 @@
+// Which partitions have grown: one waiting fetch to each broker that leads some of those that are followed.
+//
+// A fetch waits at the end that is known and comes back when there is more; with it comes the new end (the last
+// stable offset: what is behind it may yet be aborted), and that is all that is used of it: the records are read when
+// a stage wants them. A pause between two fetches bounds what that costs under load.
+import type { KafkaCluster } from './kafka-cluster.ts'
+import { kafkaErrorCode, mayRetry } from './kafka-errors.ts'
+import { fetchBatches } from './kafka-wire.ts'
+import type { Change, Changes } from './log.ts'
+
+const WAIT_MS = 5000
+const PAUSE_MS = 5
+const RETRY_MS = 200
+
+interface Followed {
+  /** By its name in the log, and on the cluster. */
+  topic: string
+  name: string
+  partition: number
+  start: number
+  end: number
+  /** When it was seen to grow last. */
+  sequence: number
+}
+
+export class KafkaFollower {
+  readonly #cluster: KafkaCluster
+  readonly #followed = new Map<string, Followed>()
+  readonly #busy = new Set<number>()
+  readonly #waiting = new Set<() => void>()
+  #started = false
+  #sequence = 0
+
+  constructor(cluster: KafkaCluster) {
+    this.#cluster = cluster
+  }
+
+  /** From now on the partition is followed, and its range is this. */
+  note(topic: string, name: string, partition: number, start: number, end: number): void {
+    const key = `${name}/${partition}`
+    const known = this.#followed.get(key)
+    if (known === undefined) {
+      const sequence = end > start ? ++this.#sequence : 0
+      this.#followed.set(key, { topic, name, partition, start, end, sequence })
+      if (this.#started) this.#run()
+    } else {
+      known.start = start
+      this.#grow(known, end)
+      return
+    }
+    this.#wake()
+  }
+
+  /** Nobody asks about it any more. */
+  forget(name: string, partition: number): void {
+    this.#followed.delete(`${name}/${partition}`)
+  }
+
+  /** As `Log.changes`, for the partitions noted. */
+  async changes(sequence: number, timeoutMs: number): Promise<Changes> {
+    this.#started = true
+    this.#run()
+    const now = this.#since(sequence)
+    if (now.partitions.length > 0 || timeoutMs <= 0) return now
+    await new Promise<void>((resolve) => {
+      const wake = (): void => {
+        clearTimeout(timer)
+        this.#waiting.delete(wake)
+        resolve()
+      }
+      const timer = setTimeout(wake, timeoutMs)
+      this.#waiting.add(wake)
+    })
+    return this.#since(sequence)
+  }
+
+  close(): void {
+    this.#wake()
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake()
+  }
+
+  #since(sequence: number): Changes {
+    const partitions: Change[] = []
+    for (const one of this.#followed.values())
+      if (one.sequence > sequence && one.end > one.start)
+        partitions.push({ topic: one.topic, partition: one.partition, end: one.end })
+    return { sequence: this.#sequence, partitions }
+  }
+
+  #grow(one: Followed, end: number): void {
+    if (end <= one.end) return
+    one.end = end
+    one.sequence = ++this.#sequence
+    this.#wake()
+  }
+
+  /** One loop for each broker that leads something. */
+  #run(): void {
+    for (const one of this.#followed.values()) {
+      const leader = this.#cluster.knownTopic(one.name)?.leaders[one.partition]
+      if (leader === undefined || leader < 0 || this.#busy.has(leader)) continue
+      this.#busy.add(leader)
+      void this.#follow(leader)
+    }
+  }
+
+  async #follow(leader: number): Promise<void> {
+    while (!this.#cluster.isClosed) {
+      const asked = new Map<string, Followed>()
+      const partitions = []
+      for (const one of this.#followed.values()) {
+        const metadata = this.#cluster.knownTopic(one.name)
+        if (metadata?.leaders[one.partition] !== leader) continue
+        asked.set(`${metadata.id}/${one.partition}`, one)
+        partitions.push({ topicId: metadata.id, partition: one.partition, offset: one.end, bytesMax: 1 })
+      }
+      if (partitions.length === 0) break
+      try {
+        const connection = await this.#cluster.connection(leader, 'follow')
+        const answer = await fetchBatches(connection, WAIT_MS, 1, partitions)
+        let isStale = answer.errorCode !== 0
+        for (const got of answer.partitions) {
+          const one = asked.get(`${got.topicId}/${got.partition}`)
+          if (one === undefined) continue
+          if (got.errorCode !== 0) isStale = true
+          else this.#grow(one, got.lastStableOffset)
+        }
+        await this.#cluster.sleep(PAUSE_MS)
+        if (isStale) await this.#refresh()
+      } catch (error) {
+        if (this.#cluster.isClosed) break
+        // Another who asks the cluster hears what cannot be mended; following just goes on.
+        if (!mayRetry(error) && kafkaErrorCode(error) === undefined) await this.#cluster.sleep(RETRY_MS)
+        await this.#refresh()
+      }
+    }
+    this.#busy.delete(leader)
+  }
+
+  async #refresh(): Promise<void> {
+    await this.#cluster.sleep(RETRY_MS)
+    const names = new Set([...this.#followed.values()].map(({ name }) => name))
+    await this.#cluster.refresh(names).catch(() => {})
+    this.#run()
+  }
+}

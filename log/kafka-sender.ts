@@ -1,0 +1,234 @@
+// Batches into partitions, in order, each once: the part that a plain and a transactional producer share.
+//
+// Every partition has a queue and a sequence. Up to five batches of a partition may be on their way, which is how
+// many the broker remembers of each producer; a request carries at most one batch a partition, so there are that many
+// requests. When one comes back unsettled (no answer, a leader that moved), those behind it are refused as out of
+// sequence: the queue waits until all that were on their way are back, and sends them again, in order, under the
+// sequences they had. The broker answers what it has already with the offset it gave it.
+//
+//   waiting ──► inFlight ──► settled
+//      ▲            │ may be tried again
+//      └── back ◄───┘  (once nothing is in flight)
+import { MillraceError } from '../std/errors.ts'
+import { type PreparedBatch, type Producer, sealForSend } from './kafka-batches.ts'
+import type { KafkaCluster } from './kafka-cluster.ts'
+import { isRetriable, KAFKA, kafkaErrorName, mayRetry } from './kafka-errors.ts'
+import { type ProducedPartition, type ProducePartition, produce } from './kafka-wire.ts'
+
+const IN_FLIGHT_MAX = 5
+const REQUEST_BYTES_MAX = 8 * 1024 * 1024
+const RETRY_MS_MIN = 10
+const RETRY_MS_MAX = 500
+const SEQUENCE_END = 2 ** 31
+
+interface Item {
+  queue: Queue
+  batch: PreparedBatch
+  /** Given at the first send. */
+  sequence: number
+  resolve: (baseOffset: number) => void
+  reject: (error: Error) => void
+}
+
+interface Queue {
+  topic: string
+  partition: number
+  nextSequence: number
+  waiting: Item[]
+  inFlightCount: number
+  /** Came back unsettled; nothing is sent until all are back. */
+  back: Item[]
+  retryMs: number
+  resting: boolean
+}
+
+/** The producer's id is not good any more: another took over its transactional id, or the broker forgot it. */
+export class ProducerLost extends Error {
+  readonly errorCode: number
+  constructor(topic: string, partition: number, errorCode: number) {
+    super(`${topic}/${partition}: ${kafkaErrorName(errorCode)}`)
+    this.errorCode = errorCode
+  }
+}
+
+export class BatchSender {
+  producer: Producer
+  readonly #cluster: KafkaCluster
+  readonly #transactionalId: string | null
+  readonly #queues = new Map<string, Queue>()
+  readonly #requestsInFlight = new Map<number, number>()
+  #scheduled = false
+  #failure: Error | undefined
+
+  constructor(cluster: KafkaCluster, producer: Producer, transactionalId: string | null) {
+    this.#cluster = cluster
+    this.producer = producer
+    this.#transactionalId = transactionalId
+  }
+
+  /** Resolves to the batch's base offset when all replicas in sync have it. */
+  send(topic: string, partition: number, batch: PreparedBatch): Promise<number> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    const key = `${topic}/${partition}`
+    let queue = this.#queues.get(key)
+    if (queue === undefined) {
+      queue = {
+        topic,
+        partition,
+        nextSequence: 0,
+        waiting: [],
+        inFlightCount: 0,
+        back: [],
+        retryMs: RETRY_MS_MIN,
+        resting: false,
+      }
+      this.#queues.set(key, queue)
+    }
+    return new Promise((resolve, reject) => {
+      queue.waiting.push({ queue, batch, sequence: -1, resolve, reject })
+      this.#schedule()
+    })
+  }
+
+  /** Fails everything that is under way or comes later. */
+  fail(error: Error): void {
+    this.#failure ??= error
+    for (const queue of this.#queues.values())
+      for (const item of [...queue.back.splice(0), ...queue.waiting.splice(0)]) item.reject(this.#failure)
+  }
+
+  /** At the end of the turn, so that what was sent in it shares requests. */
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.#pump()
+    })
+  }
+
+  #pump(): void {
+    if (this.#failure !== undefined) return
+    for (let sent = true; sent; ) {
+      sent = false
+      const requests = new Map<number, { items: Item[]; bytes: number }>()
+      for (const queue of this.#queues.values()) {
+        if (queue.waiting.length === 0 || queue.resting || queue.back.length > 0) continue
+        if (queue.inFlightCount >= IN_FLIGHT_MAX) continue
+        const leader = this.#cluster.knownTopic(queue.topic)?.leaders[queue.partition]
+        if (leader === undefined || leader < 0) {
+          this.#rest(queue)
+          continue
+        }
+        if ((this.#requestsInFlight.get(leader) ?? 0) >= IN_FLIGHT_MAX) continue
+        const request = requests.get(leader) ?? { items: [], bytes: 0 }
+        const bytes = queue.waiting[0]!.batch.records.length
+        if (request.items.length > 0 && request.bytes + bytes > REQUEST_BYTES_MAX) continue
+        request.items.push(queue.waiting.shift()!)
+        request.bytes += bytes
+        queue.inFlightCount++
+        requests.set(leader, request)
+      }
+      for (const [leader, { items }] of requests) {
+        sent = true
+        this.#requestsInFlight.set(leader, (this.#requestsInFlight.get(leader) ?? 0) + 1)
+        void this.#request(leader, items)
+      }
+    }
+  }
+
+  async #request(leader: number, items: readonly Item[]): Promise<void> {
+    const partitions: ProducePartition[] = items.map((item) => {
+      const { queue, batch } = item
+      if (item.sequence < 0) {
+        item.sequence = queue.nextSequence
+        queue.nextSequence = (item.sequence + batch.recordCount) % SEQUENCE_END
+      }
+      const header = sealForSend(batch, this.producer, item.sequence, this.#transactionalId !== null)
+      return { topic: queue.topic, partition: queue.partition, parts: [header, batch.records] }
+    })
+    let answers: ProducedPartition[] | undefined
+    let failure: unknown
+    try {
+      answers = await produce(
+        await this.#cluster.connection(leader, 'write'),
+        this.#transactionalId,
+        partitions,
+      )
+    } catch (error) {
+      failure = error
+    }
+    this.#requestsInFlight.set(leader, this.#requestsInFlight.get(leader)! - 1)
+    for (const item of items) {
+      const { queue } = item
+      queue.inFlightCount--
+      const answer = answers?.find((one) => one.topic === queue.topic && one.partition === queue.partition)
+      if (answer === undefined) this.#unanswered(item, failure)
+      else this.#answered(item, answer)
+      if (queue.back.length > 0 && queue.inFlightCount === 0) this.#rest(queue)
+    }
+    this.#schedule()
+  }
+
+  #unanswered(item: Item, failure: unknown): void {
+    if (this.#failure !== undefined) item.reject(this.#failure)
+    else if (this.#cluster.isClosed) item.reject(new MillraceError('log_stopped', 'the log is closed'))
+    else if (failure !== undefined && !mayRetry(failure)) {
+      item.reject(failure as Error)
+      this.fail(failure as Error)
+    } else item.queue.back.push(item)
+  }
+
+  #answered(item: Item, { errorCode, baseOffset, message }: ProducedPartition): void {
+    const { queue } = item
+    const { topic, partition } = queue
+    if (errorCode === KAFKA.NONE || errorCode === KAFKA.DUPLICATE_SEQUENCE_NUMBER) {
+      queue.retryMs = RETRY_MS_MIN
+      item.resolve(baseOffset)
+    } else if (this.#failure !== undefined) item.reject(this.#failure)
+    else if (isRetriable(errorCode)) queue.back.push(item)
+    else if (errorCode === KAFKA.OUT_OF_ORDER_SEQUENCE_NUMBER && queue.back.length > 0) queue.back.push(item)
+    else if (
+      errorCode === KAFKA.OUT_OF_ORDER_SEQUENCE_NUMBER ||
+      errorCode === KAFKA.UNKNOWN_PRODUCER_ID ||
+      errorCode === KAFKA.INVALID_PRODUCER_EPOCH ||
+      errorCode === KAFKA.INVALID_PRODUCER_ID_MAPPING ||
+      errorCode === KAFKA.INVALID_TXN_STATE ||
+      errorCode === KAFKA.PRODUCER_FENCED
+    ) {
+      const lost = new ProducerLost(topic, partition, errorCode)
+      item.reject(lost)
+      this.fail(lost)
+    } else {
+      const text = `${topic}/${partition}: Kafka: ${kafkaErrorName(errorCode)}${message === null ? '' : `: ${message}`}`
+      const isInvalid = errorCode === KAFKA.MESSAGE_TOO_LARGE || errorCode === KAFKA.INVALID_RECORD
+      const refusal = new MillraceError(isInvalid ? 'batch_invalid' : 'kafka_refused', text, {
+        topic,
+        partition,
+      })
+      item.reject(refusal)
+      // Its sequence is spent for us and not for the broker: nothing can follow it.
+      this.fail(refusal)
+    }
+  }
+
+  /** Sends what came back again after a pause, by a newer view of who leads the partition. */
+  #rest(queue: Queue): void {
+    if (queue.resting) return
+    queue.resting = true
+    const { topic, retryMs } = queue
+    queue.retryMs = Math.min(RETRY_MS_MAX, retryMs * 2)
+    void (async () => {
+      await this.#cluster.sleep(retryMs)
+      await this.#cluster.refresh([topic]).catch(() => {})
+      queue.resting = false
+      if (this.#cluster.isClosed) return this.fail(new MillraceError('log_stopped', 'the log is closed'))
+      // What is still on its way comes first; its return begins the pause that sends all of them.
+      if (queue.inFlightCount === 0) {
+        queue.back.sort((a, b) => (a.sequence - b.sequence) | 0)
+        queue.waiting.unshift(...queue.back.splice(0))
+      }
+      this.#schedule()
+    })()
+  }
+}

@@ -1,0 +1,221 @@
+// Produce and Fetch with record sets as bytes: the library's own versions of both build and take apart records,
+// which here no stage does (decision 1: the batch is the unit that flows). Layouts: Kafka protocol guide,
+// Produce v11 and Fetch v17, as in the library's produce-v11 and fetch-v17.
+//
+// And AddPartitionsToTxn v3, the last version that is for clients, with an answer that says which partition failed.
+import { type Connection, createAPI, type Reader, ResponseError, Writer } from '@platformatic/kafka'
+
+export interface ProducePartition {
+  topic: string
+  partition: number
+  /** One batch in pieces: header, records. */
+  parts: readonly Uint8Array[]
+}
+
+export interface ProducedPartition {
+  topic: string
+  partition: number
+  errorCode: number
+  baseOffset: number
+  message: string | null
+}
+
+const ACKS_ALL = -1
+/** How long the leader waits for its followers. */
+const PRODUCE_MS_MAX = 8000
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+function writeProduce(transactionalId: string | null, partitions: readonly ProducePartition[]): Writer {
+  const topics = Map.groupBy(partitions, ({ topic }) => topic)
+  return Writer.create()
+    .appendString(transactionalId)
+    .appendInt16(ACKS_ALL)
+    .appendInt32(PRODUCE_MS_MAX)
+    .appendMap(topics, (w, [topic, own]) => {
+      w.appendString(topic).appendArray(own, (w, { partition, parts }) => {
+        let bytes = 0
+        for (const part of parts) bytes += part.byteLength
+        w.appendInt32(partition).appendUnsignedVarInt(bytes + 1)
+        for (const part of parts) w.append(asBuffer(part))
+      })
+    })
+    .appendTaggedFields()
+}
+
+function readProduce(_id: number, _key: number, _version: number, reader: Reader): ProducedPartition[] {
+  const produced: ProducedPartition[] = []
+  reader.readArray((r) => {
+    const topic = r.readString()
+    r.readArray((r) => {
+      const partition = r.readInt32()
+      const errorCode = r.readInt16()
+      const baseOffset = Number(r.readInt64())
+      r.skip(16) // log append time, log start offset
+      let message: string | null = null
+      r.readArray((r) => {
+        r.readInt32()
+        message ??= r.readNullableString()
+      })
+      message = r.readNullableString() ?? message
+      produced.push({ topic, partition, errorCode, baseOffset, message })
+    })
+  })
+  return produced
+}
+
+const produceApi = createAPI(0, 11, writeProduce, readProduce)
+
+/** Sends batches, at most one a partition; resolves when the answer for each is there. */
+export function produce(
+  connection: Connection,
+  transactionalId: string | null,
+  partitions: readonly ProducePartition[],
+): Promise<ProducedPartition[]> {
+  return produceApi.async(connection, transactionalId, partitions)
+}
+
+export interface FetchPartition {
+  topicId: string
+  partition: number
+  offset: number
+  bytesMax: number
+}
+
+export interface FetchedPartition {
+  topicId: string
+  partition: number
+  errorCode: number
+  lastStableOffset: number
+  logStartOffset: number
+  /** Aborted transactions of the records, by first offset. */
+  aborted: { producerId: bigint; firstOffset: number }[]
+  /** Batches as stored, the last one possibly cut off. */
+  records: Uint8Array
+}
+
+const READ_COMMITTED = 1
+
+function writeFetch(maxWaitMs: number, bytesMax: number, partitions: readonly FetchPartition[]): Writer {
+  const topics = Map.groupBy(partitions, ({ topicId }) => topicId)
+  return Writer.create()
+    .appendInt32(maxWaitMs)
+    .appendInt32(1)
+    .appendInt32(bytesMax)
+    .appendInt8(READ_COMMITTED)
+    .appendInt32(0) // no fetch session
+    .appendInt32(-1)
+    .appendMap(topics, (w, [topicId, own]) => {
+      w.appendUUID(topicId).appendArray(own, (w, { partition, offset, bytesMax }) => {
+        w.appendInt32(partition)
+          .appendInt32(-1)
+          .appendInt64(BigInt(offset))
+          .appendInt32(-1)
+          .appendInt64(-1n)
+          .appendInt32(bytesMax)
+      })
+    })
+    .appendArray([], () => {})
+    .appendString('')
+    .appendTaggedFields()
+}
+
+const NO_RECORDS = new Uint8Array(0)
+
+function readFetch(
+  _id: number,
+  _key: number,
+  _version: number,
+  reader: Reader,
+): { errorCode: number; partitions: FetchedPartition[] } {
+  reader.readInt32() // throttle time
+  const errorCode = reader.readInt16()
+  reader.readInt32() // session
+  const partitions: FetchedPartition[] = []
+  reader.readArray((r) => {
+    const topicId = r.readUUID()
+    r.readArray((r) => {
+      const partition = r.readInt32()
+      const code = r.readInt16()
+      r.readInt64() // high watermark
+      const lastStableOffset = Number(r.readInt64())
+      const logStartOffset = Number(r.readInt64())
+      const aborted =
+        r.readNullableArray((r) => ({ producerId: r.readInt64(), firstOffset: Number(r.readInt64()) })) ?? []
+      r.readInt32() // preferred replica
+      const records = r.readNullableBytes() ?? NO_RECORDS
+      partitions.push({
+        topicId,
+        partition,
+        errorCode: code,
+        lastStableOffset,
+        logStartOffset,
+        aborted,
+        records,
+      })
+    })
+  })
+  return { errorCode, partitions }
+}
+
+const fetchApi = createAPI(1, 17, writeFetch, readFetch)
+
+/** Reads committed batches; waits up to `maxWaitMs` while no partition has any. */
+export function fetchBatches(
+  connection: Connection,
+  maxWaitMs: number,
+  bytesMax: number,
+  partitions: readonly FetchPartition[],
+): Promise<{ errorCode: number; partitions: FetchedPartition[] }> {
+  return fetchApi.async(connection, maxWaitMs, bytesMax, partitions)
+}
+
+export interface TransactionTopic {
+  name: string
+  partitions: number[]
+}
+
+function writeAddPartitions(
+  transactionalId: string,
+  producerId: bigint,
+  producerEpoch: number,
+  topics: readonly TransactionTopic[],
+): Writer {
+  return Writer.create()
+    .appendString(transactionalId)
+    .appendInt64(producerId)
+    .appendInt16(producerEpoch)
+    .appendArray([...topics], (w, { name, partitions }) => {
+      w.appendString(name).appendArray(partitions, (w, one) => w.appendInt32(one), true, false)
+    })
+    .appendTaggedFields()
+}
+
+function readAddPartitions(_id: number, apiKey: number, apiVersion: number, reader: Reader): void {
+  const errors: Record<string, [number, null]> = {}
+  reader.readInt32() // throttle time
+  reader.readArray((r) => {
+    const topic = r.readString()
+    r.readArray((r) => {
+      const partition = r.readInt32()
+      const errorCode = r.readInt16()
+      if (errorCode !== 0) errors[`/${topic}/${partition}`] = [errorCode, null]
+    })
+  })
+  if (Object.keys(errors).length > 0) throw new ResponseError(apiKey, apiVersion, errors, undefined)
+}
+
+const addPartitionsApi = createAPI(24, 3, writeAddPartitions, readAddPartitions)
+
+/** Tells the transaction's coordinator of partitions, before anything is written to them. */
+export function addPartitionsToTransaction(
+  connection: Connection,
+  transactionalId: string,
+  producerId: bigint,
+  producerEpoch: number,
+  topics: readonly TransactionTopic[],
+): Promise<void> {
+  return addPartitionsApi.async(connection, transactionalId, producerId, producerEpoch, topics)
+}

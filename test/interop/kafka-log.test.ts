@@ -1,0 +1,133 @@
+// The contract of the log against a real Kafka: the same suite that the embedded log passes.
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Admin, Producer, stringSerializers } from '@platformatic/kafka'
+import type { KafkaOptions } from '../../log/kafka-options.ts'
+import type { Log } from '../../log/log.ts'
+import { describeLog, entry, readAll, TOPIC_DEFAULTS } from '../../log/log-conformance.ts'
+import { openKafkaLog } from '../../log/log-kafka.ts'
+import { isMillraceError } from '../../std/errors.ts'
+import { type KafkaBrokers, startKafka } from '../kafka/broker.ts'
+
+let brokers: Promise<KafkaBrokers> | undefined
+after(async () => (await brokers)?.stop())
+
+async function options(): Promise<KafkaOptions> {
+  brokers ??= startKafka()
+  const { bootstrap } = await brokers
+  return {
+    brokers: bootstrap
+      .split(',')
+      .map((one) => ({ host: one.split(':')[0]!, port: Number(one.split(':')[1]) })),
+    tls: undefined,
+    sasl: undefined,
+    prefix: `${randomUUID().slice(0, 8)}.`,
+    replication: 1,
+    compression: 'none',
+    instance: randomUUID(),
+  }
+}
+
+describeLog('kafka', async () => {
+  const log = await openKafkaLog(await options(), 'test')
+  return {
+    log,
+    now: Date.now,
+    tombstoneAgeMs: 0,
+    hasGaps: true,
+    hasBacklog: false,
+    // Markers of a committed transaction reach the partitions a moment after the commit.
+    settled: (topic, partition) => log.stableEnd(topic, partition),
+    close: () => log.close(),
+  }
+})
+
+test('compressed batches: ours in both codecs, and those of another client', async () => {
+  const settings = await options()
+  const long = 'x'.repeat(2000)
+  const plain = await openKafkaLog(settings, 'plain')
+  const t = (await plain.createTopic('compressed', { ...TOPIC_DEFAULTS, partitions: 1 })).name
+  for (const compression of ['lz4', 'zstd'] as const) {
+    const log = await openKafkaLog({ ...settings, compression }, compression)
+    await log.append({ entries: [entry(t, 0, [['ours', `${compression}${long}`]])] })
+    await log.close()
+  }
+  const { bootstrap } = await brokers!
+  for (const compression of ['gzip', 'snappy', 'lz4', 'zstd'] as const) {
+    const producer = new Producer({
+      clientId: 'other',
+      bootstrapBrokers: [bootstrap],
+      serializers: stringSerializers,
+    })
+    const messages = [
+      { topic: settings.prefix + t, partition: 0, key: 'theirs', value: `${compression}${long}` },
+    ]
+    await producer.send({ messages, compression, acks: -1 })
+    await producer.close()
+  }
+  const found = (await readAll(plain, t, 0)).map((text) => text.replace(long, ''))
+  assert.deepEqual(found, [
+    '0:ours=lz4',
+    '1:ours=zstd',
+    '2:theirs=gzip',
+    '3:theirs=snappy',
+    '4:theirs=lz4',
+    '5:theirs=zstd',
+  ])
+  await plain.close()
+})
+
+test('a topic that is made again has another id, and none of the positions of the one before', async () => {
+  const settings = await options()
+  const log = await openKafkaLog(settings, 'test')
+  const { id } = await log.createTopic('again', TOPIC_DEFAULTS)
+  await log.append({ entries: [entry('again', 0, [['a', '1']])] })
+  await log.append({
+    entries: [],
+    positions: [{ stage: 'sink', topic: 'again', partition: 0, nextOffset: 1 }],
+  })
+  assert.equal(await log.position('sink', 'again', 0), 1)
+  const { bootstrap } = await brokers!
+  const admin = new Admin({ clientId: 'admin', bootstrapBrokers: [bootstrap] })
+  await admin.deleteTopics({ topics: [`${settings.prefix}again`] })
+  await admin.close()
+  await sleep(500)
+  const made = await log.createTopic('again', TOPIC_DEFAULTS)
+  assert.notEqual(made.id, id)
+  assert.equal(await log.position('sink', 'again', 0), undefined)
+  assert.deepEqual(await log.range('again', 0), { start: 0, end: 0 })
+  await log.append({ entries: [entry('again', 0, [['b', '2']])] })
+  assert.deepEqual(await readAll(log, 'again', 0), ['0:b=2'])
+  await log.close()
+})
+
+test('of two writers of a partition the later fences the earlier, who finds out by a conflict', async () => {
+  const settings = await options()
+  const [first, second] = await Promise.all([
+    openKafkaLog(settings, 'first'),
+    openKafkaLog({ ...settings, instance: randomUUID() }, 'second'),
+  ])
+  await first.createTopic('single', { ...TOPIC_DEFAULTS, partitions: 1, cleanup: 'compact' })
+  const append = (log: Log, value: string, expectedOffset: number) =>
+    log.append({ entries: [entry('single', 0, [['k', value]], { expectedOffset })] })
+  await append(first, '1', 0)
+  await assert.rejects(append(second, 'stale', 0), (error) => isMillraceError(error, 'offset_conflict'))
+  await append(second, '2', (await second.range('single', 0)).end)
+  // The first has not read what the second wrote, and was fenced by it.
+  await assert.rejects(append(first, 'stale', 2), (error) => isMillraceError(error, 'offset_conflict'))
+  await append(first, '3', (await first.range('single', 0)).end)
+  const records = await readAll(second, 'single', 0)
+  assert.deepEqual(
+    records.map((text) => text.slice(-1)),
+    ['1', '2', '3'],
+  )
+  await Promise.all([first.close(), second.close()])
+})
+
+test('no broker at the address', async () => {
+  const settings = { ...(await options()), brokers: [{ host: '127.0.0.1', port: 1 }] }
+  const options1 = { ...settings, bootstrapMsMax: 500 }
+  await assert.rejects(openKafkaLog(options1, 'test'), (error) => isMillraceError(error, 'kafka_unreachable'))
+})
