@@ -29,6 +29,7 @@ import { appendBinary } from './plain.ts'
 import type { Leaf } from './schema.ts'
 import { columnOf, type OrderedSlice, Shredder } from './shred.ts'
 import { ValueRange } from './statistics.ts'
+import { PageCompressor } from './stored-frame.ts'
 import { LeafValues } from './values.ts'
 
 export interface ChunkOptions {
@@ -228,6 +229,7 @@ function writeDataPages(
     options.pageRowsMax,
     PAGE_BYTES_MAX,
   )
+  const compressor = new PageCompressor((bytes) => compressPage(bytes, options.compressionLevel))
   for (let i = 0; i + 1 < plan.rows.length; i++) {
     const level = plan.levels[i]!
     const levelEnd = plan.levels[i + 1]!
@@ -255,7 +257,7 @@ function writeDataPages(
       range.scan(values, from, to)
     }
     chunk.range.merge(range)
-    const body = compressPage(page.view(), options.compressionLevel)
+    const body = compressor.page(page.view())
     const header = dataPageHeader(page.length, body.length, levelEnd - level, encoding)
     chunk.pages.push({
       offset: file.byteLength,

@@ -148,11 +148,14 @@ function directDouble(
   if (!(span <= spanMax(count) && first >= -0x4000_0000 && first + span <= 0x4000_0000)) return false
   const ids = values.ownIds(count)
   const used = marks.atLeast(span).fill(0, 0, span)
+  // The bounds make every sum at least 0, but for the last bit: cutting it off rounds to the nearest place.
+  const bias = 0.5 - first
   for (let i = 0; i < count; i++) {
     const value = doubles[i]!
-    const k = Math.floor(value * scale + 0.5) | 0
+    let at = (value * scale + bias) | 0
+    const k = at + first
     if (k / scale !== value) return false
-    const at = k === 0 && words[(i << 1) | 1]! < 0 ? negativeZero : k - first
+    if (k === 0 && words[(i << 1) | 1]! < 0) at = negativeZero
     used[at] = 1
     ids[i] = at
   }

@@ -45,7 +45,7 @@ export function gather(leaf: Leaf, picked: Shredder, values: LeafValues, only: b
       else gatherBytes(bytesOf(column, leaf), values.width, picks, from, pickCount, values, only)
       break
     case 'binary':
-      if (values.coded) gatherCodes(leaf, column, picks, from, pickCount, values)
+      if (values.coded) gatherCodes(leaf, column, picks, from, pickCount, values, only)
       else gatherRanges(leaf, column, picks, from, pickCount, values, only)
   }
   values.count += pickCount
@@ -302,25 +302,30 @@ function gatherCodes(
   from: number,
   count: number,
   values: LeafValues,
+  only: boolean,
 ): void {
   const { indices, offsets, data } = entriesOf(leaf, column)
   const entryCount = offsets.length - 1
   if (renumbered.length < entryCount) renumbered = new Int32Array(entryCount * 2)
   const ids = renumbered.fill(-1, 0, entryCount)
-  const into = values.ownIds(values.count + count)
+  if (picks === undefined) for (let i = from; i < from + count; i++) ids[indices[i]!] = 0
+  else for (let i = 0; i < count; i++) ids[indices[picks[i]!]!] = 0
   const { dictionary } = values
-  let at = values.count
-  let last = -1
-  let id = 0
-  for (let i = 0; i < count; i++) {
-    const entry = indices[picks === undefined ? from + i : picks[i]!]!
-    if (entry !== last) {
-      last = entry
-      id = ids[entry]!
-      if (id < 0) id = ids[entry] = dictionary.intern(data, offsets[entry]!, offsets[entry + 1]!)
-    }
-    into[at++] = id
+  let same = true
+  for (let entry = 0; entry < entryCount; entry++) {
+    if (ids[entry]! < 0) continue
+    const id = dictionary.intern(data, offsets[entry]!, offsets[entry + 1]!)
+    ids[entry] = id
+    same &&= id === entry
   }
+  if (only && same && picks === undefined) {
+    values.ids = indices.subarray(from, from + count)
+    return
+  }
+  const into = values.ownIds(values.count + count)
+  let at = values.count
+  if (picks === undefined) for (let i = from; i < from + count; i++) into[at++] = ids[indices[i]!]!
+  else for (let i = 0; i < count; i++) into[at++] = ids[indices[picks[i]!]!]!
 }
 
 interface Entries {

@@ -107,19 +107,23 @@ export class ValueRange {
   }
 
   #scanFloating(array: Float32Array | Float64Array, from: number, to: number): void {
-    let min = Infinity
-    let max = -Infinity
-    let nans = 0
-    for (let i = from; i < to; i++) {
+    let first = from
+    // biome-ignore lint/suspicious/noSelfCompare: true of NaN alone
+    while (first < to && array[first]! !== array[first]!) first++
+    let nans = first - from
+    this.nanCount = nans
+    if (first === to) return
+    let min = array[first]!
+    let max = min
+    for (let i = first; i < to; i++) {
       const value = array[i]!
-      // NaN fails both comparisons.
-      if (value < min) min = value
-      if (value > max) max = value
-      // biome-ignore lint/suspicious/noSelfCompare: true of NaN alone
-      if (value !== value) nans++
+      // NaN fails every comparison: one that is not at least the smallest is smaller, or no number.
+      if (!(value >= min)) {
+        if (value < min) min = value
+        else nans++
+      } else if (value > max) max = value
     }
     this.nanCount = nans
-    if (nans === to - from) return
     this.min = min
     this.max = max
     this.present = true
