@@ -124,13 +124,13 @@ export class TableEncoder {
     }
     try {
       for (const partition of partitions) {
-        const batch: ColumnBatch = {
-          rowCount: partition.indices.length,
-          columns: sources.map(
-            (source): Column => gatherColumn(rows.batch.columns[source]!, partition.indices),
-          ),
-        }
-        ahead.push({ partition, encoded: this.#files.encode(fields, batch, { sortingColumns }) })
+        // The rows of a single file are the encoder's as they are: it picks them in their order, which is one pass.
+        const batch =
+          partitions.length === 1
+            ? pickColumns(rows.batch, sources)
+            : gatherRows(rows.batch, sources, partition.indices)
+        const order = partitions.length === 1 ? partition.indices : undefined
+        ahead.push({ partition, encoded: this.#files.encode(fields, batch, { sortingColumns }, order) })
         if (ahead.length >= AHEAD_MAX) yield await next()
       }
       while (ahead.length > 0) yield await next()
@@ -138,6 +138,17 @@ export class TableEncoder {
       // A consumer that stops early (a full disk) leaves work behind; its failure is nobody's news.
       for (const { encoded } of ahead) encoded.catch(() => {})
     }
+  }
+}
+
+function pickColumns({ rowCount, columns }: ColumnBatch, sources: readonly number[]): ColumnBatch {
+  return { rowCount, columns: sources.map((source) => columns[source]!) }
+}
+
+function gatherRows(batch: ColumnBatch, sources: readonly number[], rows: Uint32Array): ColumnBatch {
+  return {
+    rowCount: rows.length,
+    columns: sources.map((source): Column => gatherColumn(batch.columns[source]!, rows)),
   }
 }
 

@@ -16,9 +16,10 @@ import type { Column, ColumnBatch, ColumnField, DictionaryColumn, LongColumn } f
 import { MARK_LATE_MS, MARK_QUALITY } from '../schemas/names.ts'
 import type { WriterSchema } from '../schemas/stream.ts'
 import { MillraceError } from '../std/errors.ts'
-import { Dictionary } from './dictionary.ts'
 import type { TableLayout } from './ensure-table.ts'
 import { bucketOfBytes } from './iceberg/partition.ts'
+import { BinaryDictionary } from './parquet/dictionary-binary.ts'
+import { ranksOf } from './ranks.ts'
 import { DEVICE_ID } from './table-schema.ts'
 
 /** Bytes of the Confluent frame: 0x00 and the schema id. */
@@ -75,8 +76,8 @@ export class BatchDecoder {
   readonly #builders: ColumnBuilders
   readonly #decoders = new Map<number, ColumnDecoder>()
   readonly #reader = new RecordReader()
-  #devices = new Dictionary()
-  #qualities = new Dictionary()
+  #devices = new BinaryDictionary()
+  #qualities = new BinaryDictionary()
 
   #rows = 0
   #oldestMs = Infinity
@@ -138,7 +139,7 @@ export class BatchDecoder {
     setLong(this.#offsets, row, reader.offset)
     if (reader.timestamp < this.#oldestMs) this.#oldestMs = reader.timestamp
     if (this.#options.lineage === 'rejected') return
-    this.#deviceOf[row] = this.#devices.indexOf(reader.bytes, reader.keyStart, reader.keyEnd)
+    this.#deviceOf[row] = this.#devices.intern(reader.bytes, reader.keyStart, reader.keyEnd)
     setLong(this.#receiveTimes, row, reader.timestamp * 1000)
     this.#schemaIds[row] = schemaId
     this.#qualityOf[row] = -1
@@ -149,7 +150,7 @@ export class BatchDecoder {
   #marks(row: number): void {
     for (const { key, value } of this.#reader.headers()) {
       if (key === MARK_LATE_MS) setLong(this.#lateMs, row, Number(Buffer.from(value).toString('latin1')))
-      else if (key === MARK_QUALITY) this.#qualityOf[row] = this.#qualities.indexOf(value, 0, value.length)
+      else if (key === MARK_QUALITY) this.#qualityOf[row] = this.#qualities.intern(value, 0, value.length)
     }
   }
 
@@ -224,8 +225,8 @@ export class BatchDecoder {
     this.#schemaIds = new Int32Array(telemetry)
     this.#lateMs = new Int32Array(2 * telemetry)
     this.#qualityOf = new Int32Array(telemetry)
-    this.#devices = new Dictionary()
-    this.#qualities = new Dictionary()
+    this.#devices = new BinaryDictionary()
+    this.#qualities = new BinaryDictionary()
   }
 
   #grow(): void {
@@ -280,10 +281,11 @@ export class DecoderPool<Key> {
   }
 }
 
-/** A safe integer as two little-endian words. */
+/** A safe integer as two little-endian words; storing a double keeps its low 32 bits. */
 function setLong(words: Int32Array, row: number, value: number): void {
-  words[2 * row] = (value % WORD) | 0
-  words[2 * row + 1] = Math.floor(value / WORD)
+  const high = Math.floor(value * (1 / WORD))
+  words[2 * row] = value - high * WORD
+  words[2 * row + 1] = high
 }
 
 function longs(field: ColumnField, rowCount: number, words: Int32Array): LongColumn {
@@ -295,16 +297,18 @@ function dictionaryColumn(
   field: ColumnField,
   rowCount: number,
   entries: Int32Array,
-  dictionary: Dictionary,
+  dictionary: BinaryDictionary,
 ): DictionaryColumn {
   const indices = entries.subarray(0, rowCount)
   let validity: Uint8Array | undefined
   if (field.nullable) {
     validity = new Uint8Array((rowCount + 7) >> 3)
-    for (let row = 0; row < rowCount; row++) {
-      if (indices[row]! < 0) indices[row] = 0
-      else validity[row >> 3]! |= 1 << (row & 7)
-    }
+    if (dictionary.count === 0) indices.fill(0)
+    else
+      for (let row = 0; row < rowCount; row++) {
+        if (indices[row]! < 0) indices[row] = 0
+        else validity[row >> 3]! |= 1 << (row & 7)
+      }
   }
   return {
     field,
@@ -321,7 +325,7 @@ function dictionaryColumn(
 export function orderOf(batch: ColumnBatch, layout: TableLayout): RowOrder {
   const find = (name: string): Column => batch.columns.find((one) => one.field.name === name)!
   const { entryOf, dictionary } = devicesOf(find(layout.deviceColumn))
-  const rankOf = dictionary.ranks()
+  const rankOf = ranksOf(dictionary)
   const ranks = new Int32Array(batch.rowCount)
   for (let row = 0; row < ranks.length; row++) ranks[row] = rankOf[entryOf[row]!]!
   let buckets: Int32Array | undefined
@@ -339,13 +343,13 @@ export function orderOf(batch: ColumnBatch, layout: TableLayout): RowOrder {
 }
 
 /** The distinct devices of a column, and which one each row has. Null (no device column of ours is) counts as empty. */
-function devicesOf(column: Column): { entryOf: Int32Array; dictionary: Dictionary } {
-  const dictionary = new Dictionary()
+function devicesOf(column: Column): { entryOf: Int32Array; dictionary: BinaryDictionary } {
+  const dictionary = new BinaryDictionary()
   if (column.layout === 'dictionary') {
     // The entries of a dictionary are distinct, so they keep their numbers.
     const count = column.dictionaryOffsets.length - 1
     for (let entry = 0; entry < count; entry++)
-      dictionary.indexOf(
+      dictionary.intern(
         column.dictionaryData,
         column.dictionaryOffsets[entry]!,
         column.dictionaryOffsets[entry + 1]!,
@@ -356,7 +360,7 @@ function devicesOf(column: Column): { entryOf: Int32Array; dictionary: Dictionar
     throw new MillraceError('internal', `device column ${column.field.name} is not a string`)
   const entryOf = new Int32Array(column.rowCount)
   for (let row = 0; row < column.rowCount; row++)
-    entryOf[row] = dictionary.indexOf(column.data, column.offsets[row]!, column.offsets[row + 1]!)
+    entryOf[row] = dictionary.intern(column.data, column.offsets[row]!, column.offsets[row + 1]!)
   return { entryOf, dictionary }
 }
 

@@ -14,10 +14,16 @@ import { type EncodedFile, type ParquetField, type ParquetOptions, ParquetWriter
 
 export interface FileEncoder {
   /**
-   * One file of all rows. The batch must not be used afterwards, nor share arrays with another one, dictionaries aside.
-   * Errors: `internal` where a row breaks the schema.
+   * One file of all rows, in the order that `order` gives them (row of the batch at each place), else as they lie. The
+   * batch must not be used afterwards, nor share arrays with another one, dictionaries aside. Errors: `internal` where a
+   * row breaks the schema.
    */
-  encode(fields: readonly ParquetField[], batch: ColumnBatch, options?: ParquetOptions): Promise<EncodedFile>
+  encode(
+    fields: readonly ParquetField[],
+    batch: ColumnBatch,
+    options?: ParquetOptions,
+    order?: Uint32Array,
+  ): Promise<EncodedFile>
 }
 
 export interface FileEncoderPool extends FileEncoder {
@@ -30,6 +36,7 @@ export interface EncodeTask {
   fields: readonly ParquetField[]
   batch: ColumnBatch
   options: ParquetOptions
+  order: Uint32Array | undefined
 }
 
 /** `threads` 0: in the calling thread. */
@@ -37,9 +44,9 @@ export function createFileEncoder(threads: number): FileEncoderPool {
   return threads === 0 ? new InlineEncoder() : new ThreadEncoder(threads)
 }
 
-export function encodeInline({ fields, batch, options }: EncodeTask): EncodedFile {
+export function encodeInline({ fields, batch, options, order }: EncodeTask): EncodedFile {
   const writer = new ParquetWriter(fields, options)
-  writer.writeRowGroup(batch)
+  writer.writeSlices([{ batch, from: 0, to: batch.rowCount, order }])
   return writer.finish()
 }
 
@@ -48,8 +55,9 @@ class InlineEncoder implements FileEncoderPool {
     fields: readonly ParquetField[],
     batch: ColumnBatch,
     options: ParquetOptions = {},
+    order?: Uint32Array,
   ): Promise<EncodedFile> {
-    return encodeInline({ fields, batch, options })
+    return encodeInline({ fields, batch, options, order })
   }
 
   async close(): Promise<void> {}
@@ -73,12 +81,13 @@ class ThreadEncoder implements FileEncoderPool {
     fields: readonly ParquetField[],
     batch: ColumnBatch,
     options: ParquetOptions = {},
+    order?: Uint32Array,
   ): Promise<EncodedFile> {
-    const task: EncodeTask = { fields, batch, options }
+    const task: EncodeTask = { fields, batch, options, order }
+    const transferList = movableBuffers(batch)
+    if (order !== undefined) transferList.push(order.buffer as ArrayBuffer)
     try {
-      return (await this.#pool.run(task, {
-        transferList: movableBuffers(batch) as never,
-      })) as EncodedFile
+      return (await this.#pool.run(task, { transferList: transferList as never })) as EncodedFile
     } catch (error) {
       // An error loses its class and code on the way from a thread; all that the encoder throws are defects.
       throw new MillraceError('internal', `Parquet encoder: ${(error as Error).message}`, {}, error)

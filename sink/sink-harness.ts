@@ -146,11 +146,17 @@ export type PlainRow = Record<string, unknown>
 
 /** Rows of a file are JSON by field id, as a reader of Iceberg finds them. */
 export class JsonFileEncoder {
-  async encode(fields: readonly ParquetField[], batch: ColumnBatch): Promise<EncodedFile> {
+  async encode(
+    fields: readonly ParquetField[],
+    batch: ColumnBatch,
+    _options?: ParquetOptions,
+    order?: Uint32Array,
+  ): Promise<EncodedFile> {
     const columns = batch.columns.map(columnValues)
-    const rows = Array.from({ length: batch.rowCount }, (_, row) =>
-      Object.fromEntries(fields.map((field, i) => [field.fieldId, String(columns[i]![row])])),
-    )
+    const rows = Array.from({ length: batch.rowCount }, (_, place) => {
+      const row = order?.[place] ?? place
+      return Object.fromEntries(fields.map((field, i) => [field.fieldId, String(columns[i]![row])]))
+    })
     const bytes = utf8.encode(JSON.stringify(rows))
     return {
       parts: [bytes],

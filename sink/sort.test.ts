@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { Dictionary } from './dictionary.ts'
+import { BinaryDictionary } from './parquet/dictionary-binary.ts'
+import { ranksOf } from './ranks.ts'
 import { sortRows } from './sort.ts'
 
 const DAY = 86_400_000_000
@@ -55,16 +56,16 @@ test('a dictionary numbers distinct byte strings and ranks them by their bytes',
   const words = fc.array(fc.string({ maxLength: 6 }), { maxLength: 40 })
   fc.assert(
     fc.property(words, (list) => {
-      const dictionary = new Dictionary()
+      const dictionary = new BinaryDictionary()
       const seen: string[] = []
       for (const word of list) {
         const bytes = utf8.encode(`..${word}`)
         if (!seen.includes(word)) seen.push(word)
-        assert.equal(dictionary.indexOf(bytes, 2, bytes.length), seen.indexOf(word))
+        assert.equal(dictionary.intern(bytes, 2, bytes.length), seen.indexOf(word))
       }
       const sorted = [...seen].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
       assert.deepEqual(
-        [...dictionary.ranks()],
+        [...ranksOf(dictionary)],
         seen.map((word) => sorted.indexOf(word)),
       )
     }),
@@ -72,11 +73,11 @@ test('a dictionary numbers distinct byte strings and ranks them by their bytes',
 })
 
 test('a dictionary grows', () => {
-  const dictionary = new Dictionary()
+  const dictionary = new BinaryDictionary()
   for (let round = 0; round < 2; round++)
     for (let i = 0; i < 20_000; i++) {
       const bytes = Buffer.from(`device-${i}`)
-      assert.equal(dictionary.indexOf(bytes, 0, bytes.length), i)
+      assert.equal(dictionary.intern(bytes, 0, bytes.length), i)
     }
   const last = dictionary.offsets.subarray(19_999, 20_001)
   assert.equal(Buffer.from(dictionary.data.subarray(last[0], last[1])).toString(), 'device-19999')

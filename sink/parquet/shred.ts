@@ -72,12 +72,12 @@ export class Shredder {
   /** Appends the levels of a slice and says which values of which column belong to them. */
   append(leaf: Leaf, slice: OrderedSlice): void {
     const column = columnOf(slice.batch, leaf.fieldIndex, leaf.path[0]!)
-    if (column === undefined) this.#appendAbsent(leaf, slice.to - slice.from)
+    if (column === undefined || isEmptyDictionary(column)) this.#appendAbsent(leaf, slice.to - slice.from)
     else if (leaf.nodes.length === 1) this.#appendFlat(leaf, column, slice)
     else this.#appendNested(leaf, column, slice)
   }
 
-  /** A column that the batch lacks: null in every row. */
+  /** A column that the batch lacks, or that holds nothing: null in every row. */
   #appendAbsent(leaf: Leaf, count: number): void {
     invariant(!leaf.nodes[0]!.required, `the batch lacks the required column ${leaf.path[0]}`)
     const at = this.levelCount
@@ -201,6 +201,11 @@ export class Shredder {
     this.pickFrom = 0
     this.pickCount = picked
   }
+}
+
+/** A dictionary without an entry: there is no row but null ones. */
+function isEmptyDictionary(column: Column): boolean {
+  return column.layout === 'dictionary' && column.dictionaryOffsets.length === 1 && column.rowCount > 0
 }
 
 /** Slots whose node is null get row -1; in the others an optional node defines one level more. */
