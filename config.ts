@@ -192,6 +192,46 @@ export const OPTIONS = {
     unit: 'threads',
     doc: 'Threads that encode Parquet; 0 encodes in the sink’s own thread.',
   },
+  'table-maintenance-ms': {
+    kind: 'integer',
+    default: 300_000,
+    min: 0,
+    max: 86_400_000,
+    unit: 'milliseconds, 0 = never',
+    doc: 'How often tables are looked at for small files and orphans. Manifests and snapshots are tended after commits in any case.',
+  },
+  'table-file-bytes': {
+    kind: 'integer',
+    default: 128 * MIB,
+    min: MIB,
+    max: 512 * MIB,
+    unit: 'bytes',
+    doc: 'Size that compaction brings data files to.',
+  },
+  'table-snapshot-age-ms': {
+    kind: 'integer',
+    default: 3_600_000,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    unit: 'milliseconds',
+    doc: 'Age from which a snapshot expires; the current one and those of branches and tags stay.',
+  },
+  'table-snapshots-max': {
+    kind: 'integer',
+    default: 200,
+    min: 1,
+    max: 100_000,
+    unit: 'snapshots',
+    doc: 'Newest snapshots of a table that may stay.',
+  },
+  'table-orphan-age-ms': {
+    kind: 'integer',
+    default: 86_400_000,
+    min: 600_000,
+    max: Number.MAX_SAFE_INTEGER,
+    unit: 'milliseconds',
+    doc: 'Age from which a file of ours that no snapshot refers to is removed.',
+  },
   catalog: {
     kind: 'text',
     default: 'sqlite',
@@ -284,6 +324,11 @@ export interface Config {
   sinkCommitAgeMs: number
   sinkCommitBytes: number
   sinkEncoders: number
+  tableMaintenanceMs: number
+  tableFileBytes: number
+  tableSnapshotAgeMs: number
+  tableSnapshotsMax: number
+  tableOrphanAgeMs: number
   /** `sqlite`, or an address. */
   catalog: string
   /** `s3://…` or a folder; with a REST catalog the name of its warehouse. */

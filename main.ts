@@ -19,6 +19,9 @@ import { REJECTED_SUBJECT } from './schemas/names.ts'
 import { SchemaRegistry } from './schemas/registry.ts'
 import { REJECTED_SCHEMA } from './schemas/rejected.ts'
 import { accountOf, createServices, type ProcessView, recordsLeft, type Status } from './services.ts'
+import { maintenanceOptions } from './sink/maintenance.ts'
+import { MAINTENANCE_COUNTERS, type MaintenanceCounter } from './sink/maintenance-counters.ts'
+import type { MaintenanceEvent, MaintenanceWorkerData } from './sink/maintenance-worker.ts'
 import { warehouseConfig } from './sink/open-warehouse.ts'
 import { SINK_COUNTERS, type SinkCounter } from './sink/sink-counters.ts'
 import type { SinkReport, SinkWorkerData } from './sink/worker.ts'
@@ -62,6 +65,7 @@ class Millrace implements Running, ProcessView {
   readonly #ingest: Stage<IngestCounter>[] = []
   #normalize: Stage<NormalizeCounter> | undefined
   #sink: Stage<SinkCounter> | undefined
+  #maintenance: Stage<MaintenanceCounter> | undefined
   #logThread: LogThread | undefined
   #logWatch: NodeJS.Timeout | undefined
   #logAnsweredAt = Date.now()
@@ -101,6 +105,7 @@ class Millrace implements Running, ProcessView {
     this.served = await ServedStreams.open(config, this.log, this.registry, () => this.#streamsChanged())
 
     if (config.roles.includes('sink')) this.#sink = await this.#startSink()
+    if (this.#sink && config.tableMaintenanceMs > 0) this.#maintenance = await this.#startMaintenance()
     if (config.roles.includes('normalize')) this.#normalize = await this.#startNormalize()
     const ports = config.roles.includes('ingest') ? await this.#startIngest() : { mqtt: 0, ws: 0 }
     this.#http = await createHttpServer(createServices(this))
@@ -156,7 +161,11 @@ class Millrace implements Running, ProcessView {
       streams: this.served.streams,
       rejectedSchemaId: this.#rejectedSchemaId,
       counters: counters.buffer,
-      options: { commitAgeMs: config.sinkCommitAgeMs, commitBytesMax: config.sinkCommitBytes },
+      options: {
+        commitAgeMs: config.sinkCommitAgeMs,
+        commitBytesMax: config.sinkCommitBytes,
+        maintenance: maintenanceOptions(config),
+      },
       encoders: config.sinkEncoders,
     }
     const thread = this.#startThread('sink', new URL('./sink/worker.ts', import.meta.url), data, [logPort])
@@ -169,6 +178,25 @@ class Millrace implements Running, ProcessView {
     thread.on('event', (message) => {
       const { event } = message as unknown as Extract<SinkReport, { type: 'event' }>
       this.#logger[event.level]({ thread: 'sink', ...event }, event.message)
+    })
+    await thread.next('ready')
+    return { thread, counters }
+  }
+
+  async #startMaintenance(): Promise<Stage<MaintenanceCounter>> {
+    const { config } = this
+    const counters = new CounterBlock<MaintenanceCounter>(MAINTENANCE_COUNTERS)
+    const data: MaintenanceWorkerData = {
+      warehouse: warehouseConfig(config),
+      intervalMs: config.tableMaintenanceMs,
+      options: maintenanceOptions(config),
+      counters: counters.buffer,
+    }
+    const entry = new URL('./sink/maintenance-worker.ts', import.meta.url)
+    const thread = this.#startThread('maintenance', entry, data, [])
+    thread.on('event', (message) => {
+      const event = message['event'] as MaintenanceEvent
+      this.#logger[event.level]({ thread: 'maintenance', ...event }, `${event.table}: ${event.message}`)
     })
     await thread.next('ready')
     return { thread, counters }
@@ -329,6 +357,9 @@ class Millrace implements Running, ProcessView {
       ...this.#ingest.map(({ counters }, i) => ({ stage: 'ingest', worker: String(i), block: counters })),
       ...(this.#normalize ? [{ stage: 'normalize', worker: '0', block: this.#normalize.counters }] : []),
       ...(this.#sink ? [{ stage: 'sink', worker: '0', block: this.#sink.counters }] : []),
+      ...(this.#maintenance
+        ? [{ stage: 'maintenance', worker: '0', block: this.#maintenance.counters }]
+        : []),
     ]
   }
 
@@ -353,7 +384,7 @@ class Millrace implements Running, ProcessView {
     const stages = [
       this.#ingest.map(({ thread }) => thread),
       this.#normalize ? [this.#normalize.thread] : [],
-      this.#sink ? [this.#sink.thread] : [],
+      [this.#sink, this.#maintenance].flatMap((stage) => (stage ? [stage.thread] : [])),
     ]
     for (const threads of stages)
       await Promise.race([Promise.all(threads.map((thread) => thread.drain())), stagesEnd])

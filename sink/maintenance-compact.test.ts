@@ -1,11 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { MemoryLog } from '../log/log-memory.ts'
-import { normalizedTopic, rejectedTopic } from '../schemas/names.ts'
-import { PowerLoss, SimulatedDisk } from '../std/disk-simulated.ts'
-import { MemoryPointers } from './catalog-memory.ts'
+import { PowerLoss } from '../std/disk-simulated.ts'
 import { rewriteFiles } from './compact-files.ts'
-import { createFileEncoder } from './encoder.ts'
 import { writeManifestList } from './iceberg/manifest-list.ts'
 import { currentSchema, currentSnapshot } from './iceberg/metadata.ts'
 import { MAINTENANCE_OPTIONS_DEFAULT, maintainTable } from './maintenance.ts'
@@ -16,94 +12,17 @@ import { removeOrphans } from './maintenance-orphans.ts'
 import { tableOffsets } from './offsets.ts'
 import { ParquetFile, readRows } from './parquet/reader.ts'
 import { ParquetWriter } from './parquet/writer.ts'
-import { Harness, ManualClock, type SensorRecord, sensorBatch, sensorStream } from './sink-harness.ts'
-import { LocalStore } from './store.ts'
+import { type Harness, sensorStream } from './sink-harness.ts'
+import { DAY_MS, FIRST, ID, SmallFiles } from './small-files.ts'
 import { tableColumns } from './table-columns.ts'
 import { liveFiles, manifestsOf } from './table-files.ts'
 import { tableOrder } from './table-order.ts'
-
-const TOPIC = normalizedTopic('default', 'telemetry')
-const ID = { namespace: 'default', name: 'telemetry' }
-const DAY_MS = 86_400_000
-const FIRST = Date.UTC(2026, 2, 1) * 1000
-const NEVER = { snapshotAgeMs: 1e12, snapshotsMax: 1e6, manifestsToMerge: 1e6 }
-const CONFIG = {
-  partitions: 2,
-  cleanup: 'delete' as const,
-  retentionAgeMs: Infinity,
-  retentionBytes: Infinity,
-  backlogBytesMax: Infinity,
-}
-
-class World {
-  readonly log = new MemoryLog()
-  readonly disk = new SimulatedDisk()
-  readonly store = new LocalStore(this.disk)
-  readonly pointers = new MemoryPointers()
-  readonly clock = new ManualClock()
-  sent = 0
-  #life = 1
-
-  sink(): Harness {
-    return new Harness({
-      log: this.log,
-      pointers: this.pointers,
-      store: this.store,
-      clock: this.clock,
-      warehouse: 'file:///w',
-      seed: this.#life++ * 7919,
-      maintenance: NEVER,
-      encoder: createFileEncoder(0),
-    })
-  }
-
-  async open(bucketDevices?: number): Promise<Harness> {
-    const stream = sensorStream('telemetry', bucketDevices === undefined ? {} : { table: { bucketDevices } })
-    await this.log.createTopic(TOPIC, CONFIG)
-    await this.log.createTopic(rejectedTopic('default', 'telemetry'), CONFIG)
-    const sink = this.sink()
-    await sink.follow(stream)
-    return sink
-  }
-
-  /** Rows of several devices on `days` days, devices and times out of order over the commits. */
-  async commit(sink: Harness, rows = 6, days = 1, firstDay = 0): Promise<void> {
-    for (let partition = 0; partition < 2; partition++) {
-      const records: SensorRecord[] = []
-      for (let i = 0; i < rows; i++) {
-        const seq = this.sent++
-        const day = firstDay + (seq % days)
-        const eventMicros = FIRST + day * DAY_MS * 1000 + ((seq * 7919) % 1000) * 1000
-        records.push({ device: `d${partition}-${seq % 4}`, eventMicros, seq })
-      }
-      const batch = sensorBatch(records)
-      await this.log.append({ entries: [{ topic: TOPIC, partition, batch, recordCount: rows }] })
-    }
-    assert.equal(await sink.commitDue(), 1)
-  }
-
-  /** Every row sent is there once, and the rows of each file are in order. */
-  async check(sink: Harness): Promise<void> {
-    const rows = await sink.parquetRows(ID)
-    assert.deepEqual(
-      rows.map((row) => Number(row['seq'])).sort((a, b) => a - b),
-      Array.from({ length: this.sent }, (_, i) => i),
-    )
-    const snapshot = currentSnapshot((await sink.catalog.load(ID))!.metadata)!
-    assert.equal(snapshot.summary['total-records'], String(this.sent))
-    assert.equal(snapshot.summary['total-data-files'], String((await sink.files(ID)).length))
-  }
-
-  afterDays(days: number): void {
-    this.clock.ms = Date.UTC(2026, 2, 1) + days * DAY_MS + COMPACTION_OPTIONS_DEFAULT.closedAfterMs
-  }
-}
 
 const load = async (sink: Harness) => (await sink.catalog.load(ID))!
 const OPTIONS = COMPACTION_OPTIONS_DEFAULT
 
 test('files of a closed day become one, in order, and rows, offsets and older snapshots are as before', async () => {
-  const w = new World()
+  const w = new SmallFiles()
   const sink = await w.open()
   for (let i = 0; i < 5; i++) await w.commit(sink, 6, 2)
   const before = await load(sink)
@@ -154,7 +73,7 @@ test('files of a closed day become one, in order, and rows, offsets and older sn
 })
 
 test('a manifest of nothing but replaced files is gone after the next commit', async () => {
-  const w = new World()
+  const w = new SmallFiles()
   const sink = await w.open()
   for (let i = 0; i < 4; i++) await w.commit(sink)
   w.afterDays(1)
@@ -170,7 +89,7 @@ test('a manifest of nothing but replaced files is gone after the next commit', a
 })
 
 test('an open day is merged by sizes, a closed one wholly; large files are left', async () => {
-  const w = new World()
+  const w = new SmallFiles()
   const sink = await w.open()
   const options = { ...OPTIONS, filesToMerge: 4 }
   w.clock.ms = Date.UTC(2026, 2, 1) + 3_600_000
@@ -194,7 +113,7 @@ test('an open day is merged by sizes, a closed one wholly; large files are left'
 })
 
 test('late rows go to their day in the same commit, and compaction packs them with it', async () => {
-  const w = new World()
+  const w = new SmallFiles()
   const sink = await w.open(4)
   for (let i = 0; i < 3; i++) await w.commit(sink, 8)
   w.afterDays(30)
@@ -215,7 +134,7 @@ test('late rows go to their day in the same commit, and compaction packs them wi
 })
 
 test('commits of the sink while compaction runs keep their rows, and compaction succeeds', async () => {
-  const w = new World()
+  const w = new SmallFiles()
   const sink = await w.open()
   for (let i = 0; i < 6; i++) await w.commit(sink)
   w.afterDays(1)
@@ -235,7 +154,7 @@ test('commits of the sink while compaction runs keep their rows, and compaction 
 })
 
 test('of two compactions at once one wins, and the other leaves nothing behind', async () => {
-  const w = new World()
+  const w = new SmallFiles()
   const sink = await w.open()
   for (let i = 0; i < 4; i++) await w.commit(sink)
   w.afterDays(1)
@@ -253,7 +172,7 @@ test('of two compactions at once one wins, and the other leaves nothing behind',
 
 for (const fault of ['ambiguous-done', 'ambiguous-not-done'] as const)
   test(`compaction without an answer (${fault}): the table is looked at`, async () => {
-    const w = new World()
+    const w = new SmallFiles()
     const sink = await w.open()
     for (let i = 0; i < 4; i++) await w.commit(sink)
     w.afterDays(1)
@@ -265,7 +184,7 @@ for (const fault of ['ambiguous-done', 'ambiguous-not-done'] as const)
   })
 
 test('a catalog that never answers: nothing is deleted', async () => {
-  const w = new World()
+  const w = new SmallFiles()
   const sink = await w.open()
   for (let i = 0; i < 4; i++) await w.commit(sink)
   w.afterDays(1)
@@ -281,7 +200,7 @@ test('a catalog that never answers: nothing is deleted', async () => {
 })
 
 test('a file out of order is put in order, whatever its entry says; rows of another day are refused', async () => {
-  const w = new World()
+  const w = new SmallFiles()
   const sink = await w.open()
   await w.commit(sink, 300)
   await w.commit(sink, 300)
@@ -324,7 +243,7 @@ test('a file out of order is put in order, whatever its entry says; rows of anot
 })
 
 test('files of older schemas are rewritten in the current one', async () => {
-  const w = new World()
+  const w = new SmallFiles()
   const sink = await w.open()
   await w.commit(sink)
   const schema = JSON.stringify({
@@ -351,7 +270,7 @@ test('files of older schemas are rewritten in the current one', async () => {
 })
 
 test('a table with row-level deletes of another engine is left alone', async () => {
-  const w = new World()
+  const w = new SmallFiles()
   const sink = await w.open()
   for (let i = 0; i < 3; i++) await w.commit(sink)
   w.afterDays(1)
@@ -387,7 +306,7 @@ test('maintenance: power loss at every third operation (every one with MILLRACE_
   let operations = 0
   let crashes = 0
   for (let at = 1; ; at += process.env['MILLRACE_LONG'] === '1' ? 1 : 3) {
-    const w = new World()
+    const w = new SmallFiles()
     const sink = await w.open()
     for (let i = 0; i < 4; i++) await w.commit(sink, 3, 2)
     w.afterDays(2)

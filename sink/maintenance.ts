@@ -11,6 +11,7 @@ import { isMillraceError } from '../std/errors.ts'
 import { type LoadedTable, printTableId, type TableId } from './catalog.ts'
 import type { CommitTools } from './commit.ts'
 import {
+  COMPACTION_OPTIONS_DEFAULT,
   type CompactionOptions,
   type CompactionProgress,
   type CompactionReport,
@@ -76,6 +77,22 @@ export interface FullMaintenanceOptions extends MaintenanceOptions {
   compaction: CompactionOptions | undefined
   /** Age from which a file that nothing refers to is removed; undefined: none is looked for. */
   orphanAgeMs: number | undefined
+}
+
+/** The options of a configuration (config.ts). */
+export function maintenanceOptions(config: {
+  tableFileBytes: number
+  tableSnapshotAgeMs: number
+  tableSnapshotsMax: number
+  tableOrphanAgeMs: number
+}): FullMaintenanceOptions & { compaction: CompactionOptions } {
+  return {
+    ...MAINTENANCE_OPTIONS_DEFAULT,
+    snapshotAgeMs: config.tableSnapshotAgeMs,
+    snapshotsMax: config.tableSnapshotsMax,
+    compaction: { ...COMPACTION_OPTIONS_DEFAULT, fileBytes: config.tableFileBytes },
+    orphanAgeMs: config.tableOrphanAgeMs,
+  }
 }
 
 export interface MaintenanceReport {

@@ -45,6 +45,11 @@ const REJECTED_LINEAGE: readonly WantedField[] = [
 /** Top-level column ids that are ours, in a table property: what a contract may drop, and the sign of our tables. */
 export const COLUMNS_PROPERTY = 'millrace.columns'
 
+/** Whether Millrace made the table. */
+export function isOurs(metadata: { properties: Readonly<Record<string, string>> }): boolean {
+  return metadata.properties[COLUMNS_PROPERTY] !== undefined
+}
+
 /** What a table should be. */
 export interface TableShape {
   fields: WantedField[]
