@@ -59,6 +59,60 @@ export const OPTIONS = {
     mayBeOff: true,
     doc: 'Where the Kafka protocol listens. Only `off` for now: the door is not built yet.',
   },
+  log: {
+    kind: 'text',
+    default: 'embedded',
+    pattern: /^(embedded|kafka:\/\/[^\s/:,]+:\d{1,5}(,[^\s/:,]+:\d{1,5})*)$/,
+    expected: 'embedded, or kafka://HOST:PORT,HOST:PORT…',
+    doc: 'Where the log is: `embedded` (the journal in the data folder), or the brokers of a Kafka cluster.',
+  },
+  'log-kafka-prefix': {
+    kind: 'text',
+    default: undefined,
+    pattern: /^[A-Za-z0-9._-]{1,64}$/,
+    expected: '1 to 64 of A–Z a–z 0–9 . _ -',
+    doc: 'Before the name of every topic, consumer group and transactional id on Kafka.',
+  },
+  'log-kafka-replication': {
+    kind: 'integer',
+    default: 0,
+    min: 0,
+    max: 16,
+    unit: 'copies, 0 = as many as there are brokers, 3 at most',
+    doc: 'Copies of each partition of a topic that is made; one less must have a record before it is acknowledged.',
+  },
+  'log-kafka-compression': {
+    kind: 'choice',
+    default: 'none',
+    choices: ['none', 'lz4', 'zstd'],
+    doc: 'How batches are packed for Kafka.',
+  },
+  'log-kafka-tls': {
+    kind: 'choice',
+    default: 'off',
+    choices: ['off', 'on'],
+    doc: 'Whether connections to Kafka are encrypted.',
+  },
+  'log-kafka-tls-ca': {
+    kind: 'path',
+    default: undefined,
+    doc: 'PEM file of the authorities that Kafka’s certificates are checked against; the system’s where absent.',
+  },
+  'log-kafka-tls-cert': {
+    kind: 'path',
+    default: undefined,
+    doc: 'PEM file of the certificate that this process shows to Kafka.',
+  },
+  'log-kafka-tls-key': { kind: 'path', default: undefined, doc: 'PEM file of its key.' },
+  'log-kafka-sasl': {
+    kind: 'choice',
+    default: 'off',
+    choices: ['off', 'PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'],
+    doc: 'How this process says to Kafka who it is.',
+  },
+  'log-kafka-username': { kind: 'text', default: undefined, doc: 'Name for SASL.' },
+  'log-kafka-password': { kind: 'secret', default: undefined, doc: 'Password for SASL. Not as a flag.' },
+  'log-kafka-password-file': { kind: 'path', default: undefined, doc: 'File that holds it.' },
   roles: {
     kind: 'choices',
     default: ['ingest', 'normalize', 'sink'],
@@ -235,9 +289,10 @@ export const OPTIONS = {
   catalog: {
     kind: 'text',
     default: 'sqlite',
-    pattern: /^(sqlite|https?:\/\/[^\s?#@]+)$/,
-    expected: 'sqlite, or the address of an Iceberg REST catalog (http://HOST:PORT/PATH, without /v1)',
-    doc: 'Where the tables’ catalog is: `sqlite` (catalog.db in the data folder), or the address of an Iceberg REST catalog, as far as its /v1.',
+    pattern: /^(sqlite(:.+)?|https?:\/\/[^\s?#@]+)$/,
+    expected:
+      'sqlite, sqlite:FILE, or the address of an Iceberg REST catalog (http://HOST:PORT/PATH, without /v1)',
+    doc: 'Where the tables’ catalog is: `sqlite` (catalog.db in the data folder), `sqlite:FILE` (for several processes of one machine), or the address of an Iceberg REST catalog, as far as its /v1.',
   },
   warehouse: {
     kind: 'text',
@@ -306,6 +361,18 @@ export interface Config {
   ws: Address | undefined
   http: Address
   kafka: Address | undefined
+  /** `embedded`, or `kafka://…`. */
+  log: string
+  logKafkaPrefix: string | undefined
+  logKafkaReplication: number
+  logKafkaCompression: 'none' | 'lz4' | 'zstd'
+  logKafkaTls: 'off' | 'on'
+  logKafkaTlsCa: string | undefined
+  logKafkaTlsCert: string | undefined
+  logKafkaTlsKey: string | undefined
+  logKafkaSasl: 'off' | 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
+  logKafkaUsername: string | undefined
+  logKafkaPassword: string | undefined
   roles: Role[]
   workers: number
   contracts: string | undefined
@@ -539,7 +606,10 @@ export function configOf(
     fail(
       `--kafka: read ${JSON.stringify(addressText(config.kafka))}, expected off: the Kafka door is not built yet`,
     )
-  const { catalogCredentialFile, catalogTokenFile, ...rest } = values as Record<string, string | undefined>
+  const { catalogCredentialFile, catalogTokenFile, logKafkaPasswordFile, ...rest } = values as Record<
+    string,
+    string | undefined
+  >
   const pathStyle = rest['s3PathStyle']
   const endpoint = environment['AWS_ENDPOINT_URL_S3'] ?? environment['AWS_ENDPOINT_URL']
   const result: Config = {
@@ -547,15 +617,23 @@ export function configOf(
     warehouse: warehouseOf(config),
     catalogCredential: secretOf('catalog-credential', config.catalogCredential, catalogCredentialFile),
     catalogToken: secretOf('catalog-token', config.catalogToken, catalogTokenFile),
+    logKafkaPassword: secretOf('log-kafka-password', config.logKafkaPassword, logKafkaPasswordFile),
     s3PathStyle: pathStyle === 'on' || (pathStyle === 'auto' && endpoint !== undefined),
   }
   if (result.catalogCredential !== undefined && result.catalogToken !== undefined)
     fail('catalog-credential and catalog-token are both given, expected one of them')
+  const { logKafkaSasl, logKafkaUsername, logKafkaPassword } = result
+  if (logKafkaSasl !== 'off' && (logKafkaUsername === undefined || logKafkaPassword === undefined))
+    fail('--log-kafka-sasl: expected log-kafka-username and log-kafka-password with it')
+  if (result.log === 'embedded' && result.roles.length < OPTIONS.roles.default.length)
+    fail(
+      `--roles: read ${JSON.stringify(result.roles.join(','))}, expected all of ${OPTIONS.roles.default.join(', ')}: the embedded log belongs to one process; for roles in several, use Kafka (--log kafka://…)`,
+    )
   return result
 }
 
 function warehouseOf({ catalog, warehouse, data }: Config): string | undefined {
-  if (catalog !== 'sqlite') return warehouse
+  if (!catalog.startsWith('sqlite')) return warehouse
   if (warehouse === undefined) return path.join(data, 'warehouse')
   return warehouse.startsWith('s3://') ? warehouse.replace(/\/+$/, '') : path.resolve(warehouse)
 }

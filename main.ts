@@ -1,5 +1,6 @@
 // Starts a process: opens the data folder, the log thread, registry and contracts, then a thread for each part of
 // each role, and HTTP last; drains in the order in which records flow. No record passes through this thread.
+import fs from 'node:fs'
 import path from 'node:path'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { FastifyInstance } from 'fastify'
@@ -9,10 +10,12 @@ import { type Account, createHttpServer } from './http/server.ts'
 import { ACK_LATENCY_BOUNDS_MS, INGEST_COUNTERS, type IngestCounter } from './ingest/counters.ts'
 import type { IngestWorkerData } from './ingest/worker.ts'
 import { type DataFolder, lockDataFolder } from './log/data-folder.ts'
+import { instanceOf } from './log/instance.ts'
 import type { JournalStats } from './log/journal.ts'
+import type { KafkaOptions } from './log/kafka-options.ts'
 import type { Log } from './log/log.ts'
-import { connectLog } from './log/log-client.ts'
 import { type LogThread, startLogThread } from './log/log-service.ts'
+import { type LogSource, openLogSource, portsOf } from './log/log-source.ts'
 import { NORMALIZE_COUNTERS, type NormalizeCounter } from './normalize/counters.ts'
 import type { NormalizeWorkerData } from './normalize/worker.ts'
 import { REJECTED_SUBJECT } from './schemas/names.ts'
@@ -67,6 +70,7 @@ class Millrace implements Running, ProcessView {
   #sink: Stage<SinkCounter> | undefined
   #maintenance: Stage<MaintenanceCounter> | undefined
   #logThread: LogThread | undefined
+  #kafka: KafkaOptions | undefined
   #logWatch: NodeJS.Timeout | undefined
   #logAnsweredAt = Date.now()
   #rejectedSchemaId = 0
@@ -78,7 +82,7 @@ class Millrace implements Running, ProcessView {
   readonly failed: Promise<never>
   isDraining = false
   log!: Log
-  logStats!: JournalStats
+  logStats: JournalStats | undefined
   registry!: SchemaRegistry
   served!: ServedStreams
   addresses!: Running['addresses']
@@ -117,6 +121,11 @@ class Millrace implements Running, ProcessView {
 
   async #startLog(): Promise<void> {
     const { config } = this
+    if (config.log !== 'embedded') {
+      this.#kafka = kafkaOptions(config, instanceOf(config.data))
+      this.log = await openLogSource(this.#logSource('main'))
+      return
+    }
     this.#logThread = await startLogThread({
       dir: path.join(config.data, 'log'),
       segmentBytes: config.logSegmentBytes,
@@ -129,9 +138,15 @@ class Millrace implements Running, ProcessView {
         { tornTail },
         `${tornTail.file}: ${tornTail.bytes} bytes after ${tornTail.position} were torn by a crash and are cut: none of it was acknowledged`,
       )
-    this.log = await connectLog(this.#logThread.newPort())
+    this.log = await openLogSource(this.#logSource('main'))
     this.logStats = await this.#logThread.stats()
     this.#logWatch = setInterval(() => void this.#watchLog(), LOG_WATCH_MS).unref()
+  }
+
+  /** For one thread, named by its role in this process. */
+  #logSource(role: string): LogSource {
+    if (this.#kafka !== undefined) return { kind: 'kafka', options: this.#kafka, role }
+    return { kind: 'embedded', port: this.#logThread!.newPort() }
   }
 
   /** Asks the log thread how it is. A failure of the thread ends the process by `failed`. */
@@ -154,9 +169,9 @@ class Millrace implements Running, ProcessView {
   async #startSink(): Promise<Stage<SinkCounter>> {
     const config = this.config
     const counters = new CounterBlock<SinkCounter>(SINK_COUNTERS)
-    const logPort = this.#logThread!.newPort()
+    const log = this.#logSource('sink')
     const data: SinkWorkerData = {
-      logPort,
+      log,
       warehouse: warehouseConfig(config),
       streams: this.served.streams,
       rejectedSchemaId: this.#rejectedSchemaId,
@@ -168,7 +183,7 @@ class Millrace implements Running, ProcessView {
       },
       encoders: config.sinkEncoders,
     }
-    const thread = this.#startThread('sink', new URL('./sink/worker.ts', import.meta.url), data, [logPort])
+    const thread = this.#startThread('sink', new URL('./sink/worker.ts', import.meta.url), data, portsOf(log))
     thread.on('tables', (message) => {
       const tables = (message as unknown as Extract<SinkReport, { type: 'tables' }>).tables
       this.#parked = tables
@@ -204,16 +219,19 @@ class Millrace implements Running, ProcessView {
 
   async #startNormalize(): Promise<Stage<NormalizeCounter>> {
     const counters = new CounterBlock<NormalizeCounter>(NORMALIZE_COUNTERS)
-    const logPort = this.#logThread!.newPort()
+    const log = this.#logSource('normalize')
     const data: NormalizeWorkerData = {
-      logPort,
+      log,
       streams: this.served.streams,
       rejectedSchemaId: this.#rejectedSchemaId,
       counters: counters.buffer,
     }
-    const thread = this.#startThread('normalize', new URL('./normalize/worker.ts', import.meta.url), data, [
-      logPort,
-    ])
+    const thread = this.#startThread(
+      'normalize',
+      new URL('./normalize/worker.ts', import.meta.url),
+      data,
+      portsOf(log),
+    )
     await thread.next('ready')
     return { thread, counters }
   }
@@ -225,9 +243,9 @@ class Millrace implements Running, ProcessView {
     const ports = { mqtt: config.mqtt?.port ?? 0, ws: config.ws?.port ?? 0 }
     for (let index = 0; index < workers; index++) {
       const counters = new CounterBlock<IngestCounter>(INGEST_COUNTERS)
-      const logPort = this.#logThread!.newPort()
+      const log = this.#logSource(`ingest-${index}`)
       const data: IngestWorkerData = {
-        logPort,
+        log,
         index,
         hubPorts: hubs[index]!,
         addresses: {
@@ -247,7 +265,7 @@ class Millrace implements Running, ProcessView {
         rejectedSchemaId: this.#rejectedSchemaId,
         counters: counters.buffer,
       }
-      const transfer = [logPort, ...hubs[index]!.filter((port) => port !== undefined)]
+      const transfer = [...portsOf(log), ...hubs[index]!.filter((port) => port !== undefined)]
       const thread = this.#startThread(
         `ingest-${index}`,
         new URL('./ingest/worker.ts', import.meta.url),
@@ -323,6 +341,17 @@ class Millrace implements Running, ProcessView {
 
   #troubles(): string[] {
     const trouble = [...this.#parked]
+    trouble.push(...this.#journalTroubles())
+    const waiting = this.#normalize?.counters.get('streams_waiting') ?? 0
+    const streams = this.#normalize?.counters.get('streams_stopped') ?? 0
+    if (waiting > 0) trouble.push(`normalize: ${waiting} streams wait for room in the log`)
+    if (streams > 0) trouble.push(`normalize: ${streams} streams stopped`)
+    return trouble
+  }
+
+  #journalTroubles(): string[] {
+    const trouble: string[] = []
+    if (this.logStats === undefined) return trouble
     const { freeBytes, stopped } = this.logStats
     const silentMs = Date.now() - this.#logAnsweredAt
     if (stopped) trouble.push('log: stopped by a failed write or sync')
@@ -332,10 +361,6 @@ class Millrace implements Running, ProcessView {
       )
     if (silentMs > LOG_SILENT_MS_MAX)
       trouble.push(`log: no answer for ${Math.round(silentMs / 1000)} s: a write or sync takes that long`)
-    const waiting = this.#normalize?.counters.get('streams_waiting') ?? 0
-    const streams = this.#normalize?.counters.get('streams_stopped') ?? 0
-    if (waiting > 0) trouble.push(`normalize: ${waiting} streams wait for room in the log`)
-    if (streams > 0) trouble.push(`normalize: ${streams} streams stopped`)
     return trouble
   }
 
@@ -408,6 +433,34 @@ class Millrace implements Running, ProcessView {
     await this.log.close()
     await this.#logThread?.close()
     this.#folder.release()
+  }
+}
+
+function kafkaOptions(config: Config, instance: string): KafkaOptions {
+  const pem = (file: string | undefined): string | undefined =>
+    file === undefined ? undefined : fs.readFileSync(file, 'utf8')
+  const { logKafkaSasl: mechanism, logKafkaTls } = config
+  return {
+    brokers: config.log
+      .slice('kafka://'.length)
+      .split(',')
+      .map((one) => ({ host: one.split(':')[0]!, port: Number(one.split(':')[1]) })),
+    tls:
+      logKafkaTls === 'off'
+        ? undefined
+        : {
+            ca: pem(config.logKafkaTlsCa),
+            cert: pem(config.logKafkaTlsCert),
+            key: pem(config.logKafkaTlsKey),
+          },
+    sasl:
+      mechanism === 'off'
+        ? undefined
+        : { mechanism, username: config.logKafkaUsername!, password: config.logKafkaPassword! },
+    prefix: config.logKafkaPrefix ?? '',
+    replication: config.logKafkaReplication,
+    compression: config.logKafkaCompression,
+    instance,
   }
 }
 

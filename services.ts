@@ -38,8 +38,8 @@ export interface ProcessView {
   readonly served: ServedStreams
   readonly addresses: Readonly<Record<string, Address | undefined>>
   readonly isDraining: boolean
-  /** As of the last second. */
-  readonly logStats: JournalStats
+  /** Of the embedded log, as of the last second. */
+  readonly logStats: JournalStats | undefined
   status(): Status
   sources(): readonly MetricSource[]
   /** Time from the receipt of a message to its PUBACK. */
@@ -47,6 +47,9 @@ export interface ProcessView {
   /** Of all raw records ever dealt with. */
   tally(): Promise<{ duplicates: number; rejected: number }>
 }
+
+/** Of a log that is not ours to measure. */
+const COMMIT_MS_BUCKETS_NONE = [...COMMIT_MS_BOUNDS, Infinity].map(() => 0)
 
 /** Slots that may fall; all others only grow. */
 const GAUGES = new Set([
@@ -127,6 +130,8 @@ function readiness(view: ProcessView): Check[] {
 }
 
 function createMetrics(view: ProcessView): Metrics {
+  const stat = (name: 'groups' | 'bytes' | 'freeBytes' | 'liveBytes' | 'segments' | 'segmentsFreed') => () =>
+    view.logStats?.[name] ?? 0
   return new Metrics({
     sources: () => view.sources(),
     gauges: GAUGES,
@@ -151,18 +156,18 @@ function createMetrics(view: ProcessView): Metrics {
         name: 'millrace_log_groups',
         help: 'Commit groups written: one fdatasync each',
         isCounter: true,
-        read: () => view.logStats.groups,
+        read: stat('groups'),
       },
       {
         name: 'millrace_log_bytes',
         help: 'Bytes of commit groups written',
         isCounter: true,
-        read: () => view.logStats.bytes,
+        read: stat('bytes'),
       },
       {
         name: 'millrace_log_free_bytes',
         help: 'Free disk where the log is',
-        read: () => view.logStats.freeBytes,
+        read: stat('freeBytes'),
       },
       {
         name: 'millrace_log_reserve_bytes',
@@ -172,23 +177,23 @@ function createMetrics(view: ProcessView): Metrics {
       {
         name: 'millrace_log_live_bytes',
         help: 'Bytes of batches that are still needed',
-        read: () => view.logStats.liveBytes,
+        read: stat('liveBytes'),
       },
       {
         name: 'millrace_log_segments',
         help: 'Segment files in use',
-        read: () => view.logStats.segments,
+        read: stat('segments'),
       },
       {
         name: 'millrace_log_segments_freed',
         help: 'Segment files freed',
         isCounter: true,
-        read: () => view.logStats.segmentsFreed,
+        read: stat('segmentsFreed'),
       },
       {
         name: 'millrace_log_stopped',
         help: '1 when a write or sync failed and the log has stopped',
-        read: () => (view.logStats.stopped ? 1 : 0),
+        read: () => (view.logStats?.stopped ? 1 : 0),
       },
     ],
     durations: [
@@ -196,7 +201,10 @@ function createMetrics(view: ProcessView): Metrics {
         name: 'millrace_log_commit_seconds',
         help: 'Write and fdatasync of a commit group',
         boundsMs: COMMIT_MS_BOUNDS,
-        read: () => ({ counts: view.logStats.commitMsBuckets, sumMs: view.logStats.commitMsSum }),
+        read: () => ({
+          counts: view.logStats?.commitMsBuckets ?? COMMIT_MS_BUCKETS_NONE,
+          sumMs: view.logStats?.commitMsSum ?? 0,
+        }),
       },
       view.ackLatency,
     ],

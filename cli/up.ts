@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../config.ts'
 import { addressText, configOf, mergeOptions, optionsHelp, unknownVariables } from '../config.ts'
 import { type Running, startMillrace } from '../main.ts'
+import { catalogFile, isSqlite } from '../sink/open-warehouse.ts'
 import { EXIT } from '../std/errors.ts'
 import { VERSION } from '../std/version.ts'
 import type { Command } from './command.ts'
@@ -95,6 +96,7 @@ function drainedText(left: number | undefined): string {
 function banner(config: Config, running: Running): string {
   const { mqtt, ws, http } = running.addresses
   const lines = [`Millrace ${VERSION}: ${config.roles.join(', ')}; data in ${config.data}`]
+  if (config.log !== 'embedded') lines.push(`  log                ${config.log}`)
   if (mqtt) lines.push(`  MQTT 3.1.1, 5      mqtt://${addressText(mqtt)}`)
   if (ws) lines.push(`  MQTT, WebSocket    ws://${addressText(ws)}/mqtt`)
   lines.push(
@@ -119,11 +121,12 @@ function banner(config: Config, running: Running): string {
   return lines.join('\n')
 }
 
-function catalogText({ data, catalog, warehouse }: Config): string {
-  if (catalog !== 'sqlite')
+function catalogText(config: Config): string {
+  const { catalog, warehouse } = config
+  if (!isSqlite(config))
     return `${catalog} (Iceberg REST)${warehouse === undefined ? '' : `, warehouse ${warehouse}`}`
   const files = warehouse!.startsWith('s3://') ? warehouse : `file://${warehouse}`
-  return `sqlite:///${data}/catalog.db (name millrace), warehouse ${files}`
+  return `sqlite:///${catalogFile(config)} (name millrace), warehouse ${files}`
 }
 
 /** What `millrace query` must be told to find the same tables; secrets come by variable or file. */

@@ -384,7 +384,7 @@ export class BatchAccumulator {
   #append(batches: readonly SealedBatch[]): Promise<AppendResult> {
     const entries = new Array<BatchAppend>(batches.length)
     for (let i = 0; i < batches.length; i++) entries[i] = batches[i]!.entry
-    return this.#log.append({ entries })
+    return this.#log.append({ entries, independent: true })
   }
 
   #free(batches: readonly SealedBatch[]): void {

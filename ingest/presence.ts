@@ -112,7 +112,7 @@ export class PresenceLog {
     }
     for (;;) {
       try {
-        await this.#log.append({ entries })
+        await this.#log.append({ entries, independent: true })
         return
       } catch (error) {
         // Nothing of a refused request was stored; the events go on waiting for space.

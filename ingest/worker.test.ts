@@ -35,7 +35,7 @@ test('two worker threads on one port: telemetry, take-over, live messages, drain
     const block = new CounterBlock(INGEST_COUNTERS)
     const logPort = logThread.newPort()
     const data: IngestWorkerData = {
-      logPort,
+      log: { kind: 'embedded', port: logPort },
       index,
       hubPorts: hub,
       addresses: { mqtt: { host: '127.0.0.1', port: mqttPort }, ws: undefined },

@@ -9,7 +9,7 @@
 // code's own). It is never restarted in place, because a second life would not know what the first acknowledged.
 // After `drained` it waits to be terminated.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import { connectLog } from '../log/log-client.ts'
+import { type LogSource, openLogSource } from '../log/log-source.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { invariant } from '../std/errors.ts'
 import { toThreadError } from '../std/thread.ts'
@@ -17,8 +17,7 @@ import { createIngest, type Ingest } from './ingest.ts'
 import type { IngestAddresses, IngestOptions } from './options.ts'
 
 export interface IngestWorkerData {
-  /** To the log thread. */
-  logPort: MessagePort
+  log: LogSource
   /** This worker among `hubPorts`, which lead to the others; undefined at its own place. */
   index: number
   hubPorts: (MessagePort | undefined)[]
@@ -51,7 +50,7 @@ export type IngestReport =
 
 async function run(port: MessagePort, data: IngestWorkerData): Promise<void> {
   const report = (message: IngestReport) => port.postMessage(message)
-  const log = await connectLog(data.logPort)
+  const log = await openLogSource(data.log)
   const ingest = await createIngest({
     log,
     streams: data.streams,

@@ -9,6 +9,7 @@
 import { consumerGroupHeartbeatV1 } from '@platformatic/kafka'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { KAFKA, kafkaErrorCode } from './kafka-errors.ts'
+import type { Assignment, Membership } from './log.ts'
 
 /** By when a member must have let go of what was taken from it, or the group drops it. */
 const REBALANCE_MS_MAX = 60_000
@@ -16,9 +17,6 @@ const EPOCH_JOIN = 0
 const EPOCH_LEAVE = -1
 const HEARTBEAT_MS_DEFAULT = 3000
 const EPOCH_WAIT_MS_MAX = 20_000
-
-/** Partition numbers by topic. */
-export type Assignment = ReadonlyMap<string, ReadonlySet<number>>
 
 export interface GroupMember {
   readonly id: string
@@ -33,14 +31,13 @@ export interface GroupOptions {
   cluster: KafkaCluster
   group: string
   memberId: string
-  /** By their names on the cluster. */
   topics: readonly string[]
   /** `target` differs from `owned`, or members were dropped. */
   onChange: () => void
   onFailure: (error: unknown) => void
 }
 
-export class KafkaGroup implements GroupMember {
+export class KafkaGroup implements GroupMember, Membership {
   readonly id: string
   readonly #cluster: KafkaCluster
   readonly #group: string
@@ -82,10 +79,6 @@ export class KafkaGroup implements GroupMember {
   /** What this member should deal with. */
   get target(): Assignment {
     return this.#target
-  }
-
-  get owned(): Assignment {
-    return this.#owned
   }
 
   /** Counts how often everything was lost: what was owned under another count is others' by now. */
@@ -191,7 +184,7 @@ export class KafkaGroup implements GroupMember {
 
   async #heartbeat(): Promise<number> {
     const isJoin = this.#epoch === EPOCH_JOIN
-    const topics = isJoin || !this.#topicsSent ? [...this.#topics] : null
+    const topics = isJoin || !this.#topicsSent ? this.#topics.map((topic) => this.#nameOf(topic)) : null
     this.#topicsSent = true
     const owned = isJoin ? [] : this.#ownedSent ? null : this.#withIds(this.#owned)
     this.#ownedSent = true
@@ -216,9 +209,13 @@ export class KafkaGroup implements GroupMember {
     this.#onChange()
   }
 
+  #nameOf(topic: string): string {
+    return this.#cluster.options.prefix + topic
+  }
+
   #withIds(partitions: Assignment): { topicId: string; partitions: number[] }[] {
     return [...partitions].flatMap(([topic, numbers]) => {
-      const known = this.#cluster.knownTopic(topic)
+      const known = this.#cluster.knownTopic(this.#nameOf(topic))
       return known === undefined || numbers.size === 0
         ? []
         : [{ topicId: known.id, partitions: [...numbers] }]
@@ -228,7 +225,7 @@ export class KafkaGroup implements GroupMember {
   async #withNames(assigned: readonly { topicId: string; partitions: number[] }[]): Promise<Assignment> {
     const names = new Map<string, string>()
     for (const topic of this.#topics) {
-      const metadata = await this.#cluster.topic(topic)
+      const metadata = await this.#cluster.topic(this.#nameOf(topic))
       if (metadata !== undefined) names.set(metadata.id, topic)
     }
     const partitions = new Map<string, Set<number>>()

@@ -7,7 +7,7 @@ export interface KafkaOptions {
   sasl: KafkaSasl | undefined
   /** Before the name of every topic, group and transactional id. */
   prefix: string
-  /** Copies of each partition, and those that must have it before an append counts. */
+  /** Copies of each partition of a topic that is made; 0: as many as there are brokers, three at most. */
   replication: number
   compression: KafkaCompression
   /**

@@ -23,6 +23,8 @@ import type { Topic, TopicConfig } from './log.ts'
 /** Largest batch that a topic of ours takes. */
 export const BATCH_BYTES_MAX = 16 * 1024 * 1024
 
+/** Copies of a partition where nothing is said and there are brokers enough. */
+const COPIES_USUAL = 3
 const TOPIC_RESOURCE = 2
 const SET = 0
 const ADMIN_MS_MAX = 10_000
@@ -76,7 +78,8 @@ export class KafkaTopics {
   }
 
   async #create(name: string, config: TopicConfig): Promise<void> {
-    const { replication } = this.#cluster.options
+    const replication =
+      this.#cluster.options.replication || Math.min(COPIES_USUAL, this.#cluster.nodes.length)
     const topic = {
       name: this.nameOf(name),
       numPartitions: config.partitions,

@@ -422,10 +422,7 @@ export class KafkaLog implements Log {
     return found.metadata === id ? Number(found.committedOffset) : undefined
   }
 
-  /**
-   * Joins the stage's group: from then on its positions are committed as this member's. `onChange` is called when
-   * what is assigned differs from what is owned. Resolves when the group has answered.
-   */
+  /** Joins the stage's consumer group; resolves when the group has answered. */
   async join(
     stage: string,
     topics: readonly string[],
@@ -437,7 +434,7 @@ export class KafkaLog implements Log {
       cluster: this.#cluster,
       group: this.#groupName(stage),
       memberId: `${instance}-${this.#role}`,
-      topics: topics.map((topic) => this.#topics.nameOf(topic)),
+      topics,
       onChange,
       onFailure,
     })

@@ -98,6 +98,23 @@ export interface Changes {
   partitions: Change[]
 }
 
+/** Partition numbers by topic. */
+export type Assignment = ReadonlyMap<string, ReadonlySet<number>>
+
+/** This process among those that share a stage. */
+export interface Membership {
+  /** What it should deal with. */
+  readonly target: Assignment
+  /** Counts how often it was dropped: what it dealt with under another count is others' by now. */
+  readonly generation: number
+  /** From now on it deals with these partitions and no others: it has let go of the rest. */
+  own(partitions: Assignment): void
+  /** The stage's topics are these from now on. */
+  subscribe(topics: readonly string[]): void
+  /** Gives everything back at once. */
+  leave(): Promise<void>
+}
+
 export interface Log {
   /** UUID of this log, given when it was made; Kafka's cluster id with Kafka. */
   readonly id: string
@@ -118,5 +135,15 @@ export interface Log {
   changes(sequence: number, timeoutMs: number): Promise<Changes>
   /** A stage's next offset, undefined where it never registered one. */
   position(stage: string, topic: string, partition: number): Promise<number | undefined>
+  /**
+   * Joins the processes that share a stage; its positions are this member's from then on (`partition_lost` where it has
+   * been dropped). `onChange`: `target` or `generation` is another. Only logs that several processes can share have it.
+   */
+  join?(
+    stage: string,
+    topics: readonly string[],
+    onChange: () => void,
+    onFailure: (error: unknown) => void,
+  ): Promise<Membership>
   close(): Promise<void>
 }

@@ -54,7 +54,7 @@ async function journal(
 function startWorker(t: TestContext, logThread: LogThread, streams: StreamDescriptor[]): StageThread {
   const logPort = logThread.newPort()
   const data: NormalizeWorkerData = {
-    logPort,
+    log: { kind: 'embedded', port: logPort },
     streams,
     rejectedSchemaId: REJECTED_ID,
     counters: new CounterBlock(NORMALIZE_COUNTERS).buffer,

@@ -8,7 +8,7 @@
 //
 // A failure that stops more than one stream is posted as `error` and ends the thread; main ends the process.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import { connectLog } from '../log/log-client.ts'
+import { type LogSource, openLogSource } from '../log/log-source.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { CounterBlock } from '../std/counters.ts'
 import { invariant } from '../std/errors.ts'
@@ -17,8 +17,7 @@ import { NORMALIZE_COUNTERS, type NormalizeCounter } from './counters.ts'
 import { type NormalizeOptions, NormalizeStage } from './run.ts'
 
 export interface NormalizeWorkerData {
-  /** To the log thread. */
-  logPort: MessagePort
+  log: LogSource
   streams: StreamDescriptor[]
   rejectedSchemaId: number
   /** NORMALIZE_COUNTERS (counters.ts). */
@@ -44,7 +43,7 @@ export type NormalizeReport =
 
 async function start(port: MessagePort, data: NormalizeWorkerData): Promise<void> {
   const report = (message: NormalizeReport): void => port.postMessage(message)
-  const log = await connectLog(data.logPort)
+  const log = await openLogSource(data.log)
   const stage = new NormalizeStage({
     ...data.options,
     log,

@@ -3,6 +3,7 @@
 //
 //   --catalog     --warehouse              tables lie
 //   sqlite        a folder, s3://…         where --warehouse says; the pointers in DATA/catalog.db
+//   sqlite:FILE   the same                 the same; the pointers in that file
 //   http(s)://…   a name, or nothing       where the REST catalog says
 //
 // Files are reached by the scheme of their URI, whatever the catalog: one that keeps tables in local folders and in
@@ -23,7 +24,7 @@ export const CATALOG_NAME = 'millrace'
 export interface WarehouseConfig {
   /** Absolute. */
   data: string
-  /** `sqlite`, or the address of a REST catalog. */
+  /** `sqlite`, `sqlite:FILE`, or the address of a REST catalog. */
   catalog: string
   /** `s3://…` or an absolute folder; with a REST catalog the name of its warehouse, undefined for its default. */
   warehouse: string | undefined
@@ -40,9 +41,12 @@ export interface Warehouse {
   close(): Promise<void>
 }
 
-export const isSqlite = (config: WarehouseConfig): boolean => config.catalog === 'sqlite'
+export const isSqlite = (config: WarehouseConfig): boolean => /^sqlite(:|$)/.test(config.catalog)
 
-export const catalogFile = (config: WarehouseConfig): string => path.join(config.data, 'catalog.db')
+export const catalogFile = (config: WarehouseConfig): string =>
+  config.catalog === 'sqlite'
+    ? path.join(config.data, 'catalog.db')
+    : path.resolve(config.catalog.slice('sqlite:'.length))
 
 /** Those options alone, out of a whole configuration: what goes to the sink's thread. */
 export function warehouseConfig(config: WarehouseConfig): WarehouseConfig {

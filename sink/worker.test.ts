@@ -34,7 +34,7 @@ async function start(name: string) {
   const counters = new CounterBlock<SinkCounter>(SINK_COUNTERS)
   const logPort = logThread.newPort()
   const data: SinkWorkerData = {
-    logPort,
+    log: { kind: 'embedded', port: logPort },
     warehouse: localWarehouse(dir),
     streams: [sensorStream('telemetry')],
     rejectedSchemaId: REJECTED_SCHEMA_ID,

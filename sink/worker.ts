@@ -7,7 +7,7 @@
 //
 // A failure that no retry of one table can mend is posted as `error` and ends the thread; main ends the process.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import { connectLog } from '../log/log-client.ts'
+import { type LogSource, openLogSource } from '../log/log-source.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { CounterBlock } from '../std/counters.ts'
 import { invariant } from '../std/errors.ts'
@@ -22,8 +22,7 @@ import { SINK_COUNTERS } from './sink-counters.ts'
 import { feedsOf } from './streams.ts'
 
 export interface SinkWorkerData {
-  /** To the log thread. */
-  logPort: MessagePort
+  log: LogSource
   warehouse: WarehouseConfig
   streams: StreamDescriptor[]
   rejectedSchemaId: number
@@ -56,7 +55,7 @@ const STATUS_MS = 500
 
 async function start(port: MessagePort, data: SinkWorkerData): Promise<void> {
   const report = (message: SinkReport): void => port.postMessage(message)
-  const log = await connectLog(data.logPort)
+  const log = await openLogSource(data.log)
   const { catalog, store, close } = openWarehouse(data.warehouse)
   const files = createFileEncoder(data.encoders)
   const stage = new SinkStage({
