@@ -33,7 +33,7 @@ test('a warehouse is a folder, a place in S3, or a name of the REST catalog', ()
   for (const warehouse of ['gs://bucket/x', 's3://', 's3:///x', 's3://Bucket_/x', ''])
     refused({ warehouse }, /^--warehouse: read ".*", expected a folder, s3:\/\/BUCKET\/PREFIX/)
   for (const text of ['postgres', 'http://', 'http://user:pass@host', 'http://host?x=1'])
-    refused({ catalog: text }, /^--catalog: read ".*", expected sqlite, or the address/)
+    refused({ catalog: text }, /^--catalog: read ".*", expected sqlite, sqlite:FILE, or the address/)
 })
 
 test('requests to S3 name the bucket in the path where a server of its own is named', () => {

@@ -143,6 +143,14 @@ class Millrace implements Running, ProcessView {
     this.#logWatch = setInterval(() => void this.#watchLog(), LOG_WATCH_MS).unref()
   }
 
+  /**
+   * Whether an end waits until all that the log holds is in the tables: where devices come in here too, and so nothing
+   * more does. A process that only takes its share lets the others go on with it.
+   */
+  get #drainsAll(): boolean {
+    return this.config.roles.includes('ingest')
+  }
+
   /** For one thread, named by its role in this process. */
   #logSource(role: string): LogSource {
     if (this.#kafka !== undefined) return { kind: 'kafka', options: this.#kafka, role }
@@ -225,6 +233,8 @@ class Millrace implements Running, ProcessView {
       streams: this.served.streams,
       rejectedSchemaId: this.#rejectedSchemaId,
       counters: counters.buffer,
+      // Kafka has no references: a batch that goes on whole is sent again from what was read.
+      options: { references: this.#kafka === undefined, drainAll: this.#drainsAll },
     }
     const thread = this.#startThread(
       'normalize',

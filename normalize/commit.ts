@@ -83,6 +83,12 @@ export class Committer<Stream extends Refusable> {
     if (this.#failure !== undefined) throw this.#failure
   }
 
+  /** After an append that failed because its partitions are others' now: the next ones are of new partitions. */
+  forgetFailure(): void {
+    this.#failure = undefined
+    this.#inFlight = undefined
+  }
+
   /** Offers again what of a stream was refused, when its time has come. True where nothing is left of it. */
   async retry(stream: Stream): Promise<boolean> {
     const { waiting } = stream

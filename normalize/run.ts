@@ -8,13 +8,18 @@
 //   backlog_full        the step is split by stream; the streams that are refused wait with what they have
 //   log_full            all streams of the step wait
 //   offset_below_start  that stream stops, shown by onStreamError; never a reset
+//   partition_lost      this process was dropped from those that share the stage: what it remembers is dropped too
 //   anything else       thrown: the thread ends, and the process with it
-import type { Changes, Log } from '../log/log.ts'
+//
+// Where several processes share the stage (log.join), a partition comes and goes between two steps: one that goes is
+// saved first, so that who gets it has little to read again; one that comes is restored like all at a start.
+import type { Assignment, Changes, Log, Membership } from '../log/log.ts'
+import { rawTopic } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import type { CounterBlock } from '../std/counters.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { murmur2 } from '../std/hash.ts'
-import { Committer, Parts } from './commit.ts'
+import { Committer, Parts, Waiting } from './commit.ts'
 import type { NormalizeCounter } from './counters.ts'
 import type { OutputBatches } from './output.ts'
 import { PartitionNormalizer, Tally } from './partition.ts'
@@ -49,6 +54,8 @@ export interface NormalizeOptions {
    * One append is at most about four times that; the log must take it (default 4 MiB, for segments of 128 MiB).
    */
   stepBytesMax?: number
+  /** Whether a drain deals with all that the log holds (default), or only with what was begun. */
+  drainAll?: boolean
   /** Milliseconds; only for the spacing of retries and snapshots. */
   now?: () => number
   /** A stream was stopped; the others go on. */
@@ -73,6 +80,11 @@ export class NormalizeStage {
   #wake: (() => void) | undefined
   #woken = false
   readonly #committer: Committer<Stream>
+  /** Among the processes that share the stage; undefined where this one has it alone. */
+  #membership: Membership | undefined
+  #assignmentChanged = false
+  #generation = 0
+  #sharedFailure: unknown
 
   constructor(options: NormalizeOptions) {
     this.#options = options
@@ -91,7 +103,20 @@ export class NormalizeStage {
   /** Restores state and positions. Once, before the first step. */
   async start(): Promise<void> {
     await Snapshots.createTopic(this.#log)
+    this.#membership = await this.#log.join?.(
+      NORMALIZE_STAGE,
+      this.#options.streams.map(({ tenant, stream }) => rawTopic(tenant, stream)),
+      () => {
+        this.#assignmentChanged = true
+        this.wake()
+      },
+      (error) => {
+        this.#sharedFailure = error
+        this.wake()
+      },
+    )
     await this.#applyStreams(this.#options.streams)
+    await this.#applyAssignment()
   }
 
   /**
@@ -122,6 +147,19 @@ export class NormalizeStage {
    * up to `timeoutMs` for new records (0: returns at once), after the append in flight has settled.
    */
   async step(timeoutMs = 0): Promise<number> {
+    try {
+      return await this.#step(timeoutMs)
+    } catch (error) {
+      if (this.#membership === undefined || !isMillraceError(error, 'partition_lost')) throw error
+      this.#dropAll()
+      this.#assignmentChanged = true
+      return 0
+    }
+  }
+
+  async #step(timeoutMs: number): Promise<number> {
+    if (this.#sharedFailure !== undefined) throw this.#sharedFailure
+    if (this.#assignmentChanged) await this.#applyAssignment()
     if (this.#nextStreams !== undefined) {
       const streams = this.#nextStreams
       this.#nextStreams = undefined
@@ -170,10 +208,8 @@ export class NormalizeStage {
    * Saves the state of all partitions as it is, so that no record has to be read again for it. What a stream
    * that waits for the log remembers is left as it was.
    */
-  async save(): Promise<void> {
-    for (const stream of this.#streams.values()) {
-      for (const { snapshots } of stream.partitions.values()) snapshots.hasten()
-    }
+  async save(which: Iterable<Partition> = this.#allPartitions()): Promise<void> {
+    for (const { snapshots } of which) snapshots.hasten()
     for (;;) {
       await this.settle()
       const parts = new Parts<Stream>()
@@ -189,8 +225,12 @@ export class NormalizeStage {
     signal.addEventListener('abort', wake)
     try {
       while (!signal.aborted) await this.step(IDLE_MS)
-      while ((await this.step(DRAIN_POLL_MS)) > 0 || !this.caughtUp);
-      await this.save()
+      if (this.#options.drainAll ?? true) while ((await this.step(DRAIN_POLL_MS)) > 0 || !this.caughtUp);
+      try {
+        await this.save()
+      } catch (error) {
+        if (this.#membership === undefined || !isMillraceError(error, 'partition_lost')) throw error
+      }
     } finally {
       signal.removeEventListener('abort', wake)
     }
@@ -212,11 +252,12 @@ export class NormalizeStage {
     for (const descriptor of descriptors) {
       const known = this.#streams.get(streamName(descriptor))
       const transform = compileTransform(descriptor)
-      if (known === undefined || known.partitions.size === 0) {
+      if (known === undefined || (known.partitions.size === 0 && this.#membership === undefined)) {
         const stream = newStream(descriptor, transform)
         this.#streams.set(stream.name, stream)
         this.#byTopic.set(stream.raw, stream)
-        added.push(...(await this.#addPartitions(stream)))
+        // Where the stage is shared they come by the assignment.
+        if (this.#membership === undefined) added.push(...(await this.#addPartitions(stream)))
       } else {
         known.descriptor = descriptor
         known.transform = transform
@@ -224,10 +265,64 @@ export class NormalizeStage {
       }
     }
     await this.#restore(added)
+    this.#membership?.subscribe([...this.#byTopic.keys()])
     this.#countGauges()
   }
 
-  async #addPartitions(stream: Stream): Promise<Partition[]> {
+  // Sharing the stage
+
+  *#allPartitions(): Iterable<Partition> {
+    for (const stream of this.#streams.values()) yield* stream.partitions.values()
+  }
+
+  /** Lets go of what is others' from now on, and takes what is this process's. */
+  async #applyAssignment(): Promise<void> {
+    const membership = this.#membership
+    if (membership === undefined) return
+    this.#assignmentChanged = false
+    const { target, generation } = membership
+    if (generation !== this.#generation) {
+      this.#generation = generation
+      await this.#committer.settle().catch((error: unknown) => {
+        if (!isMillraceError(error, 'partition_lost')) throw error
+      })
+      this.#dropAll()
+    }
+    const revoked = [...this.#allPartitions()].filter(
+      ({ stream, number }) => !target.get(stream.raw)?.has(number),
+    )
+    if (revoked.length > 0) {
+      await this.save(revoked)
+      for (const { stream, number } of revoked) {
+        stream.partitions.delete(number)
+        stream.pending = stream.pending.filter((one) => one.number !== number)
+      }
+    }
+    membership.own(target)
+    const added: Partition[] = []
+    for (const stream of this.#streams.values()) added.push(...(await this.#addAssigned(stream, target)))
+    await this.#restore(added)
+    this.#countGauges()
+  }
+
+  async #addAssigned(stream: Stream, target: Assignment): Promise<Partition[]> {
+    const numbers = [...(target.get(stream.raw) ?? [])].filter((number) => !stream.partitions.has(number))
+    return numbers.length === 0 ? [] : this.#addPartitions(stream, numbers)
+  }
+
+  /** Forgets all partitions: others go on from what was committed, or this process does, like after a start. */
+  #dropAll(): void {
+    this.#committer.forgetFailure()
+    this.#ready.splice(0)
+    for (const stream of this.#streams.values()) {
+      stream.partitions.clear()
+      stream.pending = []
+      stream.queued = false
+      stream.waiting = new Waiting()
+    }
+  }
+
+  async #addPartitions(stream: Stream, numbers?: readonly number[]): Promise<Partition[]> {
     const topic = await this.#log.describeTopic(stream.raw)
     if (topic === undefined) {
       this.#stop(stream, new MillraceError('topic_unknown', `the log has no topic ${stream.raw}`))
@@ -236,11 +331,13 @@ export class NormalizeStage {
     const { share } = this.#options
     const name = new TextEncoder().encode(stream.raw)
     const first = murmur2(name) & 0x7fffffff
-    for (let number = 0; number < topic.config.partitions; number++) {
+    const added: Partition[] = []
+    for (const number of numbers ?? Array(topic.config.partitions).keys()) {
       if (share !== undefined && (first + number) % share.count !== share.index) continue
-      const range = await this.#log.range(stream.raw, number)
+      // The position first: with Kafka it is not told while a commit of a former owner may yet be done.
       const committed = await this.#log.position(NORMALIZE_STAGE, stream.raw, number)
-      stream.partitions.set(number, {
+      const range = await this.#log.range(stream.raw, number)
+      const partition: Partition = {
         stream,
         number,
         normalizer: new PartitionNormalizer(stream.transform, new PartitionState(this.#limitsOf(stream)), {
@@ -251,9 +348,11 @@ export class NormalizeStage {
         nextOffset: committed ?? range.start,
         end: range.end,
         queued: false,
-      })
+      }
+      stream.partitions.set(number, partition)
+      added.push(partition)
     }
-    return [...stream.partitions.values()]
+    return added
   }
 
   #limitsOf(stream: Stream): StateLimits {
@@ -421,11 +520,11 @@ export class NormalizeStage {
     let bytes = 0
     for (const stream of this.#streams.values()) {
       if (stream.stopped || stream.waiting.parts.length > 0) continue
-      for (const { snapshots, normalizer, nextOffset } of stream.partitions.values()) {
+      for (const { snapshots, normalizer, number, nextOffset } of stream.partitions.values()) {
         if (snapshots.dueAt > now || bytes >= this.#readBytesMax) continue
         const piece = snapshots.next(normalizer.state, nextOffset, this.#readBytesMax)
         bytes += piece.batch.length
-        parts.of(stream).addSnapshot(piece)
+        parts.of(stream).addSnapshot(piece, number, nextOffset)
       }
     }
   }

@@ -47,7 +47,9 @@ export class StepPart<Stream extends StreamTopics> {
     this.#positions.push(position)
   }
 
-  addSnapshot({ batch, recordCount, position }: SnapshotPiece): void {
+  /** `nextOffset` of the partition goes with it: by that the log tells whether it is this process's still. */
+  addSnapshot({ batch, recordCount, position }: SnapshotPiece, partition: number, nextOffset: number): void {
+    this.addPosition({ stage: NORMALIZE_STAGE, topic: this.stream.raw, partition, nextOffset })
     this.#others.push({ topic: NORMALIZE_STATE_TOPIC, partition: 0, batch, recordCount })
     if (position !== undefined) this.addPosition(position)
   }

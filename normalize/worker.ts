@@ -22,7 +22,7 @@ export interface NormalizeWorkerData {
   rejectedSchemaId: number
   /** NORMALIZE_COUNTERS (counters.ts). */
   counters: SharedArrayBuffer
-  options?: Pick<NormalizeOptions, 'share' | 'limits' | 'references' | 'stepBytesMax'>
+  options?: Pick<NormalizeOptions, 'share' | 'limits' | 'references' | 'stepBytesMax' | 'drainAll'>
 }
 
 /** From main to normalize. */
