@@ -29,7 +29,7 @@ import { warehouseConfig } from './sink/open-warehouse.ts'
 import { SINK_COUNTERS, type SinkCounter } from './sink/sink-counters.ts'
 import type { SinkReport, SinkWorkerData } from './sink/worker.ts'
 import { CounterBlock } from './std/counters.ts'
-import { MillraceError } from './std/errors.ts'
+import { isMillraceError, MillraceError } from './std/errors.ts'
 import { createLogger, type Logger } from './std/logger.ts'
 import { StageThread, type ThreadMessage } from './std/thread.ts'
 import { ServedStreams } from './streams.ts'
@@ -52,6 +52,8 @@ const STAGES_DRAIN_MS_MAX = 14_000
 const DRAIN_MS_MAX = 18_000
 /** How often the log thread is asked how it is, and after how long without an answer it counts as stuck. */
 const LOG_WATCH_MS = 1000
+/** How often schemas of other processes are looked for, where there can be others. */
+const REGISTRY_WATCH_MS = 1000
 const LOG_SILENT_MS_MAX = 5000
 
 interface Stage<Name extends string> {
@@ -72,6 +74,7 @@ class Millrace implements Running, ProcessView {
   #logThread: LogThread | undefined
   #kafka: KafkaOptions | undefined
   #logWatch: NodeJS.Timeout | undefined
+  #registryWatch: NodeJS.Timeout | undefined
   #logAnsweredAt = Date.now()
   #rejectedSchemaId = 0
   #http: FastifyInstance | undefined
@@ -124,6 +127,7 @@ class Millrace implements Running, ProcessView {
     if (config.log !== 'embedded') {
       this.#kafka = kafkaOptions(config, instanceOf(config.data))
       this.log = await openLogSource(this.#logSource('main'))
+      this.#registryWatch = setInterval(() => void this.#watchRegistry(), REGISTRY_WATCH_MS).unref()
       return
     }
     this.#logThread = await startLogThread({
@@ -155,6 +159,16 @@ class Millrace implements Running, ProcessView {
   #logSource(role: string): LogSource {
     if (this.#kafka !== undefined) return { kind: 'kafka', options: this.#kafka, role }
     return { kind: 'embedded', port: this.#logThread!.newPort() }
+  }
+
+  /** Schemas that another process has registered. */
+  async #watchRegistry(): Promise<void> {
+    try {
+      await this.registry?.refresh()
+    } catch (error) {
+      if (isMillraceError(error, 'kafka_refused')) this.#fail(error)
+      else if (!this.isDraining) this.#logger.warn(`schemas: ${(error as Error).message}`)
+    }
   }
 
   /** Asks the log thread how it is. A failure of the thread ends the process by `failed`. */
@@ -189,6 +203,7 @@ class Millrace implements Running, ProcessView {
         commitBytesMax: config.sinkCommitBytes,
         maintenance: maintenanceOptions(config),
       },
+      drainAll: this.#drainsAll,
       encoders: config.sinkEncoders,
     }
     const thread = this.#startThread('sink', new URL('./sink/worker.ts', import.meta.url), data, portsOf(log))
@@ -430,7 +445,9 @@ class Millrace implements Running, ProcessView {
 
   async abort(): Promise<void> {
     clearInterval(this.#logWatch)
+    clearInterval(this.#registryWatch)
     await Promise.all(this.#threads.map((thread) => thread.terminate()))
+    await this.log?.close().catch(() => {})
     await this.#logThread?.close().catch(() => {})
     await this.#http?.close()
     this.#folder.release()
@@ -438,6 +455,7 @@ class Millrace implements Running, ProcessView {
 
   async #close(): Promise<void> {
     clearInterval(this.#logWatch)
+    clearInterval(this.#registryWatch)
     await this.#http?.close()
     await Promise.all(this.#threads.map((thread) => thread.terminate()))
     await this.log.close()

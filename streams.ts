@@ -16,6 +16,7 @@ import { openTables, tablesExist } from './sink/open-tables.ts'
 import { tableEvolutionProblem } from './sink/table-schema.ts'
 import { isMillraceError, MillraceError } from './std/errors.ts'
 
+const ROLES = ['ingest', 'normalize', 'sink'] as const
 const SHIPPED_CONTRACTS = path.join(import.meta.dirname, 'contracts')
 /** Folder of the data folder that keeps what was registered. */
 const REGISTERED_CONTRACTS = 'contracts'
@@ -74,6 +75,11 @@ export class ServedStreams {
   }
 
   async #register(text: string): Promise<Contract> {
+    if (this.#config.log !== 'embedded' && !ROLES.every((role) => this.#config.roles.includes(role)))
+      throw new MillraceError(
+        'contract_invalid',
+        'contract: the stages run in several processes: give it to each in its --contracts folder, sink and normalize first',
+      )
     const contract = parseContract(text, 'contract')
     const current = this.contracts.find(
       (one) => one.tenant === contract.tenant && one.family === contract.family,
@@ -147,8 +153,8 @@ export class ServedStreams {
     } as const
     for (const { tenant, stream, partitions } of streams) {
       const topic: TopicConfig = { ...retention, partitions, backlogBytesMax: logBacklogBytes }
-      for (const name of [rawTopic, normalizedTopic, rejectedTopic])
-        await this.#log.createTopic(name(tenant, stream), topic)
+      const names = [rawTopic, normalizedTopic, rejectedTopic].map((name) => name(tenant, stream))
+      await Promise.all(names.map((name) => this.#log.createTopic(name, topic)))
     }
     const presence: TopicConfig = { ...retention, partitions: 1, backlogBytesMax: Number.POSITIVE_INFINITY }
     for (const tenant of new Set(streams.map((stream) => stream.tenant)))

@@ -51,9 +51,10 @@ export class KafkaFollower {
     this.#wake()
   }
 
-  /** Nobody asks about it any more. */
-  forget(name: string, partition: number): void {
-    this.#followed.delete(`${name}/${partition}`)
+  /** Of the topic only these partitions are followed on. */
+  keep(topic: string, partitions: ReadonlySet<number>): void {
+    for (const [key, one] of this.#followed)
+      if (one.topic === topic && !partitions.has(one.partition)) this.#followed.delete(key)
   }
 
   /** As `Log.changes`, for the partitions noted. */

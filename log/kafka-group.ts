@@ -35,6 +35,8 @@ export interface GroupOptions {
   /** `target` differs from `owned`, or members were dropped. */
   onChange: () => void
   onFailure: (error: unknown) => void
+  /** What this member deals with is another from now on. */
+  onOwn: (topics: readonly string[], partitions: Assignment) => void
 }
 
 export class KafkaGroup implements GroupMember, Membership {
@@ -43,6 +45,7 @@ export class KafkaGroup implements GroupMember, Membership {
   readonly #group: string
   readonly #onChange: () => void
   readonly #onFailure: (error: unknown) => void
+  readonly #onOwn: GroupOptions['onOwn']
   #topics: readonly string[]
   #topicsSent = false
   #epoch = EPOCH_JOIN
@@ -66,6 +69,7 @@ export class KafkaGroup implements GroupMember, Membership {
     this.#topics = options.topics
     this.#onChange = options.onChange
     this.#onFailure = options.onFailure
+    this.#onOwn = options.onOwn
     this.joined = new Promise((resolve) => {
       this.#hasJoined = resolve
     })
@@ -90,6 +94,7 @@ export class KafkaGroup implements GroupMember, Membership {
   own(partitions: Assignment): void {
     this.#owned = partitions
     this.#ownedSent = false
+    this.#onOwn(this.#topics, partitions)
     this.suspect()
   }
 

@@ -58,6 +58,7 @@ const READ_UNCOMMITTED = 0
 const READ_COMMITTED = 1
 /** Of writers that take a partition from each other in turn, one gives up in the end. */
 const WRITER_ATTEMPTS_MAX = 3
+const NO_PARTITIONS: ReadonlySet<number> = new Set()
 const NO_BATCHES = new Uint8Array(0)
 const FETCH_BYTES_MIN = 64 * 1024
 
@@ -437,6 +438,9 @@ export class KafkaLog implements Log {
       topics,
       onChange,
       onFailure,
+      onOwn: (stageTopics, owned) => {
+        for (const topic of stageTopics) this.#follower.keep(topic, owned.get(topic) ?? NO_PARTITIONS)
+      },
     })
     this.#groups.set(stage, group)
     await group.joined

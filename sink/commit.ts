@@ -24,7 +24,7 @@ import {
 } from './iceberg/manifest-list.ts'
 import { currentSnapshot, defaultSpec, MAIN, schemaById, snapshotById } from './iceberg/metadata.ts'
 import { type Change, type Operation, type Snapshot, summaryOf } from './iceberg/snapshot.ts'
-import { OFFSETS_PROPERTY, printOffsets, sameOffsets, tableOffsets } from './offsets.ts'
+import { OFFSETS_PROPERTY, printOffsets, tableOffsets } from './offsets.ts'
 import type { NewFile, Store } from './store.ts'
 
 const TRIES_MAX = 8
@@ -202,6 +202,8 @@ export interface Staged {
   /** Next offset of every partition before and after these rows. */
   from: readonly number[]
   to: readonly number[]
+  /** Which partitions these rows are of; the others are other processes', and what the table holds of them stays. */
+  owns(partition: number): boolean
   /** Whether the ancestry held `from` (false: the source is new to the table). */
   known: boolean
   files: readonly DataFile[]
@@ -243,7 +245,10 @@ export async function commitStaged(
       describeManifest(entries, spec, { path, byteLength: bytes.length }, id, sequence),
       ...current,
     ],
-    offsets: (now) => printOffsets(tableOffsets(now.metadata), staged.source, staged.to),
+    offsets: (now) => {
+      const offsets = tableOffsets(now.metadata)
+      return printOffsets(offsets, staged.source, mergeNext(offsets.get(staged.source), staged))
+    },
   }
   const refuse = [...staged.files.map((file) => file.file_path), path]
   let outcome: CommitOutcome
@@ -264,7 +269,13 @@ function stagedHolds(table: LoadedTable, staged: Staged): boolean {
   if (metadata['current-schema-id'] !== staged.schemaId) return false
   if (metadata['default-spec-id'] !== staged.specId) return false
   const ends = tableOffsets(metadata).get(staged.source)
-  return ends === undefined ? !staged.known : staged.known && sameOffsets(ends, staged.from)
+  if (ends === undefined) return !staged.known
+  return staged.from.every((next, partition) => !staged.owns(partition) || (ends[partition] ?? 0) === next)
+}
+
+/** What the table holds after these rows, given what it holds now. */
+function mergeNext(ends: readonly number[] | undefined, { from, to, owns }: Staged): number[] {
+  return to.map((next, partition) => (owns(partition) ? next : (ends?.[partition] ?? from[partition]!)))
 }
 
 /** Deletes files that no snapshot refers to; what cannot be deleted is left to orphan removal. */

@@ -16,7 +16,7 @@ import type { BatchDecoder, DecodedRows, DecoderPool } from './decode.ts'
 import { ensureTable, layoutOf, type TableLayout } from './ensure-table.ts'
 import type { DataFile } from './iceberg/manifest.ts'
 import { currentSnapshot } from './iceberg/metadata.ts'
-import { sameOffsets, sourceKey, tableOffsets } from './offsets.ts'
+import { sourceKey, tableOffsets } from './offsets.ts'
 import type { TableShape } from './table-schema.ts'
 
 export const SINK_STAGE = 'sink'
@@ -74,6 +74,10 @@ export class TableFeed {
   #committed: number[] = []
   #known = false
   #ends: number[] = []
+  /** Up to where no record is left to read behind `#committed`: the log may have offsets without one. */
+  #empty: number[] = []
+  /** Partitions that are this process's; undefined where all are. */
+  #owned: ReadonlySet<number> | undefined
 
   constructor(spec: FeedSpec, tools: FeedTools) {
     this.spec = spec
@@ -88,14 +92,31 @@ export class TableFeed {
   get lagRecords(): number {
     let lag = 0
     for (let p = 0; p < this.#committed.length; p++)
-      lag += Math.max(0, (this.#ends[p] ?? 0) - this.#committed[p]!)
+      if (this.owns(p)) lag += Math.max(0, (this.#ends[p] ?? 0) - this.#next(p))
     return lag
+  }
+
+  owns(partition: number): boolean {
+    return this.#owned?.has(partition) ?? true
+  }
+
+  /** From the next `open` on only these partitions are read; true where others were until now. */
+  setOwned(partitions: ReadonlySet<number>): boolean {
+    const before = this.#owned
+    this.#owned = partitions
+    return before === undefined || before.size !== partitions.size || !partitions.isSubsetOf(before)
+  }
+
+  /** Where to read on. */
+  #next(partition: number): number {
+    return Math.max(this.#committed[partition] ?? 0, this.#empty[partition] ?? 0)
   }
 
   /** A partition has grown. */
   note(partition: number, end: number, nowMs: number): void {
     this.#ends[partition] = end
-    if (this.dirtySinceMs === undefined && end > (this.#committed[partition] ?? 0)) this.dirtySinceMs = nowMs
+    if (this.dirtySinceMs === undefined && this.owns(partition) && end > this.#next(partition))
+      this.dirtySinceMs = nowMs
   }
 
   /**
@@ -108,12 +129,18 @@ export class TableFeed {
     const { log } = this.#tools
     const topic = await log.describeTopic(this.spec.topic)
     this.#committed = []
+    this.#empty = []
     if (topic === undefined) return { positions: [], notice: undefined }
     this.#source = sourceKey(log.id, topic.id)
     const offsets = tableOffsets(this.table.metadata)
     const held = offsets.get(this.#source)
     const committed: number[] = []
     for (let partition = 0; partition < topic.config.partitions; partition++) {
+      if (!this.owns(partition) && held !== undefined) {
+        // Whoever owns it looks after it.
+        committed.push(held[partition] ?? 0)
+        continue
+      }
       const range = await log.range(this.spec.topic, partition)
       const next = held?.[partition] ?? (held === undefined ? range.start : 0)
       if (next < range.start)
@@ -163,13 +190,14 @@ export class TableFeed {
       now.metadata['default-spec-id'] === metadata['default-spec-id']
     const held = tableOffsets(now.metadata).get(this.#source)
     this.table = now
-    return same && (held === undefined ? !this.#known : sameOffsets(held, this.#committed))
+    if (held === undefined) return same && !this.#known
+    return same && this.#committed.every((next, p) => !this.owns(p) || (held[p] ?? 0) === next)
   }
 
   /** Looks at the log's ends, for a drain. */
   async refresh(): Promise<void> {
     for (let p = 0; p < this.#committed.length; p++)
-      this.#ends[p] = (await this.#tools.log.range(this.spec.topic, p)).end
+      if (this.owns(p)) this.#ends[p] = (await this.#tools.log.range(this.spec.topic, p)).end
     if (this.lagRecords > 0) this.dirtySinceMs ??= this.#tools.clock.now()
   }
 
@@ -182,6 +210,7 @@ export class TableFeed {
     const startedMs = this.#tools.clock.now()
     const read = await this.#read(bytesMax)
     if (read.rows.rowCount === 0) {
+      this.#empty = read.to
       this.dirtySinceMs = this.lagRecords > 0 ? startedMs : undefined
       return undefined
     }
@@ -192,6 +221,7 @@ export class TableFeed {
       source: this.#source,
       from: this.#committed,
       to: read.to,
+      owns: (partition) => this.owns(partition),
       known: this.#known,
       files: await this.#writeFiles(table, read.rows),
     }
@@ -222,14 +252,14 @@ export class TableFeed {
   async #read(bytesMax: number): Promise<{ rows: DecodedRows; to: number[]; bytes: number }> {
     const { log, decoders } = this.#tools
     const decoder = decoders.take(this.spec, () => this.spec.decoder())
-    const to = [...this.#committed]
+    const to = this.#committed.map((_, partition) => this.#next(partition))
     let bytes = 0
     // A piece of each partition in turn: under overload none is held back behind another.
     for (let progress = true; progress && bytes < bytesMax && decoder.rowCount < COMMIT_ROWS_MAX; ) {
       progress = false
       for (let partition = 0; partition < to.length; partition++) {
         const from = to[partition]!
-        if (from >= (this.#ends[partition] ?? 0)) continue
+        if (!this.owns(partition) || from >= (this.#ends[partition] ?? 0)) continue
         const result = await log.read(this.spec.topic, partition, from, READ_BYTES)
         if (result.nextOffset <= from) continue
         decoder.append(result.batches, partition, from)
@@ -262,11 +292,8 @@ export class TableFeed {
   }
 
   #positions(): StagePosition[] {
-    return this.#committed.map((nextOffset, partition) => ({
-      stage: SINK_STAGE,
-      topic: this.spec.topic,
-      partition,
-      nextOffset,
-    }))
+    return this.#committed
+      .map((nextOffset, partition) => ({ stage: SINK_STAGE, topic: this.spec.topic, partition, nextOffset }))
+      .filter(({ partition }) => this.owns(partition))
   }
 }

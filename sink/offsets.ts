@@ -55,7 +55,3 @@ export function tableOffsets(metadata: TableMetadata): Offsets {
   const mirrored = metadata.properties[OFFSETS_PROPERTY]
   return cutOff && mirrored !== undefined ? parseOffsets(mirrored) : new Map()
 }
-
-export function sameOffsets(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((offset, partition) => offset === b[partition])
-}

@@ -7,12 +7,17 @@
 // makes that many small files at once. A global budget of commits a second stretches quiet tables first: who
 // has waited past `overdueAgeMs` goes before all, then who has the larger backlog × age.
 //
+// Where several processes share the stage (log.join), each commits the partitions that the group gives it, to the
+// same tables. A change takes effect between two rounds, when nothing is staged: the tables are opened anew, and what
+// they hold of a partition says where its new owner begins. Who was dropped and does not know it yet commits nothing:
+// its rows do not begin where the table ends.
+//
 // A table that fails is parked: it is tried again with growing pauses, its rows wait in the log, its state
 // says why. Only a broken invariant of ours, or a log that stopped, ends the stage.
-import type { Log, StagePosition } from '../log/log.ts'
+import type { Assignment, Log, Membership, StagePosition } from '../log/log.ts'
 import { isMillraceError, type MillraceError } from '../std/errors.ts'
 import { printTableId } from './catalog.ts'
-import { COMMIT_ROWS_MAX, type FeedSpec, type FeedTools, TableFeed } from './feed.ts'
+import { COMMIT_ROWS_MAX, type FeedSpec, type FeedTools, SINK_STAGE, TableFeed } from './feed.ts'
 import { MAINTENANCE_OPTIONS_DEFAULT, type MaintenanceOptions, maintain } from './maintenance.ts'
 import type { SinkCounter } from './sink-counters.ts'
 
@@ -44,6 +49,7 @@ const POLL_MS_MAX = 250
 const POLL_MS_MIN = 10
 /** How often a topic that did not exist is looked for. */
 const TOPIC_POLL_MS = 1000
+const NO_PARTITIONS: ReadonlySet<number> = new Set()
 /** How often a table without new rows is looked at for changes of other engines. */
 const TABLE_POLL_MS = 30_000
 
@@ -90,6 +96,11 @@ export class SinkStage {
   #tokens: number
   #tokensAtMs: number
   #topicsLookedAtMs = 0
+  /** Among the processes that share the stage; undefined where this one has it alone. */
+  #membership: Membership | undefined
+  #assignmentChanged = false
+  #assignment: Assignment | undefined
+  #sharedFailure: unknown
 
   constructor(tools: SinkTools) {
     this.#tools = tools
@@ -103,6 +114,7 @@ export class SinkStage {
    * longer (their rows stay). A table that fails is parked. Settles when every table that can exist does.
    */
   async setFeeds(specs: readonly FeedSpec[]): Promise<void> {
+    await this.#share(specs.map(({ topic }) => topic))
     const wanted = new Set(specs.map((spec) => spec.topic))
     for (const topic of this.#byTopic.keys()) if (!wanted.has(topic)) this.#byTopic.delete(topic)
     const positions: StagePosition[] = []
@@ -116,10 +128,56 @@ export class SinkStage {
         error: undefined,
       }
       this.#byTopic.set(spec.topic, tended)
-      positions.push(...(await this.#open(tended)))
+      if (this.#isOurs(tended)) positions.push(...(await this.#open(tended)))
     }
     await this.#register(positions)
     this.#tools.counters.set('tables', this.#byTopic.size)
+  }
+
+  async #share(topics: readonly string[]): Promise<void> {
+    if (this.#membership !== undefined) {
+      this.#membership.subscribe(topics)
+      return
+    }
+    this.#membership = await this.#log.join?.(
+      SINK_STAGE,
+      topics,
+      () => {
+        this.#assignmentChanged = true
+      },
+      (error) => {
+        this.#sharedFailure = error
+      },
+    )
+    if (this.#membership === undefined) return
+    this.#assignment = this.#membership.target
+    this.#membership.own(this.#assignment)
+  }
+
+  /** Whether there is something of the table's topic to do here. */
+  #isOurs({ feed }: Tended): boolean {
+    if (this.#assignment === undefined) return true
+    const numbers = this.#assignment.get(feed.spec.topic) ?? NO_PARTITIONS
+    feed.setOwned(numbers)
+    return numbers.size > 0
+  }
+
+  /** Takes over what the group has assigned; nothing of what goes to others is under way here. */
+  async #applyAssignment(): Promise<void> {
+    this.#assignmentChanged = false
+    this.#assignment = this.#membership!.target
+    this.#membership!.own(this.#assignment)
+    // Positions of partitions that went are their new owners' to tell.
+    this.#unregistered.clear()
+    const positions: StagePosition[] = []
+    for (const tended of this.#byTopic.values()) {
+      const numbers = this.#assignment.get(tended.feed.spec.topic) ?? NO_PARTITIONS
+      if (!tended.feed.setOwned(numbers)) continue
+      tended.opened = false
+      tended.feed.dirtySinceMs = undefined
+      if (numbers.size > 0) positions.push(...(await this.#open(tended)))
+    }
+    await this.#register(positions)
   }
 
   /** As setFeeds, at the beginning of the next round: for a caller beside `run`. */
@@ -139,6 +197,8 @@ export class SinkStage {
       await this.setFeeds(specs)
       for (const resolve of this.#nextApplied.splice(0)) resolve()
     }
+    if (this.#sharedFailure !== undefined) throw this.#sharedFailure
+    if (this.#assignmentChanged) await this.#applyAssignment()
     await this.#follow(0)
     const committed = await this.#commitDue(false)
     this.#report()
@@ -232,6 +292,8 @@ export class SinkStage {
 
   /** Maintenance that fails leaves the table as it was: said, and tried again after the next commit. */
   async #maintain(feed: TableFeed, manifestCount: number): Promise<void> {
+    // One of those that write the table looks after it.
+    if (!feed.owns(0)) return
     const { options, counters } = this.#tools
     try {
       feed.table = await maintain(this.#tools, feed.table!, manifestCount, options.maintenance, counters)
@@ -296,6 +358,7 @@ export class SinkStage {
     if (lookForTopics) this.#topicsLookedAtMs = now
     const positions: StagePosition[] = []
     for (const tended of this.#byTopic.values()) {
+      if (!this.#isOurs(tended)) continue
       const parked = !tended.opened && now >= tended.retryAtMs
       const waiting = tended.opened && !tended.feed.hasSource && lookForTopics
       if (parked || waiting) positions.push(...(await this.#open(tended)))

@@ -27,6 +27,8 @@ export interface SinkWorkerData {
   streams: StreamDescriptor[]
   rejectedSchemaId: number
   options: Partial<SinkOptions>
+  /** Whether a drain commits all that the log holds (default), or leaves it to others. */
+  drainAll?: boolean
   /** Threads that encode; 0: this one. */
   encoders: number
   /** SINK_COUNTERS (sink-counters.ts). */
@@ -95,7 +97,7 @@ async function start(port: MessagePort, data: SinkWorkerData): Promise<void> {
   const timer = setInterval(reportStates, STATUS_MS)
   await tables
   await stage.run(stop.signal)
-  await stage.drain()
+  if (data.drainAll ?? true) await stage.drain()
   clearInterval(timer)
   reportStates()
   await files.close()
