@@ -51,7 +51,7 @@ export const query: Command = {
 
 DuckDB over the current snapshot of every table; works while Millrace runs. Tables are TENANT.TABLE; the tenant
 \`default\` may be left out: telemetry, telemetry_rejected, machine. \`_receive_time\`, \`_late_ms\`, \`_quality\`,
-\`_partition\`, \`_offset\`, \`_schema_id\` are columns too.
+\`_log_partition\`, \`_offset\`, \`_schema_id\` are columns too.
 
 Tables in an object store: the files of those that the SQL names are fetched, whole, into a temporary folder, which
 is removed at the end. For large ones use an engine that reads from there itself.

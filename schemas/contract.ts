@@ -314,7 +314,7 @@ export function describeContract(contract: Contract): StreamDescription[] {
 }
 
 const LINEAGE_TYPES: Record<(typeof LINEAGE_COLUMNS)[number], string> = {
-  _partition: 'int',
+  _log_partition: 'int',
   _offset: 'long',
   _receive_time: 'timestamp',
   _schema_id: 'int',

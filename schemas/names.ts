@@ -36,7 +36,7 @@ export const rejectedTableOf = (stream: string): string => `${stream}_rejected`
 
 /** Lineage columns that every table of telemetry carries after its contract's fields. */
 export const LINEAGE_COLUMNS = [
-  '_partition',
+  '_log_partition',
   '_offset',
   '_receive_time',
   '_schema_id',

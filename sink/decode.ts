@@ -62,7 +62,7 @@ const column = (name: string, type: ColumnField['type'], nullable = false): Colu
   nullable,
 })
 
-const PARTITION_FIELD = column('_partition', { kind: 'int' })
+const PARTITION_FIELD = column('_log_partition', { kind: 'int' })
 const OFFSET_FIELD = column('_offset', { kind: 'long' })
 const DEVICE_FIELD = column(DEVICE_ID, { kind: 'string' })
 const RECEIVE_TIME_FIELD = column('_receive_time', { kind: 'long', logical: 'timestamp-micros' })

@@ -140,7 +140,7 @@ test('columns carry device, lineage and marks', async () => {
   const rows = (await sink.rows(ID)).map((row) =>
     Object.fromEntries(Object.entries(row).map(([id, value]) => [names.get(id), value])),
   )
-  const common = { _partition: '1', _receive_time: '1772323200123000', _schema_id: String(SCHEMA_ID) }
+  const common = { _log_partition: '1', _receive_time: '1772323200123000', _schema_id: String(SCHEMA_ID) }
   assert.deepEqual(rows, [
     {
       device_id: 'a',
@@ -480,7 +480,7 @@ test('a contract that changes evolves the table, old snapshots keep their schema
   assert.deepEqual(
     metadata.schemas.map((one) => one.fields.slice(0, 4).map((field) => `${field.id} ${field.name}`)),
     [
-      ['1 device_id', '2 event_time', '3 seq', '4 _partition'],
+      ['1 device_id', '2 event_time', '3 seq', '4 _log_partition'],
       ['1 device_id', '3 number', '2 event_time', '10 extra'],
     ],
   )

@@ -58,7 +58,7 @@ test('a table begins with the device, ends with the lineage, and is laid out by 
     [
       '1 device_id',
       '2 event_time',
-      '3 _partition',
+      '3 _log_partition',
       '4 _offset',
       '5 _receive_time',
       '6 _schema_id',
@@ -87,7 +87,7 @@ test('a stream without event time is laid out by receive time, rejected records 
   assert.equal(rejected.spec.fields[0]!.name, 'receive_time_day')
   assert.deepEqual(
     rejected.schema.fields.slice(-2).map((field) => field.name),
-    ['_partition', '_offset'],
+    ['_log_partition', '_offset'],
   )
 })
 

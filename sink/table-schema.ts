@@ -1,8 +1,8 @@
 // From a stream's Avro schema to its table: columns, partitioning, sort order, properties.
 //
-//   <tenant>.<stream>            device_id │ every field of the contract │ _partition _offset _receive_time
+//   <tenant>.<stream>            device_id │ every field of the contract │ _log_partition _offset _receive_time
 //                                _schema_id _late_ms _quality
-//   <tenant>.<stream>_rejected   every field of the rejected schema │ _partition _offset
+//   <tenant>.<stream>_rejected   every field of the rejected schema │ _log_partition _offset
 //
 // A table is partitioned by day of its time column and sorted by (device, time). Field ids live in the
 // table's metadata alone; a field of the contract finds its column by name, then by its former names.
@@ -22,9 +22,20 @@ import { type SortOrder, sortOrderBy } from './iceberg/sort-order.ts'
 
 export const DEVICE_ID = 'device_id'
 
+/**
+ * Not `_partition`, as it was called in tables of earlier days: that is a metadata column of Iceberg, and Spark reads no
+ * table column of that name.
+ */
+const LOG_PARTITION = {
+  name: '_log_partition',
+  aliases: ['_partition'],
+  required: true,
+  type: 'int',
+} as const
+
 /** Columns that say where a row comes from, behind the contract's; names are LINEAGE_COLUMNS of schemas/names.ts. */
 const TELEMETRY_LINEAGE: readonly WantedField[] = [
-  { name: '_partition', required: true, type: 'int', doc: 'Partition of the normalized topic' },
+  { ...LOG_PARTITION, doc: 'Partition of the normalized topic' },
   { name: '_offset', required: true, type: 'long', doc: 'Offset in that partition' },
   { name: '_receive_time', required: true, type: 'timestamptz', doc: 'When ingest received the message' },
   { name: '_schema_id', required: true, type: 'int', doc: 'Registry id of the schema of the record' },
@@ -38,7 +49,7 @@ const TELEMETRY_LINEAGE: readonly WantedField[] = [
 ]
 
 const REJECTED_LINEAGE: readonly WantedField[] = [
-  { name: '_partition', required: true, type: 'int', doc: 'Partition of the rejected topic' },
+  { ...LOG_PARTITION, doc: 'Partition of the rejected topic' },
   { name: '_offset', required: true, type: 'long', doc: 'Offset in that partition' },
 ]
 

@@ -209,7 +209,7 @@ function expected({ device, partition, receiveMs, datum }: Sent): Record<string,
 
 const time = (column: string) => `strftime(${column}::TIMESTAMP, '%Y-%m-%d %H:%M:%S.%f')`
 
-const QUERY = `SELECT device_id AS device, _partition AS partition, ${time('_receive_time')} AS received,
+const QUERY = `SELECT device_id AS device, _log_partition AS partition, ${time('_receive_time')} AS received,
   ${time('event_time')} AS event, seq::VARCHAR AS seq, ${time('clock')} AS clock, firmware, run::VARCHAR AS run, state,
   cycles, energy::VARCHAR AS energy, feed_override, door_open, serviced_on::VARCHAR AS serviced_on,
   hex(program_hash) AS hash, hex(trace) AS trace,
@@ -220,7 +220,7 @@ const QUERY = `SELECT device_id AS device, _partition AS partition, ${time('_rec
   to_json(list_sort(map_entries(counters))) AS counters,
   to_json(list_transform(list_sort(map_entries(tools)), lambda t: struct_pack(key := t.key, tool := t.value.tool,
     wear := t.value.wear, changed_at := ${time('t.value.changed_at')}))) AS tools
-  FROM "default"."machine" ORDER BY _partition, _offset`
+  FROM "default"."machine" ORDER BY _log_partition, _offset`
 
 interface Entry {
   key: string

@@ -108,7 +108,7 @@ export class Maker {
         row: {
           device_id: device,
           ...table(plainOf(fields)),
-          _partition: partition,
+          _log_partition: partition,
           _offset: offset,
           _receive_time: receiveMs * 1000,
           _schema_id: this.#schemaId,
@@ -154,12 +154,12 @@ export class Maker {
         source_partition: one.source?.partition ?? null,
         source_offset: one.source?.offset ?? null,
         receive_time: one.receiveTimeMs * 1000,
-        _partition: partition,
+        _log_partition: partition,
         _offset: offset,
       }
     })
     await this.#append(rejectedTopic(TENANT, this.name), builders)
-    return rows.sort((a, b) => Number(a['_partition']) - Number(b['_partition']))
+    return rows.sort((a, b) => Number(a['_log_partition']) - Number(b['_log_partition']))
   }
 
   /** The files of each day become one. */

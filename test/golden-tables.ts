@@ -6,7 +6,7 @@
 //   catalog      path of the SQLite catalog (JDBC-V1), catalog name `millrace`
 //   name         `golden.<table>`
 //   snapshot     decimal text: read the table as of that snapshot, in that snapshot's schema; else the current one
-//   rowsFile     one JSON object a line, by column name, ordered by (_partition, _offset); every row, every column
+//   rowsFile     one JSON object a line, by column name, ordered by (_log_partition, _offset); every row, every column
 //
 // What JSON has no type for: timestamps and times are integers of microseconds (since the epoch, since midnight), dates
 // ISO text, decimals and uuids their text, bytes hexadecimal text, NaN and infinities `nan`, `inf`, `-inf`. Longs are
@@ -320,8 +320,9 @@ async function evolved(world: World): Promise<void> {
   await maker.expect(true)
   const before = maker.rows.splice(0)
   for (const { order, row } of before) {
-    const { device_id, _partition, _offset, _receive_time, _schema_id, _late_ms, _quality, ...fields } = row
-    const lineage = { _partition, _offset, _receive_time, _schema_id, _late_ms, _quality } as Row
+    const { device_id, _log_partition, _offset, _receive_time, _schema_id, _late_ms, _quality, ...fields } =
+      row
+    const lineage = { _log_partition, _offset, _receive_time, _schema_id, _late_ms, _quality } as Row
     maker.rows.push({ order, row: { device_id: device_id!, ...later(fields as Row), ...lineage } })
   }
   await maker.contract(

@@ -224,7 +224,7 @@ test('a take-over on another worker: both sessions’ messages are rows, in orde
     [acknowledged, after['acknowledged'], after['raw'], after['duplicates'], after['rejected']],
     [sent, sent, sent, 0, 0],
   )
-  const rows = await query(data, 'SELECT seq::INT AS seq FROM telemetry ORDER BY _partition, _offset')
+  const rows = await query(data, 'SELECT seq::INT AS seq FROM telemetry ORDER BY _log_partition, _offset')
   assert.deepEqual(
     rows.map((row) => row['seq']),
     Array.from({ length: sent }, (_, i) => i),

@@ -25,7 +25,7 @@ FILTERS_MAX = 3
 
 
 def key(row):
-    return (row["_partition"], row["_offset"])
+    return (row["_log_partition"], row["_offset"])
 
 
 def same(found, wanted):
