@@ -1,7 +1,9 @@
-"""Reads a table through PyIceberg's SQL catalog and prints its rows as JSON, one a line.
+"""Reads a table through PyIceberg and prints its rows as JSON, one a line.
 
-    pyiceberg_read.py DATA_DIR NAMESPACE.TABLE [FILTER]
-    pyiceberg_read.py --describe DATA_DIR NAMESPACE.TABLE
+    pyiceberg_read.py DATA_DIR|http://HOST:PORT NAMESPACE.TABLE [FILTER]
+    pyiceberg_read.py --describe DATA_DIR|http://HOST:PORT NAMESPACE.TABLE
+
+The catalog is DATA_DIR/catalog.db, or an Iceberg REST catalog; S3 is found by AWS's variables.
 
 Rows are objects by column name. What JSON has no type for: timestamps and times are integers of microseconds (since
 the epoch, since midnight), dates ISO text, decimals and uuids their text, bytes hexadecimal text, NaN and infinities
@@ -12,6 +14,7 @@ sort order.
 
 import datetime
 import json
+import os
 import sys
 import uuid
 
@@ -78,9 +81,18 @@ def describe(table):
 def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--describe"]
     data, name = arguments[0], arguments[1]
-    catalog = load_catalog(
-        "millrace", type="sql", uri=f"sqlite:///{data}/catalog.db", warehouse=f"file://{data}/warehouse"
-    )
+    if data.startswith("http"):
+        s3 = {
+            "s3.endpoint": os.environ.get("AWS_ENDPOINT_URL_S3"),
+            "s3.access-key-id": os.environ.get("AWS_ACCESS_KEY_ID"),
+            "s3.secret-access-key": os.environ.get("AWS_SECRET_ACCESS_KEY"),
+            "s3.region": os.environ.get("AWS_REGION"),
+        }
+        catalog = load_catalog("rest", type="rest", uri=data, **s3)
+    else:
+        catalog = load_catalog(
+            "millrace", type="sql", uri=f"sqlite:///{data}/catalog.db", warehouse=f"file://{data}/warehouse"
+        )
     table = catalog.load_table(name)
     if "--describe" in sys.argv:
         print(json.dumps(describe(table)))
