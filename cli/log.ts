@@ -151,9 +151,11 @@ function repair(data: string, json: boolean): number {
 
 function repairText({ copies, repaired, lost }: RepairReport): string {
   if (repaired.length === 0 && lost.length === 0) return 'nothing to repair: the log is whole'
-  const lines = repaired.map(({ file, position, what }) => `repaired ${file} at ${position}: ${what}`)
+  const lines = repaired.map(({ what }) => `repaired ${what}`)
   for (const { topic, partition, from, to } of lost)
-    lines.push(`lost     ${topic}/${partition}: ${count(to - from)} records, offsets ${from} to ${to - 1}`)
+    lines.push(
+      `lost     ${topic ?? 'a topic whose making was damaged, number'}${topic ? '/' : ' '}${partition}: ${count(to - from)} records, offsets ${from} to ${to - 1}`,
+    )
   if (lost.length === 0) lines.push('no record is known to be lost')
   if (copies !== undefined) lines.push(`copies of the files as they were: ${copies}`)
   lines.push(

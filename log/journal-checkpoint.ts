@@ -155,14 +155,15 @@ export class CheckpointWriter {
         this.#rows()
         continue
       }
-      const next = partitions[++this.#partition]
-      if (next === undefined || this.#partition >= this.#partitionCount) {
+      if (++this.#partition >= this.#partitionCount) {
         this.#frames.open(KIND_END, PAYLOAD)
         this.#frames.close()
         return true
       }
-      // A partition that never held anything is what the topic's entry makes of it.
-      if (next.end === 0) continue
+      const next = partitions[this.#partition]
+      // A number whose topic was lost to damage, or a partition that never held anything: that is what the topic's
+      // entry makes of it.
+      if (next === undefined || next.end === 0) continue
       this.#partitionEnd = next.end
       this.#rowOffset = next.start
       const at = this.#frames.open(KIND_PARTITION, PAYLOAD + 20)

@@ -60,8 +60,15 @@ export function applyGroup(state: JournalState, group: GroupReader, segment: num
       continue
     }
     const partition = state.partitions[group.partition]
-    // Only after a repair: the group that made the topic was damaged, and nobody can name its partitions.
-    if (partition === undefined) continue
+    if (partition === undefined) {
+      // Only after a repair: the group that made the topic was damaged, and nobody can name its partitions.
+      if (group.kind === ENTRY_BATCH) {
+        group.readBatchFacts()
+        state.applyOrphan(group.partition, group.baseOffset, group.lastOffsetDelta, segment)
+      } else if (group.kind === ENTRY_REFERENCE)
+        state.applyOrphan(group.partition, group.baseOffset, group.lastOffsetDelta, group.segment)
+      continue
+    }
     switch (group.kind) {
       case ENTRY_BATCH:
         group.readBatchFacts()

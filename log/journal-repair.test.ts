@@ -26,14 +26,15 @@ function journalOf40(closed: boolean): SimulatedDisk {
   return disk
 }
 
-/** Puts an X where the value of that record begins; returns the file. */
-function damage(disk: SimulatedDisk, record: number): string {
+/** Puts an X where the value of that record, or that text, begins; returns the file. */
+function damage(disk: SimulatedDisk, what: number | string): string {
+  const text = typeof what === 'number' ? `value ${what}.` : what
   for (const name of disk.list(DIR)) {
     if (!name.endsWith('.segment')) continue
     const file = disk.open(`${DIR}/${name}`, 'write')
     const bytes = Buffer.alloc(file.size())
     file.read(bytes, 0)
-    const at = bytes.indexOf(`value ${record}.`)
+    const at = bytes.indexOf(text)
     if (at >= 0) {
       file.write([Buffer.from('X')], at)
       file.sync()
@@ -42,7 +43,7 @@ function damage(disk: SimulatedDisk, record: number): string {
     }
     file.close()
   }
-  throw new Error(`record ${record} not found`)
+  throw new Error(`${text} not found`)
 }
 
 const offsets = (disk: SimulatedDisk): number[] =>
@@ -110,6 +111,65 @@ test('a damaged segment header, a missing segment, a damaged checkpoint', () => 
   assert.throws(() => new Journal({ disk: other, dir: DIR }), { code: 'log_corrupt' })
   assert.deepEqual(repairJournal(other, DIR).lost, [])
   assert.deepEqual(offsets(other), without())
+})
+
+/** Three topics, made one after the other, with ten records each in turn. */
+function journalOf3Topics(): SimulatedDisk {
+  const disk = new SimulatedDisk()
+  const journal = new Journal({ disk, dir: DIR, segmentBytes: 1 << 20, now: () => NOW })
+  const topics = ['a', 'b', 'c']
+  for (const topic of topics) journal.createTopic(topic, { ...TOPIC_DEFAULTS, partitions: 2 })
+  for (let i = 0; i < 30; i++) append(journal, topics[i % 3]!, i)
+  disk.kill()
+  return disk
+}
+
+function append(journal: Journal, topic: string, record: number): void {
+  const batch = textBatch([['k', `value ${record}.`]], NOW)
+  const pending = {
+    request: { entries: [{ topic, partition: 1, batch, recordCount: 1 }] },
+    baseOffsets: undefined,
+    error: undefined,
+  }
+  journal.commit([pending])
+  assert.equal(pending.error, undefined)
+}
+
+const valuesOf = (disk: SimulatedDisk, topic: string): string[] =>
+  [...new LogDump(DIR, disk).records(topic, 1)].map((record) => Buffer.from(record.value!).toString())
+
+test('damage to the group that made a topic costs that topic alone, whatever is done with the log then', () => {
+  for (const lostTopic of ['a', 'b', 'c']) {
+    const disk = journalOf3Topics()
+    const kept = ['a', 'b', 'c'].filter((topic) => topic !== lostTopic)
+    const before = kept.map((topic) => valuesOf(disk, topic))
+    damage(disk, `"name":"${lostTopic}"`)
+    const report = repairJournal(disk, DIR)
+    assert.deepEqual(
+      report.lost,
+      [{ topic: undefined, partition: ['a', 'b', 'c'].indexOf(lostTopic) * 2 + 1, from: 0, to: 10 }],
+      `topic ${lostTopic}`,
+    )
+    assert.deepEqual(disk.list(report.copies!), ['0000000001.segment'])
+    // Opened, written to, maintained, checkpointed and opened again: none of it may stumble over the number that is
+    // nobody's, nor forget what comes after it.
+    const journal = new Journal({ disk, dir: DIR, segmentBytes: 1 << 20, now: () => NOW })
+    journal.createTopic(lostTopic, { ...TOPIC_DEFAULTS, partitions: 2 })
+    append(journal, lostTopic, 100)
+    journal.maintainAll()
+    append(journal, lostTopic, 101)
+    journal.close()
+    disk.kill()
+    assert.deepEqual(
+      kept.map((topic) => valuesOf(disk, topic)),
+      before,
+    )
+    assert.deepEqual(valuesOf(disk, lostTopic), ['value 100.', 'value 101.'])
+    const again = new Journal({ disk, dir: DIR, segmentBytes: 1 << 20, now: () => NOW })
+    for (const topic of kept) assert.equal(again.range(topic, 1).end, 10)
+    assert.equal(again.range(lostTopic, 1).end, 2)
+    again.close()
+  }
 })
 
 test('a whole journal is left as it is', () => {

@@ -36,11 +36,14 @@ import { JournalState } from './journal-state.ts'
 export interface RepairedPlace {
   file: string
   position: number
+  /** In words, with file and position. */
   what: string
 }
 
 export interface LostOffsets {
-  topic: string
+  /** Undefined where the group that made the topic was damaged: its records cannot be named any more. */
+  topic: string | undefined
+  /** Of the topic; the journal's own number of it where the topic is undefined. */
   partition: number
   /** [from, to) */
   from: number
@@ -51,7 +54,7 @@ export interface RepairReport {
   /** Folder with the copies; undefined where nothing had to be changed. */
   copies: string | undefined
   repaired: RepairedPlace[]
-  /** Gaps in topics that are not compacted, and batches that could not be read. */
+  /** Gaps in topics that are not compacted, batches that could not be read, and all of a topic that lost its name. */
   lost: LostOffsets[]
 }
 
@@ -265,6 +268,11 @@ class Repair {
       state.removeBatches(partition, unreadable)
     }
     reader.close()
+    for (const [id, { from, to, segments }] of state.orphans) {
+      lost.push({ topic: undefined, partition: id, from, to })
+      // Their bytes are whole, but nothing holds them any more: the segment may be freed at any time.
+      if (this.#repaired.length > 0) for (const segment of segments) this.#change(segmentName(segment))
+    }
     if (forgotten > 0) this.#writeCheckpoint(state, recovered)
     return lost
   }
@@ -280,7 +288,7 @@ class Repair {
     const head = { logId, sequence: state.sequence, segment: identity.segment, position, segments }
     const writer = new CheckpointWriter(this.#disk, this.#dir, state, head, CHECKPOINT_STEP_BYTES)
     while (!writer.step());
-    this.#repaired.push({ file: CHECKPOINT_NAME, position: 0, what: 'batches that cannot be read forgotten' })
+    this.#repaired.push({ file: CHECKPOINT_NAME, position: 0, what: `${CHECKPOINT_NAME}: batches that cannot be read are forgotten` })
   }
 
   /** Copies a file before its first change. */

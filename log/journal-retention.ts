@@ -33,7 +33,8 @@ export class RetentionPass {
     const { partitions } = this.#state
     const end = Math.min(partitions.length, this.#partition + PARTITIONS_PER_STEP)
     for (let rows = 0; this.#partition < end && rows < ROWS_PER_STEP; this.#partition++) {
-      const partition = partitions[this.#partition]!
+      const partition = partitions[this.#partition]
+      if (partition === undefined) continue
       if (partition.topic.topic.config.cleanup === 'delete') rows += this.#retain(partition)
       seen(partition)
     }
@@ -103,7 +104,8 @@ export class SurvivorMove {
     let rows = 0
     let readable = true
     collect: for (; this.#partition < this.#state.partitions.length; this.#partition++, this.#offset = 0) {
-      const partition = this.#state.partitions[this.#partition]!
+      const partition = this.#state.partitions[this.#partition]
+      if (partition === undefined) continue
       const { index } = partition
       for (let row = index.find(this.#offset); row < index.length; row++) {
         this.#offset = index.baseOffset(row)

@@ -24,6 +24,13 @@ export interface SegmentState {
   changedAtMs: number
 }
 
+/** Records of a partition whose topic nobody knows: offsets [from, to), and the segments that hold them. */
+export interface Orphan {
+  from: number
+  to: number
+  segments: Set<number>
+}
+
 export class PartitionState {
   readonly id: number
   readonly topic: TopicState
@@ -88,8 +95,10 @@ export class JournalState {
   /** Sequence of the last group. */
   sequence = 0
   readonly topics = new Map<string, TopicState>()
-  /** By id. */
-  readonly partitions: PartitionState[] = []
+  /** By id. A number stays undefined where the group that made its topic was damaged and is cut out. */
+  readonly partitions: (PartitionState | undefined)[] = []
+  /** What such numbers hold, by id: nobody can name or read it any more, but a repair can say how much it was. */
+  readonly orphans = new Map<number, Orphan>()
   readonly segments = new Map<number, SegmentState>()
   /** The partition that grew last. */
   newest: PartitionState | undefined
@@ -160,6 +169,14 @@ export class JournalState {
     if (partition.end > partition.floor) partition.backlogBytes += bytes
     partition.sequence = this.sequence
     this.#toFront(partition)
+  }
+
+  /** A batch or reference entry of a partition that no topic entry made. */
+  applyOrphan(id: number, baseOffset: number, lastOffsetDelta: number, segment: number): void {
+    const orphan = this.orphans.get(id) ?? { from: baseOffset, to: baseOffset, segments: new Set() }
+    orphan.to = baseOffset + lastOffsetDelta + 1
+    orphan.segments.add(segment)
+    this.orphans.set(id, orphan)
   }
 
   /** A row of a checkpoint. */
