@@ -8,6 +8,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
 import { MillraceError } from './std/errors.ts'
+import { nearest } from './std/nearest.ts'
 
 export type OptionKind = 'address' | 'path' | 'text' | 'secret' | 'integer' | 'choice' | 'choices' | 'boolean'
 
@@ -488,21 +489,6 @@ function parseAddress(text: string, mayBeOff: boolean, read: string): Address | 
   return { host: host === '' ? '127.0.0.1' : host, port }
 }
 
-/** The names nearest to a misspelt one, for the error that says so. */
-function nearest(wrong: string): string {
-  const distance = (a: string, b: string): number => {
-    let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-    for (let i = 1; i <= a.length; i++) {
-      const next = [i]
-      for (let j = 1; j <= b.length; j++)
-        next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)))
-      row = next
-    }
-    return row[b.length]!
-  }
-  return [...names].sort((a, b) => distance(wrong, a) - distance(wrong, b))[0]!
-}
-
 /** Reads the file into option texts, with the line of each. Nested keys join with `-`; `_` is `-`. */
 function readFile(file: string): Map<OptionName, { raw: unknown; where: string }> {
   let text: string
@@ -512,7 +498,7 @@ function readFile(file: string): Map<OptionName, { raw: unknown; where: string }
     throw new MillraceError('config_unreadable', `--config ${file}: ${(error as Error).message}`, { file })
   }
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines })
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
   const first = document.errors[0]
   if (first) {
     const at = lines.linePos(first.pos[0])
@@ -537,7 +523,10 @@ function readFile(file: string): Map<OptionName, { raw: unknown; where: string }
       if (raw !== null && typeof raw === 'object' && !Array.isArray(raw)) walk(raw, name, path)
       else if (name in OPTIONS && name !== 'config') result.set(name as OptionName, { raw, where })
       else
-        throw new MillraceError('option_unknown', `${where}: no such option; the nearest is ${nearest(name)}`)
+        throw new MillraceError(
+          'option_unknown',
+          `${where}: no such option; the nearest is ${nearest(name, names)}`,
+        )
     }
   }
   walk(root, '', [])
@@ -556,7 +545,7 @@ export function mergeOptions(
     if (!(name in OPTIONS))
       throw new MillraceError(
         'option_unknown',
-        `--${name}: no such option; the nearest is --${nearest(name)}`,
+        `--${name}: no such option; the nearest is --${nearest(name, names)}`,
       )
   const configText = flags['config'] ?? environment[variableOf('config')]
   const file = configText === undefined ? new Map() : readFile(path.resolve(String(configText)))
@@ -586,7 +575,7 @@ export function unknownVariables(
     .filter((variable) => variable.startsWith('MILLRACE_') && !known.has(variable))
     .map((variable) => {
       const name = variable.slice('MILLRACE_'.length).toLowerCase().replaceAll('_', '-')
-      return `${variable} is no option; the nearest is ${variableOf(nearest(name))}`
+      return `${variable} is no option; the nearest is ${variableOf(nearest(name, names))}`
     })
 }
 

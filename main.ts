@@ -12,6 +12,7 @@ import type { IngestWorkerData } from './ingest/worker.ts'
 import { type DataFolder, lockDataFolder } from './log/data-folder.ts'
 import { instanceOf } from './log/instance.ts'
 import type { JournalStats } from './log/journal.ts'
+import type { TornTail } from './log/journal-recovery.ts'
 import type { KafkaOptions } from './log/kafka-options.ts'
 import type { Log } from './log/log.ts'
 import { type LogThread, startLogThread } from './log/log-service.ts'
@@ -134,13 +135,15 @@ class Millrace implements Running, ProcessView {
       dir: path.join(config.data, 'log'),
       segmentBytes: config.logSegmentBytes,
       reserveBytes: config.logReserveBytes,
+    }).catch((error: unknown) => {
+      throw isMillraceError(error, 'log_corrupt') ? withRepairHint(error, config.data) : error
     })
     this.#logThread.failed.catch((error: unknown) => this.#fail(error))
     const { tornTail } = this.#logThread
     if (tornTail !== undefined)
       this.#logger.warn(
         { tornTail },
-        `${tornTail.file}: ${tornTail.bytes} bytes after ${tornTail.position} were torn by a crash and are cut: none of it was acknowledged`,
+        `${tornTail.file}: ${tornTail.bytes} bytes after ${tornTail.position}${tornOffsets(tornTail)} were torn by a crash and are cut: none of it was acknowledged`,
       )
     this.log = await openLogSource(this.#logSource('main'))
     this.logStats = await this.#logThread.stats()
@@ -215,7 +218,8 @@ class Millrace implements Running, ProcessView {
     })
     thread.on('event', (message) => {
       const { event } = message as unknown as Extract<SinkReport, { type: 'event' }>
-      this.#logger[event.level]({ thread: 'sink', ...event }, event.message)
+      const { level, message: text, ...facts } = event
+      this.#logger[level]({ thread: 'sink', ...facts }, text)
     })
     await thread.next('ready')
     return { thread, counters }
@@ -490,6 +494,21 @@ function kafkaOptions(config: Config, instance: string): KafkaOptions {
     compression: config.logKafkaCompression,
     instance,
   }
+}
+
+function withRepairHint(error: MillraceError, data: string): MillraceError {
+  return new MillraceError(
+    error.code,
+    `${error.message}; \`millrace log repair --data ${data}\` keeps a copy, cuts the damage out and names what is lost`,
+    error.details,
+    error,
+  )
+}
+
+function tornOffsets({ offsets }: TornTail): string {
+  if (offsets.length === 0) return ''
+  const list = offsets.map(({ topic, partition, baseOffset }) => `${topic}/${partition} from ${baseOffset}`)
+  return ` (${list.join(', ')})`
 }
 
 /** A MessageChannel between every two of `count` workers: row w holds worker w's ends. */

@@ -1,6 +1,7 @@
 // What a subcommand is, and the parsing and error texts that all of them share.
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { EXIT, isMillraceError, MillraceError } from '../std/errors.ts'
+import { nearest } from '../std/nearest.ts'
 
 export interface Command {
   name: string
@@ -12,28 +13,42 @@ export interface Command {
   run(args: string[]): Promise<number>
 }
 
-/** Parses flags and positionals strictly; an unknown flag or a missing value is option_unknown/option_invalid (exit 2). */
+/**
+ * Parses flags and positionals strictly. Errors, all of exit code 2 and in the words of all our options: option_unknown
+ * with the nearest name, option_invalid for a missing value or one too many.
+ */
 export function parse<T extends ParseArgsOptionsConfig>(args: string[], options: T, positionalsMax = 0) {
-  try {
-    const parsed = parseArgs({
-      args,
-      options: { ...options, help: { type: 'boolean', short: 'h' } },
-      allowPositionals: true,
-    })
-    if (parsed.positionals.length > positionalsMax)
-      throw new MillraceError(
-        'option_invalid',
-        `unexpected argument ${JSON.stringify(parsed.positionals[positionalsMax])}`,
-      )
-    return parsed as ReturnType<typeof parseArgs<{ args: string[]; options: T; allowPositionals: true }>>
-  } catch (error) {
-    if (isMillraceError(error)) throw error
-    const code = (error as NodeJS.ErrnoException).code
+  const known: ParseArgsOptionsConfig = { ...options, help: { type: 'boolean', short: 'h' } }
+  const config = { args, options: known, allowPositionals: true } as const
+  const { tokens } = parseArgs({ ...config, strict: false, tokens: true })
+  let positionals = 0
+  for (const token of tokens)
+    if (token.kind === 'option') checkOption(token, known)
+    else if (token.kind === 'positional' && ++positionals > positionalsMax)
+      throw new MillraceError('option_invalid', `unexpected argument ${JSON.stringify(token.value)}`)
+  return parseArgs({ ...config, strict: false }) as ReturnType<
+    typeof parseArgs<{ args: string[]; options: T; allowPositionals: true }>
+  >
+}
+
+function checkOption(
+  { name, rawName, value }: { name: string; rawName: string; value: string | undefined },
+  known: ParseArgsOptionsConfig,
+): void {
+  const option = Object.hasOwn(known, name) ? known[name]! : undefined
+  if (option === undefined)
     throw new MillraceError(
-      code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' ? 'option_unknown' : 'option_invalid',
-      (error as Error).message.split('. ')[0]!,
+      'option_unknown',
+      `${rawName}: no such option; the nearest is --${nearest(name, Object.keys(known))}`,
     )
-  }
+  if (option.type === 'boolean' && value !== undefined)
+    throw new MillraceError(
+      'option_invalid',
+      `${rawName}: read ${JSON.stringify(value)}, expected no value: the option stands alone`,
+    )
+  // `--config --workers 2` forgot the file: no value of ours begins with two dashes.
+  if (option.type === 'string' && (value === undefined || value.startsWith('--')))
+    throw new MillraceError('option_invalid', `${rawName}: read no value, expected one after it`)
 }
 
 /** Prints the error as one line (or as it stands where it is a list) and gives the exit code. */

@@ -5,14 +5,15 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { configOf, mergeOptions } from '../config.ts'
 import type { Account } from '../http/server.ts'
-import { startMillrace } from '../main.ts'
+import { type Running, startMillrace } from '../main.ts'
 import { EXIT, MillraceError } from '../std/errors.ts'
 import type { Command } from './command.ts'
 import { count, parse, textTable } from './command.ts'
 import { progressBar } from './progress.ts'
 import { runQuery } from './query.ts'
 import { printFleet } from './simulate.ts'
-import { simulateFleet } from './simulate-fleet.ts'
+import { type FleetAccount, simulateFleet } from './simulate-fleet.ts'
+import { stopRequested } from './stop-signal.ts'
 
 const SETTLE_MS_MAX = 60_000
 
@@ -98,10 +99,39 @@ prints some queries and the account of every message. Exit code 0 when the accou
   },
 }
 
+const out = (text: string): boolean => process.stdout.write(`${text}\n`)
+
 async function runDemo(data: string, devices: number, seconds: number, rate: number): Promise<number> {
-  const out = (text: string): boolean => process.stdout.write(`${text}\n`)
-  const config = configOf(mergeOptions({ data, mqtt: '127.0.0.1:0', ws: '127.0.0.1:0', http: '127.0.0.1:0' }))
+  const free = '127.0.0.1:0'
+  // The variables are those of a pipeline that is run for good: credentials, for one, that the fleet does not have.
+  const config = configOf(mergeOptions({ data, mqtt: free, ws: free, http: free }, {}))
   const running = await startMillrace(config)
+  const stopped = new AbortController()
+  void stopRequested().then(() => stopped.abort())
+  try {
+    const { fleet, account } = await simulateInto(running, devices, seconds, rate, stopped.signal)
+    await running.drain()
+    for (const [title, sql] of QUERIES) {
+      const { columns, rows } = await runQuery(config, sql)
+      out(`\n${title}\n${textTable(columns, rows)}`)
+    }
+    const { lines, holds } = checkAccount(account, fleet.acknowledged)
+    out(`\nthe account\n${lines.join('\n')}`)
+    return holds ? EXIT.ok : EXIT.failure
+  } catch (error) {
+    await running.abort()
+    throw error
+  }
+}
+
+/** Runs the fleet and waits until the tables hold everything; a signal cuts the fleet short, not the account. */
+async function simulateInto(
+  running: Running,
+  devices: number,
+  seconds: number,
+  rate: number,
+  signal: AbortSignal,
+): Promise<{ fleet: FleetAccount; account: Account }> {
   const { mqtt, http } = running.addresses
   out(
     `${count(devices)} devices for ${seconds} s, ${count(rate)} messages/s, to mqtt://127.0.0.1:${mqtt!.port}`,
@@ -114,6 +144,7 @@ async function runDemo(data: string, devices: number, seconds: number, rate: num
       devices,
       seconds,
       messagesPerSecond: rate,
+      signal,
       onProgress: (progress) => bar.update(progress.part, 1),
     }),
     running.failed,
@@ -127,12 +158,5 @@ async function runDemo(data: string, devices: number, seconds: number, rate: num
     account = await running.account()
   }
   out(`all of it in the tables ${((performance.now() - started) / 1000).toFixed(1)} s after the last message`)
-  await running.drain()
-  for (const [title, sql] of QUERIES) {
-    const { columns, rows } = await runQuery(config, sql)
-    out(`\n${title}\n${textTable(columns, rows)}`)
-  }
-  const { lines, holds } = checkAccount(account, fleet.acknowledged)
-  out(`\nthe account\n${lines.join('\n')}`)
-  return holds ? EXIT.ok : EXIT.failure
+  return { fleet, account }
 }

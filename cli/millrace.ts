@@ -1,6 +1,7 @@
 // The command line: picks the subcommand, turns its errors into one line and an exit code.
 import { EXIT } from '../std/errors.ts'
 import { type Command, reportError } from './command.ts'
+import { stopRequested } from './stop-signal.ts'
 
 /** Subcommands load only when asked for: `millrace version` must not start a database. */
 const COMMANDS: Record<string, () => Promise<Command>> = {
@@ -17,6 +18,9 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   bench: async () => (await import('./bench.ts')).bench,
   version: async () => (await import('./version.ts')).version,
 }
+
+/** Those that run a pipeline, and so have something to end in order. */
+const DRAINING = new Set(['up', 'demo'])
 
 async function helpText(): Promise<string> {
   const lines: string[] = []
@@ -46,6 +50,7 @@ async function main(argv: string[]): Promise<number> {
     process.stderr.write(`millrace: no command ${JSON.stringify(name)}; \`millrace --help\` lists them\n`)
     return EXIT.usage
   }
+  if (DRAINING.has(name)) void stopRequested()
   const command = await load()
   if (args.includes('--help') || args.includes('-h')) {
     process.stdout.write(`${command.help}\n`)

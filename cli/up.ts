@@ -11,6 +11,7 @@ import { VERSION } from '../std/version.ts'
 import type { Command } from './command.ts'
 import { count, parse, reportError } from './command.ts'
 import { configFlags } from './config.ts'
+import { stopRequested } from './stop-signal.ts'
 
 /** A status line for people looking on; every 10 s where the output is kept in a file. */
 const LIVE_INTERVAL_MS = 1000
@@ -18,8 +19,6 @@ const LINES_INTERVAL_MS = 10_000
 /** What a start may still take after a signal, and what the end may take after the drain: 20 s are promised for all. */
 const START_GRACE_MS = 10_000
 const END_GRACE_MS = 1000
-/** As shells have it: 128 and the signal's number. */
-const EXIT_SIGINT = 130
 
 export const up: Command = {
   name: 'up',
@@ -37,7 +36,8 @@ ${optionsHelp()}`,
     const { values } = parse(args, configFlags)
     const config = configOf(mergeOptions(values as Record<string, string>))
     for (const warning of unknownVariables()) process.stderr.write(`warning: ${warning}\n`)
-    const signal = stopSignal()
+    const signal = stopRequested()
+    keepRunningWithoutReader()
     const running = await startUnlessStopped(config, signal)
     if (running === undefined) {
       process.stdout.write('stopped before it was ready; nothing was acknowledged\n')
@@ -61,17 +61,12 @@ ${optionsHelp()}`,
   },
 }
 
-/** The first signal of two kinds. */
-function stopSignal(): Promise<void> {
-  return new Promise((resolve) => {
-    const stop = (): void => {
-      resolve()
-      // A second Ctrl-C means now: the log is crash-safe.
-      process.on('SIGINT', () => process.exit(EXIT_SIGINT))
-    }
-    process.once('SIGINT', stop)
-    process.once('SIGTERM', stop)
-  })
+/** A terminal or a reader that goes away takes what is said with it, not the pipeline. */
+function keepRunningWithoutReader(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.removeAllListeners('error')
+    stream.on('error', () => {})
+  }
 }
 
 /** A signal during the start lets it come to its end, so that it leaves nothing half made, and then ends it; undefined where that takes too long. */
@@ -106,12 +101,15 @@ function banner(config: Config, running: Running): string {
   if (running.anonymous)
     lines.push('  warning: no --credentials: anonymous clients are accepted from this machine')
   if (mqtt) {
-    const sample = `{"event_time":"${new Date().toISOString()}","seq":1,"temperature":21.5,"humidity":40,"pressure":null,"air_quality":null,"occupancy":"vacant","firmware":"1.0.0","battery":90}`
+    const sample = (seq: number): string =>
+      `{"event_time":"${new Date().toISOString()}","seq":${seq},"temperature":21.5,"humidity":40,"pressure":null,"air_quality":null,"occupancy":"vacant","firmware":"1.0.0","battery":90}`
     lines.push(
       '',
-      'Send a first message:',
-      `  mosquitto_pub -h ${mqtt.host} -p ${mqtt.port} -V mqttv5 -q 1 -i sensor-1 -t devices/sensor-1/telemetry -m '${sample}'`,
-      `  node_modules/.bin/mqtt publish -h ${mqtt.host} -p ${mqtt.port} -q 1 -i sensor-1 -t devices/sensor-1/telemetry -m '${sample}'`,
+      running.anonymous
+        ? 'Send a first message:'
+        : 'Send a first message, with -u TENANT/DEVICE -P SECRET of the credentials file and its device for sensor-1:',
+      `  mosquitto_pub -h ${mqtt.host} -p ${mqtt.port} -V mqttv5 -q 1 -i sensor-1 -t devices/sensor-1/telemetry -m '${sample(1)}'`,
+      `  node_modules/.bin/mqtt publish -h ${mqtt.host} -p ${mqtt.port} -q 1 -i sensor-1 -t devices/sensor-1/telemetry -m '${sample(2)}'`,
       '',
       'and a few seconds later:',
       `  ./millrace query "SELECT * FROM telemetry"${queryFlags(config)}`,

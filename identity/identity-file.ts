@@ -45,7 +45,7 @@ export function readCredentialsFile(file: string): Credential[] {
   } catch (error) {
     throw new MillraceError(
       'credentials_invalid',
-      `${file}: cannot be read: ${(error as Error).message}`,
+      `--credentials: read ${JSON.stringify(file)}, expected a file: ${(error as Error).message}`,
       {},
       error,
     )
@@ -56,7 +56,7 @@ export function readCredentialsFile(file: string): Credential[] {
 /** As `readCredentialsFile`, for text; `file` names it in errors. */
 export function parseCredentials(text: string, file: string): Credential[] {
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines })
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
   const fail = (offset: number, field: string, problem: string): never => {
     const { line, col } = lines.linePos(offset)
     throw new MillraceError('credentials_invalid', `${file}:${line}:${col}: ${field}: ${problem}`, {

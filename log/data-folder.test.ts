@@ -22,13 +22,16 @@ test('a folder is made, taken once, and free after its release', () => {
 test('the lock of a process that was killed is gone', async () => {
   const dir = path.join(folder, 'killed')
   const code = `import { lockDataFolder } from ${JSON.stringify(new URL('./data-folder.ts', import.meta.url).href)}
-lockDataFolder(${JSON.stringify(dir)}); console.log('held'); setInterval(() => {}, 1000)`
+globalThis.held = lockDataFolder(${JSON.stringify(dir)}); console.log('held'); setInterval(() => {}, 1000)`
   const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', code], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  await once(child.stdout, 'data')
-  assert.throws(() => lockDataFolder(dir), { code: 'data_in_use' })
-  child.kill('SIGKILL')
+  try {
+    await once(child.stdout, 'data')
+    assert.throws(() => lockDataFolder(dir), { code: 'data_in_use' })
+  } finally {
+    child.kill('SIGKILL')
+  }
   await once(child, 'exit')
   lockDataFolder(dir).release()
 })

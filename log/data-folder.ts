@@ -4,6 +4,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { makeDirDurable, NodeDisk } from '../std/disk.ts'
 import { MillraceError } from '../std/errors.ts'
 
 export const LOCK_NAME = 'lock.db'
@@ -32,7 +33,9 @@ export function lockDataFolder(dir: string): DataFolder {
       error,
     )
   try {
-    fs.mkdirSync(folder, { recursive: true })
+    makeDirDurable(new NodeDisk(), folder)
+    // What is there already may be a file.
+    fs.opendirSync(folder).closeSync()
     fs.accessSync(folder, fs.constants.W_OK | fs.constants.X_OK)
   } catch (error) {
     throw unwritable(error)

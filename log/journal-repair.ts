@@ -288,7 +288,11 @@ class Repair {
     const head = { logId, sequence: state.sequence, segment: identity.segment, position, segments }
     const writer = new CheckpointWriter(this.#disk, this.#dir, state, head, CHECKPOINT_STEP_BYTES)
     while (!writer.step());
-    this.#repaired.push({ file: CHECKPOINT_NAME, position: 0, what: `${CHECKPOINT_NAME}: batches that cannot be read are forgotten` })
+    this.#repaired.push({
+      file: CHECKPOINT_NAME,
+      position: 0,
+      what: `${CHECKPOINT_NAME}: batches that cannot be read are forgotten`,
+    })
   }
 
   /** Copies a file before its first change. */

@@ -58,6 +58,8 @@ export class SqlitePointers implements Pointers {
         this.#db.exec('PRAGMA synchronous = FULL')
         this.#db.exec(TABLES)
       }
+      // SQLite opens anything; what is no database shows at the first look into it.
+      else this.#db.exec('PRAGMA schema_version')
     } catch (error) {
       throw new MillraceError(
         'data_unwritable',

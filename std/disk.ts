@@ -121,7 +121,16 @@ export class NodeDisk implements Disk {
   }
 
   makeDir(dir: string): void {
-    fs.mkdirSync(dir, { recursive: true })
+    // One by one: `recursive` never returns where a file system answers ENOENT to the last of them (/proc, autofs).
+    const missing: string[] = []
+    for (let at = path.resolve(dir); !fs.existsSync(at); at = path.dirname(at)) missing.push(at)
+    for (const one of missing.reverse()) {
+      try {
+        fs.mkdirSync(one)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !fs.statSync(one).isDirectory()) throw error
+      }
+    }
   }
 
   list(dir: string): string[] {

@@ -5,8 +5,8 @@ import { pino } from 'pino'
 export type Logger = ReturnType<typeof createLogger>
 
 export function createLogger(level: 'debug' | 'info' | 'warn' | 'error' | 'silent') {
-  return pino(
-    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
-  )
+  const stderr = pino.destination({ fd: 2, sync: true })
+  // Who read it is gone: a log that nobody reads ends nothing.
+  stderr.on('error', () => {})
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stderr)
 }
