@@ -57,7 +57,7 @@ const GAUGES = new Set([
     (name) => `ingest.${name}`,
   ),
   ...['lag_records', 'devices', 'streams_stopped', 'streams_waiting'].map((name) => `normalize.${name}`),
-  ...['freshnessMs', 'lagRecords', 'tables', 'tablesParked'].map((name) => `sink.${name}`),
+  ...['freshnessMs', 'oldestWaitMs', 'lagRecords', 'tables', 'tablesParked'].map((name) => `sink.${name}`),
 ])
 
 export function createServices(view: ProcessView): Services {

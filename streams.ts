@@ -24,6 +24,7 @@ const REGISTERED_CONTRACTS = 'contracts'
 export class ServedStreams {
   contracts: readonly Contract[] = []
   streams: StreamDescriptor[] = []
+  #compiled: readonly CompiledStream[] = []
   readonly #config: Config
   readonly #log: Log
   readonly #registry: SchemaRegistry
@@ -100,11 +101,16 @@ export class ServedStreams {
 
   async #serve(contracts: readonly Contract[], compiled: readonly CompiledStream[]): Promise<void> {
     await this.#registry.refresh()
-    for (const stream of compiled) await this.#requireFit(stream)
-    const streams = await registerStreams(this.#registry, compiled)
-    await this.#createTopics(streams)
+    // What is served already fits, and has its schema and topics: one contract among thousands costs only itself.
+    const served = new Set(this.#compiled)
+    const fresh = compiled.filter((stream) => !served.has(stream))
+    for (const stream of fresh) await this.#requireFit(stream)
+    const registered = await registerStreams(this.#registry, fresh)
+    await this.#createTopics(registered)
+    const bySubject = new Map([...this.streams, ...registered].map((stream) => [stream.subject, stream]))
     this.contracts = contracts
-    this.streams = streams
+    this.#compiled = compiled
+    this.streams = compiled.map((stream) => bySubject.get(stream.subject)!)
   }
 
   /** Throws where a changed stream cannot follow what is stored already. */

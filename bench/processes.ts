@@ -99,8 +99,12 @@ export class BenchProcess {
   }
 
   /** Waits until `check` gives something; throws when the process ends first, or takes too long. */
-  async until<T>(what: string, check: () => T | undefined | Promise<T | undefined>): Promise<T> {
-    const deadline = performance.now() + STARTED_MS_MAX
+  async until<T>(
+    what: string,
+    check: () => T | undefined | Promise<T | undefined>,
+    msMax = STARTED_MS_MAX,
+  ): Promise<T> {
+    const deadline = performance.now() + msMax
     while (this.isRunning && performance.now() < deadline) {
       const value = await check()
       if (value !== undefined) return value

@@ -26,6 +26,10 @@ export interface ServerOptions {
   args?: readonly string[]
   /** Its core; null: all of them. */
   core?: number | null
+  /** How long it may take until it is ready. */
+  startMsMax?: number
+  /** A data folder that is there already. */
+  data?: string
 }
 
 export class BenchServer {
@@ -47,7 +51,7 @@ export class BenchServer {
   }
 
   static async start(options: ServerOptions): Promise<BenchServer> {
-    const data = temporaryFolder()
+    const data = options.data ?? temporaryFolder()
     const any = '127.0.0.1:0'
     const args = ['up', '--data', data, '--mqtt', any, '--ws', any, '--http', any]
     // All records stay in the log until they are counted.
@@ -55,12 +59,16 @@ export class BenchServer {
     args.push('--log-retention-bytes', String(1e12), '--log-backlog-bytes', String(1e12))
     const core = options.core === null ? undefined : (options.core ?? SERVER_CORE)
     const process = new BenchProcess(LAUNCHER, [...args, ...(options.args ?? [])], core)
-    const http = await process.until('millrace', async () => {
-      const port = portOf(process.output, 'http')
-      if (port === undefined) return undefined
-      const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined)
-      return answer?.status === 200 ? `http://127.0.0.1:${port}` : undefined
-    })
+    const http = await process.until(
+      'millrace',
+      async () => {
+        const port = portOf(process.output, 'http')
+        if (port === undefined) return undefined
+        const answer = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined)
+        return answer?.status === 200 ? `http://127.0.0.1:${port}` : undefined
+      },
+      options.startMsMax,
+    )
     const streams = (await (await fetch(`${http}/v1/streams`)).json()) as {
       tenant: string
       stream: string

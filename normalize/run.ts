@@ -13,6 +13,7 @@
 //
 // Where several processes share the stage (log.join), a partition comes and goes between two steps: one that goes is
 // saved first, so that who gets it has little to read again; one that comes is restored like all at a start.
+import { isDeepStrictEqual } from 'node:util'
 import type { Assignment, Changes, Log, Membership } from '../log/log.ts'
 import { rawTopic } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
@@ -239,8 +240,12 @@ export class NormalizeStage {
   // Streams
 
   async #applyStreams(descriptors: readonly StreamDescriptor[]): Promise<void> {
+    const changed = descriptors.filter((descriptor) => {
+      const known = this.#streams.get(streamName(descriptor))
+      return !known || known.partitions.size === 0 || !isDeepStrictEqual(known.descriptor, descriptor)
+    })
     // Before a contract changes: records are only ever read again under the contract that they were read under.
-    await this.save()
+    if (changed.some((descriptor) => this.#streams.has(streamName(descriptor)))) await this.save()
     const names = new Set(descriptors.map(streamName))
     for (const [name, stream] of this.#streams) {
       if (names.has(name)) continue
@@ -249,7 +254,7 @@ export class NormalizeStage {
       this.#byTopic.delete(stream.raw)
     }
     const added: Partition[] = []
-    for (const descriptor of descriptors) {
+    for (const descriptor of changed) {
       const known = this.#streams.get(streamName(descriptor))
       const transform = compileTransform(descriptor)
       if (known === undefined || (known.partitions.size === 0 && this.#membership === undefined)) {

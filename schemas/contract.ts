@@ -369,7 +369,7 @@ function typeText(type: ContractType): string {
 export function compileContracts(contracts: readonly Contract[]): CompiledStream[] {
   const owners = new Map<string, string>()
   return contracts.flatMap((contract) =>
-    compileContract(contract).map((stream) => {
+    compiledOf(contract).map((stream) => {
       const owner = owners.get(stream.subject)
       if (owner !== undefined)
         throw new MillraceError(
@@ -380,4 +380,16 @@ export function compileContracts(contracts: readonly Contract[]): CompiledStream
       return stream
     }),
   )
+}
+
+/** A contract is compiled once, however often the whole of them is put together. */
+const compiled = new WeakMap<Contract, CompiledStream[]>()
+
+function compiledOf(contract: Contract): CompiledStream[] {
+  let streams = compiled.get(contract)
+  if (streams === undefined) {
+    streams = compileContract(contract)
+    compiled.set(contract, streams)
+  }
+  return streams
 }

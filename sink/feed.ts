@@ -34,6 +34,8 @@ export interface FeedSpec {
   shape: TableShape
   /** A decoder of the topic's batches into the table's columns. */
   decoder(): BatchDecoder
+  /** What all of this follows from; where it is equal, so is the rest. */
+  origin: unknown
 }
 
 export interface FeedTools extends CommitTools {
@@ -57,6 +59,7 @@ export interface FeedCommit {
 
 export class TableFeed {
   readonly spec: FeedSpec
+  /** As of the last look; its snapshots only right after a commit (`forgetHistory`). */
   table: LoadedTable | undefined
   /** When the oldest record that no snapshot holds was first seen, ms; undefined while there is none. */
   dirtySinceMs: number | undefined
@@ -162,6 +165,7 @@ export class TableFeed {
     this.#known = held !== undefined
     if (this.lagRecords > 0) this.dirtySinceMs ??= this.#tools.clock.now()
     const startsOver = held === undefined && currentSnapshot(this.table.metadata) !== undefined
+    this.forgetHistory()
     return {
       positions: this.#positions(),
       notice: startsOver
@@ -190,8 +194,20 @@ export class TableFeed {
       now.metadata['default-spec-id'] === metadata['default-spec-id']
     const held = tableOffsets(now.metadata).get(this.#source)
     this.table = now
+    this.forgetHistory()
     if (held === undefined) return same && !this.#known
     return same && this.#committed.every((next, p) => !this.owns(p) || (held[p] ?? 0) === next)
+  }
+
+  /**
+   * Lets go of the snapshots of the table's metadata, which nothing here needs until the next commit loads them anew: of
+   * thousands of tables with hundreds of snapshots they would be most of the memory.
+   */
+  forgetHistory(): void {
+    const { table } = this
+    if (table === undefined) return
+    const metadata = { ...table.metadata, snapshots: [], 'snapshot-log': [], 'metadata-log': [] }
+    this.table = { ...table, metadata }
   }
 
   /** Looks at the log's ends, for a drain. */

@@ -4,8 +4,9 @@
 // A table is due when its oldest uncommitted row is `commitAgeMs` old or its backlog reaches `commitBytesMax`
 // (or a million rows, which bounds memory: the rows of one commit, decoded and once more in file order);
 // one whose last commit touched more than `widePartitions` partitions may wait up to `wideAgeMs`, because it
-// makes that many small files at once. A global budget of commits a second stretches quiet tables first: who
-// has waited past `overdueAgeMs` goes before all, then who has the larger backlog × age.
+// makes that many small files at once. A global budget of commits a second stretches quiet tables first: the
+// larger backlog × age goes before. It stretches them to `overdueAgeMs` and no further: who has waited that long
+// is committed beside the budget, the oldest first, so that freshness has a bound as long as the machine keeps up.
 //
 // Where several processes share the stage (log.join), each commits the partitions that the group gives it, to the
 // same tables. A change takes effect between two rounds, when nothing is staged: the tables are opened anew, and what
@@ -14,6 +15,7 @@
 //
 // A table that fails is parked: it is tried again with growing pauses, its rows wait in the log, its state
 // says why. Only a broken invariant of ours, or a log that stopped, ends the stage.
+import { isDeepStrictEqual } from 'node:util'
 import type { Assignment, Log, Membership, StagePosition } from '../log/log.ts'
 import { isMillraceError, type MillraceError } from '../std/errors.ts'
 import { printTableId } from './catalog.ts'
@@ -52,6 +54,8 @@ const TOPIC_POLL_MS = 1000
 const NO_PARTITIONS: ReadonlySet<number> = new Set()
 /** How often a table without new rows is looked at for changes of other engines. */
 const TABLE_POLL_MS = 30_000
+/** Tables looked at in one round: thousands that are quiet must not hold up those that are not. */
+const LOOKS_MAX = 20
 
 export type SinkEvent =
   | { level: 'info'; table: string; message: string }
@@ -111,7 +115,8 @@ export class SinkStage {
 
   /**
    * What the stage feeds, from now on: new tables are made, changed ones evolve, those left out are followed no
-   * longer (their rows stay). A table that fails is parked. Settles when every table that can exist does.
+   * longer (their rows stay); who has not changed is not touched, so that one contract among thousands is cheap. A
+   * table that fails is parked. Settles when every table that can exist does.
    */
   async setFeeds(specs: readonly FeedSpec[]): Promise<void> {
     await this.#share(specs.map(({ topic }) => topic))
@@ -119,6 +124,8 @@ export class SinkStage {
     for (const topic of this.#byTopic.keys()) if (!wanted.has(topic)) this.#byTopic.delete(topic)
     const positions: StagePosition[] = []
     for (const spec of specs) {
+      const known = this.#byTopic.get(spec.topic)
+      if (known?.opened && isDeepStrictEqual(known.feed.spec.origin, spec.origin)) continue
       const tended: Tended = {
         feed: new TableFeed(spec, this.#tools),
         opened: false,
@@ -271,8 +278,11 @@ export class SinkStage {
     const positions: StagePosition[] = []
     let committed = 0
     for (const tended of due) {
-      if (!draining && this.#tokens < 1) break
-      this.#tokens--
+      // After a second's worth the order is asked for anew: a thousand quiet tables do not hold up a busy one.
+      if (!draining && committed >= options.commitsPerSecond) break
+      const isOverdue = now - (tended.feed.dirtySinceMs ?? now) >= options.overdueAgeMs
+      if (!draining && !isOverdue && this.#tokens < 1) break
+      this.#tokens = Math.max(0, this.#tokens - 1)
       await this.#guard(tended, async () => {
         const { feed } = tended
         const before = feed.rowsDiscarded
@@ -284,6 +294,7 @@ export class SinkStage {
         positions.push(...commit.positions)
         this.#count(commit)
         await this.#maintain(feed, commit.manifestCount)
+        feed.forgetHistory()
       })
     }
     await this.#register(positions)
@@ -337,7 +348,7 @@ export class SinkStage {
 
   #urgency(feed: TableFeed, now: number): number {
     const ageMs = now - (feed.dirtySinceMs ?? now)
-    if (ageMs >= this.#tools.options.overdueAgeMs) return Number.MAX_VALUE
+    if (ageMs >= this.#tools.options.overdueAgeMs) return Number.MAX_SAFE_INTEGER * ageMs
     return feed.lagRecords * feed.bytesPerRecord * Math.max(1, ageMs)
   }
 
@@ -357,13 +368,15 @@ export class SinkStage {
     const lookForTopics = now - this.#topicsLookedAtMs >= TOPIC_POLL_MS
     if (lookForTopics) this.#topicsLookedAtMs = now
     const positions: StagePosition[] = []
+    let looks = 0
     for (const tended of this.#byTopic.values()) {
       if (!this.#isOurs(tended)) continue
       const parked = !tended.opened && now >= tended.retryAtMs
       const waiting = tended.opened && !tended.feed.hasSource && lookForTopics
       if (parked || waiting) positions.push(...(await this.#open(tended)))
-      else if (tended.opened && now - tended.lookedAtMs >= TABLE_POLL_MS) {
+      else if (tended.opened && looks < LOOKS_MAX && now - tended.lookedAtMs >= TABLE_POLL_MS) {
         tended.lookedAtMs = now
+        looks++
         let isCurrent = true
         await this.#guard(tended, async () => {
           isCurrent = await tended.feed.isCurrent()
@@ -430,11 +443,14 @@ export class SinkStage {
   #report(): void {
     let lag = 0
     let parked = 0
+    let oldestMs = this.#tools.clock.now()
     for (const tended of this.#byTopic.values()) {
       lag += tended.feed.lagRecords
+      oldestMs = Math.min(oldestMs, tended.feed.dirtySinceMs ?? oldestMs)
       if (tended.error !== undefined) parked++
     }
     this.#tools.counters.set('lagRecords', lag)
+    this.#tools.counters.set('oldestWaitMs', this.#tools.clock.now() - oldestMs)
     this.#tools.counters.set('tablesParked', parked)
   }
 }

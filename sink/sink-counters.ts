@@ -12,6 +12,8 @@ export const SINK_COUNTERS = [
   'rowsDiscarded',
   /** Milliseconds from the receive time of the oldest row of the last commit to its snapshot. */
   'freshnessMs',
+  /** How long the row that waits longest has waited for its snapshot, milliseconds: the freshness of the stalest table. */
+  'oldestWaitMs',
   /** Records in the log that no snapshot holds yet. */
   'lagRecords',
   'tables',

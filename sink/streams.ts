@@ -22,6 +22,7 @@ function telemetryFeed(stream: StreamDescriptor): FeedSpec {
     topic: normalizedTopic(stream.tenant, stream.stream),
     shape: shapeOf(stream),
     decoder: () => new BatchDecoder({ schema: stream.schema, writers, lineage: 'telemetry' }),
+    origin: stream,
   }
 }
 
@@ -54,5 +55,6 @@ function rejectedFeed(stream: StreamDescriptor, rejectedSchemaId: number): FeedS
     topic: rejectedTopic(stream.tenant, stream.stream),
     shape: rejectedShape(REJECTED_SCHEMA, 'receive_time', 'device'),
     decoder: () => new BatchDecoder({ schema: REJECTED_SCHEMA, writers, lineage: 'rejected' }),
+    origin: rejectedSchemaId,
   }
 }
