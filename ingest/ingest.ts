@@ -219,7 +219,7 @@ export class Ingest {
       return
     }
     this.now = Date.now()
-    const transport = new Transport(socket, kind, this.options.readMode, this.#receiveBuffer)
+    const transport = new Transport(socket, kind, this.options.socketMode, this.#receiveBuffer)
     const session = new Session(this, transport)
     transport.user = session
     this.#sessions.all.add(session)

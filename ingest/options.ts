@@ -4,7 +4,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { Log } from '../log/log.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import type { ListenAddress } from './listener.ts'
-import type { ReadMode } from './transport.ts'
+import type { SocketMode } from './transport.ts'
 
 export interface IngestOptions {
   /** Whole packet; announced as Maximum Packet Size. */
@@ -23,7 +23,7 @@ export interface IngestOptions {
   allowAnonymous: boolean
   /** Credentials file that the first worker keeps the credentials topic in step with. */
   credentialsFile: string | undefined
-  readMode: ReadMode
+  socketMode: SocketMode
 }
 
 export const INGEST_DEFAULTS: IngestOptions = {
@@ -35,7 +35,7 @@ export const INGEST_DEFAULTS: IngestOptions = {
   tenantRateMax: 0,
   allowAnonymous: true,
   credentialsFile: undefined,
-  readMode: 'auto',
+  socketMode: 'auto',
 }
 
 export interface IngestConfig {

@@ -7,7 +7,7 @@ import path from 'node:path'
 import { after, test } from 'node:test'
 import { hashPassword } from '../identity/identity-secret.ts'
 import { payloadOf, RawClient, recordsOf, startIngest, until } from './ingest-harness.ts'
-import type { ReadMode } from './transport.ts'
+import type { SocketMode } from './transport.ts'
 
 const PASSWORD = 's3cret'
 const DEVICES = 40
@@ -24,9 +24,9 @@ const gateway = {
 }
 fs.writeFileSync(credentialsFile, JSON.stringify({ credentials: [gateway] }))
 
-for (const readMode of ['auto', 'data-event'] satisfies ReadMode[]) {
-  test(`${readMode}: a gateway's messages keep their devices, whatever else was read meanwhile`, async () => {
-    const harness = await startIngest({ options: { credentialsFile, allowAnonymous: false, readMode } })
+for (const socketMode of ['auto', 'documented'] satisfies SocketMode[]) {
+  test(`${socketMode}: a gateway's messages keep their devices, whatever else was read meanwhile`, async () => {
+    const harness = await startIngest({ options: { credentialsFile, allowAnonymous: false, socketMode } })
     const login = { username: 'default/hall', password: Buffer.from(PASSWORD) }
     const client = await RawClient.connect(harness.ports[0]!.mqtt, 4, 'hall', login)
     const sent: string[] = []
@@ -44,8 +44,8 @@ for (const readMode of ['auto', 'data-event'] satisfies ReadMode[]) {
     assert.deepEqual(harness.failures, [])
   })
 
-  test(`${readMode}: a live message that waits for its commit keeps its payload`, async () => {
-    const harness = await startIngest({ options: { readMode } })
+  test(`${socketMode}: a live message that waits for its commit keeps its payload`, async () => {
+    const harness = await startIngest({ options: { socketMode } })
     const port = harness.ports[0]!.mqtt
     const subscriber = await RawClient.connect(port, 5, 'a')
     subscriber.send({

@@ -306,7 +306,7 @@ test('connections above the limit are refused', async () => {
 })
 
 test('reads by the data event do the same as reads into the shared buffer', async () => {
-  const plain = await startIngest({ options: { readMode: 'data-event' } })
+  const plain = await startIngest({ options: { socketMode: 'documented' } })
   const client = await RawClient.connect(plain.ports[0]!.mqtt, 5, 'plain')
   for (let i = 1; i <= 1000; i++) client.publish('devices/plain/telemetry', payloadOf(i), 1, i)
   for (let i = 1; i <= 1000; i++) assert.equal((await client.take('puback')).messageId, i)

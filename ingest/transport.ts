@@ -1,14 +1,15 @@
 // One client's socket: TCP, or the same with WebSocket frames around the MQTT bytes.
 //
-// Reading is Node's `onread` with one buffer for all connections of the thread: the bytes are dealt with
-// before the next read, and an idle connection costs no buffer. An accepted socket cannot be given that option,
-// so its handle is moved into a socket made by us; the handle is undocumented (`_handle`), and where it is not
-// what we know, the documented `data` event does the same at the cost of a buffer per read.
+// Reading is Node's `onread` with one buffer for all connections of the thread: the bytes are dealt with before
+// the next read, and an idle connection costs no buffer. Writing hands the caller's buffer to the kernel at once.
+// Almost always all of it goes, and the caller may reuse the buffer; `send` says when it may not.
 //
-// Writing hands the caller's buffer to the kernel at once. Almost always all of it goes, and the caller may
-// reuse the buffer; `send` says when it may not.
-import { Socket } from 'node:net'
+// An accepted socket can be given neither by documented means, so both go by its handle (socket-handle.ts). Where
+// that is not what we know, the `data` event and `write` do the same, at the cost of a buffer for each read and of
+// a stream's bookkeeping for each write.
+import type { Socket } from 'node:net'
 import type { MqttParser } from './mqtt-parser.ts'
+import { type HandleOwner, handleOf, moveHandle, type SocketHandle, writeHandle } from './socket-handle.ts'
 import {
   frameHeaderBytes,
   WebSocketReader,
@@ -27,8 +28,8 @@ const FRAME_BYTES_MAX = 64 << 20
 const LINGER_MS = 2000
 const SOCKET_CLOSED = 'connection closed without DISCONNECT'
 
-/** How reads reach us; `auto` takes the shared buffer where Node's handle is as expected. */
-export type ReadMode = 'auto' | 'shared-buffer' | 'data-event'
+/** By which means: `auto` goes by the handle where it is as expected. */
+export type SocketMode = 'auto' | 'documented'
 
 /** The session, as its transport sees it. */
 export interface TransportUser {
@@ -40,47 +41,48 @@ export interface TransportUser {
   onClosed(detail: string): void
 }
 
-interface UserBufferHandle {
-  useUserBuffer(buffer: Uint8Array): void
-}
-
 interface OwnedSocket extends Socket {
   transport?: Transport | undefined
 }
 
-export class Transport {
+export class Transport implements HandleOwner {
   readonly kind: 'tcp' | 'websocket'
   readonly peer: string
   readonly isLoopback: boolean
   user!: TransportUser
-  #socket: OwnedSocket
+  readonly #socket: OwnedSocket
+  /** Undefined where documented means are used. */
+  readonly #handle: SocketHandle | undefined
+  /** Bytes given to the handle that the kernel has not taken. */
+  #waitingBytes = 0
   #reader: WebSocketReader | undefined
   /** Bytes of the WebSocket handshake that came so far. */
   #request: Uint8Array | undefined
   #isEnded = false
 
   /** `socket`: accepted with pauseOnConnect. `buffer`: the thread's receive buffer. */
-  constructor(socket: Socket, kind: 'tcp' | 'websocket', mode: ReadMode, buffer: Uint8Array) {
+  constructor(socket: Socket, kind: 'tcp' | 'websocket', mode: SocketMode, buffer: Uint8Array) {
     this.kind = kind
     const address = socket.remoteAddress ?? ''
     this.peer = `${address}:${socket.remotePort ?? 0}`
     this.isLoopback = /^(::ffff:)?127\.|^::1$/.test(address)
     if (kind === 'websocket') this.#request = new Uint8Array(0)
-    this.#socket = mode === 'data-event' || !hasUserBuffer(socket) ? socket : moveHandle(socket, buffer)
+    this.#handle = mode === 'documented' ? undefined : handleOf(socket)
+    this.#socket = this.#handle === undefined ? socket : moveHandle(socket, this.#handle, buffer, onRead)
     this.#socket.transport = this
-    if (this.#socket === socket) socket.on('data', onData)
+    if (this.#handle === undefined) socket.on('data', onData)
     this.#socket.on('error', ignoreError)
     this.#socket.on('close', onClose)
   }
 
-  /** Whether reads use the thread's buffer, rather than the `data` event. */
-  get isSharedBuffer(): boolean {
-    return this.#socket.listenerCount('data') === 0
+  /** Whether reads and writes go by the handle. */
+  get usesHandle(): boolean {
+    return this.#handle !== undefined
   }
 
   /** Bytes given to `send` that the kernel has not taken. */
   get queuedBytes(): number {
-    return this.#socket.writableLength
+    return this.#waitingBytes + this.#socket.writableLength
   }
 
   /**
@@ -94,8 +96,29 @@ export class Transport {
       from -= frameHeaderBytes(end - start)
       writeFrameHeader(bytes, from, end - start)
     }
-    this.#socket.write(bytes.subarray(from, end))
-    return this.#socket.writableLength === 0
+    return this.#write(bytes.subarray(from, end))
+  }
+
+  /** Whether the bytes may be changed at once. All writes come this way, so that none overtakes another. */
+  #write(bytes: Uint8Array): boolean {
+    if (this.#handle === undefined) {
+      this.#socket.write(bytes)
+      return this.#socket.writableLength === 0
+    }
+    if (this.#socket.destroyed) return true
+    const waiting = writeHandle(this.#handle, this, bytes)
+    if (waiting === 0) return true
+    if (waiting < 0) {
+      this.#socket.destroy()
+      return true
+    }
+    this.#waitingBytes += waiting
+    return false
+  }
+
+  onWritten(byteLength: number, isFailed: boolean): void {
+    this.#waitingBytes -= byteLength
+    if (isFailed) this.#socket.destroy()
   }
 
   pause(): void {
@@ -115,7 +138,7 @@ export class Transport {
     this.#isEnded = true
     if (this.#reader !== undefined) {
       const frame = Buffer.allocUnsafe(4)
-      this.#socket.write(frame.subarray(0, writeClose(frame, 0, status)))
+      this.#write(frame.subarray(0, writeClose(frame, 0, status)))
     }
     this.#reader = undefined
     this.#socket.end()
@@ -150,13 +173,13 @@ export class Transport {
   /** From the frame reader: a ping is answered whatever MQTT does. */
   onWsPing(payload: Uint8Array): void {
     const frame = Buffer.allocUnsafe(2 + payload.length)
-    this.#socket.write(frame.subarray(0, writePong(frame, 0, payload)))
+    this.#write(frame.subarray(0, writePong(frame, 0, payload)))
   }
 
   /** From the frame reader: the WebSocket ends; to MQTT that is a lost connection. */
   onWsClose(status: number): void {
     const frame = Buffer.allocUnsafe(4)
-    this.#socket.write(frame.subarray(0, writeClose(frame, 0, status)))
+    this.#write(frame.subarray(0, writeClose(frame, 0, status)))
     this.#reader = undefined
     this.end()
     this.user.onClosed(`WebSocket closed with status ${status}`)
@@ -173,7 +196,7 @@ export class Transport {
       return
     }
     this.#request = undefined
-    this.#socket.write(upgrade.response)
+    this.#write(upgrade.response)
     if (upgrade.status !== 101) {
       this.end()
       this.user.onClosed('no WebSocket handshake')
@@ -182,22 +205,6 @@ export class Transport {
     this.#reader = new WebSocketReader(this, this.user.parser, FRAME_BYTES_MAX)
     if (upgrade.requestBytes < request.length) this.onBytes(request, upgrade.requestBytes, request.length)
   }
-}
-
-function hasUserBuffer(socket: Socket): boolean {
-  const handle = (socket as unknown as { _handle?: Partial<UserBufferHandle> })._handle
-  return typeof handle?.useUserBuffer === 'function'
-}
-
-/** A socket of ours around the accepted one's handle, reading into `buffer`. */
-function moveHandle(accepted: Socket, buffer: Uint8Array): OwnedSocket {
-  const inner = accepted as unknown as { _handle: UserBufferHandle | null }
-  const handle = inner._handle
-  const options = { handle, onread: { buffer, callback: onRead } }
-  const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0])
-  // The shell must not close the handle when it is collected or destroyed.
-  inner._handle = null
-  return socket
 }
 
 // Shared by all connections, so that one costs no closures; Node calls them with the socket as `this`.

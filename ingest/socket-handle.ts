@@ -1,0 +1,79 @@
+// All that Millrace knows about Node's sockets beyond their documentation (docs/decisions/0007-socket-handles.md):
+//
+//   reading   an accepted socket's handle moves into a socket of ours that reads into the thread's one buffer
+//   writing   bytes go to the handle, which hands them to the kernel at once, past the stream in between
+//
+// Node may change both in any version, so they are used with the versions they were tested with, and where the
+// handle has the methods. Everywhere else transport.ts does the same by documented means.
+import { Socket } from 'node:net'
+
+interface WriteRequest {
+  /** Set by Node where the write ended before it could be told whom to call. */
+  writeStatus: number | null
+  oncomplete: (this: WriteRequest, status: number) => void
+  /** Keeps the bytes alive until they are written. */
+  buffer: Uint8Array
+  /** Ours. */
+  owner: HandleOwner
+}
+
+/** Part of libuv's stream as Node wraps it. */
+export interface SocketHandle {
+  useUserBuffer(buffer: Uint8Array): void
+  /** 0 or an error number where the kernel took all or failed; a request where some of it waits. */
+  writeBuffer(request: null, bytes: Uint8Array): number | WriteRequest
+}
+
+/** Who writes to a handle. */
+export interface HandleOwner {
+  /** Bytes of a write that waited are gone, or it failed. */
+  onWritten(byteLength: number, isFailed: boolean): void
+}
+
+const NODE_MAJOR = 26
+/** First minor version in which the handle makes its own write requests. */
+const NODE_MINOR_MIN = 10
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+const isKnownNode = major === NODE_MAJOR && minor >= NODE_MINOR_MIN
+
+/** The handle of an accepted socket, undefined where it is not what we know. */
+export function handleOf(socket: Socket): SocketHandle | undefined {
+  const handle = (socket as unknown as { _handle?: Partial<SocketHandle> | null })._handle
+  const isKnown =
+    isKnownNode && typeof handle?.useUserBuffer === 'function' && typeof handle.writeBuffer === 'function'
+  return isKnown ? (handle as SocketHandle) : undefined
+}
+
+/** A socket of ours around the accepted one's handle, reading into `buffer`. */
+export function moveHandle(
+  accepted: Socket,
+  handle: SocketHandle,
+  buffer: Uint8Array,
+  onRead: (byteLength: number, buffer: Uint8Array) => boolean,
+): Socket {
+  const options = { handle, onread: { buffer, callback: onRead } }
+  const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0])
+  // The shell must not close the handle when it is collected or destroyed.
+  ;(accepted as unknown as { _handle: SocketHandle | null })._handle = null
+  return socket
+}
+
+/**
+ * Hands bytes to the kernel. Returns how many of them belong to the socket until `onWritten`: 0 where all are on
+ * their way, -1 where the socket has failed. Order is kept: libuv queues behind what waits.
+ */
+export function writeHandle(handle: SocketHandle, owner: HandleOwner, bytes: Uint8Array): number {
+  const result = handle.writeBuffer(null, bytes)
+  if (typeof result === 'number') return result === 0 ? 0 : -1
+  result.buffer = bytes
+  result.owner = owner
+  result.oncomplete = onComplete
+  const status = result.writeStatus
+  if (status === null) return bytes.length
+  result.writeStatus = null
+  return status === 0 ? 0 : -1
+}
+
+function onComplete(this: WriteRequest, status: number): void {
+  this.owner.onWritten(this.buffer.length, status !== 0)
+}

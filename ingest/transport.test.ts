@@ -1,0 +1,79 @@
+// Both ways to a socket, by the handle and by documented means: what the kernel does not take at once waits, in
+// order, and belongs to the socket meanwhile.
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { test } from 'node:test'
+import { MqttParser } from './mqtt-parser.ts'
+import { HEADROOM, type SocketMode, Transport, type TransportUser } from './transport.ts'
+
+class User implements TransportUser {
+  readonly parser = new MqttParser({ onMalformed() {} } as never, 1000)
+  closed: string[] = []
+  beforeRead(): void {}
+  afterRead(): void {}
+  onClosed(detail: string): void {
+    this.closed.push(detail)
+  }
+}
+
+async function pair(mode: SocketMode): Promise<{ transport: Transport; user: User; client: Socket }> {
+  const server = createServer({ pauseOnConnect: true, noDelay: true }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  client.on('error', () => {})
+  const [accepted] = (await once(server, 'connection')) as [Socket]
+  server.close()
+  const transport = new Transport(accepted, 'tcp', mode, new Uint8Array(65_536))
+  const user = new User()
+  transport.user = user
+  transport.resume()
+  return { transport, user, client }
+}
+
+const MESSAGE_BYTES = 100_000
+const MESSAGES = 200
+
+for (const mode of ['auto', 'documented'] satisfies SocketMode[]) {
+  test(`${mode}: what a client does not read waits, and arrives whole and in order`, async () => {
+    const { transport, client, user } = await pair(mode)
+    assert.equal(transport.usesHandle, mode === 'auto')
+    client.pause()
+    let buffer = Buffer.alloc(HEADROOM + MESSAGE_BYTES)
+    let waited = 0
+    for (let i = 0; i < MESSAGES; i++) {
+      buffer.fill(i)
+      if (transport.send(buffer, HEADROOM, buffer.length)) continue
+      // It belongs to the socket now: whoever used it again would change what is on its way.
+      buffer = Buffer.alloc(HEADROOM + MESSAGE_BYTES)
+      waited++
+    }
+    assert.ok(waited > 0, 'the kernel took 20 MB for a client that does not read')
+    assert.ok(transport.queuedBytes > 0)
+    transport.end()
+    const chunks: Buffer[] = []
+    client.on('data', (chunk) => chunks.push(chunk))
+    client.resume()
+    await once(client, 'end')
+    const received = Buffer.concat(chunks)
+    assert.equal(received.length, MESSAGES * MESSAGE_BYTES)
+    for (let i = 0; i < MESSAGES; i++)
+      assert.ok(received.subarray(i * MESSAGE_BYTES, (i + 1) * MESSAGE_BYTES).every((byte) => byte === i))
+    assert.equal(transport.queuedBytes, 0)
+    client.destroy()
+    assert.deepEqual(user.closed, [])
+  })
+
+  test(`${mode}: a client that is gone while bytes wait for it is reported once`, async () => {
+    const { transport, client, user } = await pair(mode)
+    client.pause()
+    for (let i = 0; i < MESSAGES; i++)
+      transport.send(Buffer.alloc(HEADROOM + MESSAGE_BYTES), HEADROOM, MESSAGE_BYTES)
+    assert.ok(transport.queuedBytes > 0)
+    client.resetAndDestroy()
+    while (user.closed.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    assert.equal(transport.send(Buffer.alloc(100), HEADROOM, 100), true)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    assert.equal(user.closed.length, 1)
+  })
+}
