@@ -8,6 +8,11 @@
 // all that has gathered is the next request. With none in flight a flush waits for the end of the event
 // loop's turn, so that every socket that was readable adds to it.
 //
+// Clients with small windows are the exception. They send again when they are acknowledged, so that half of what
+// is in flight would follow the other half from commit to commit, each of them small. Acknowledged first and
+// waited for, all of it is one commit: half of the syncs, and less time in all, because a small commit costs
+// almost what a larger one does. Where what was awaited does not come, that is not tried again for a while.
+//
 // A record's ticket is the sequence of the flush that will carry it. Flush sequences begin at 1 and become
 // durable in order, with one exception: a partition that the log refuses for its backlog is held, so that the
 // others go on. See `PartitionHandle.heldSequence`.
@@ -29,6 +34,14 @@ const WORD_COPY_BYTES_MAX = 512
 /** Keeps timestamp deltas within an int32 after zigzag: about 12 days. */
 const TIMESTAMP_DELTA_MAX = 0x3fffffff
 const RETRY_MS_MIN = 50
+/** Bytes of a commit that costs about as much as an empty one: there is nothing to win by larger ones. */
+const GATHER_BYTES_MAX = 96 << 10
+/** Part of what is expected that must be there before a commit goes, the rest being late. */
+const GATHER_PART = 0.9
+/** The longest that a commit waits for what is expected; timers are no finer. */
+const GATHER_MS_MAX = 1
+/** Commits that do not wait after that many times in a row in vain; doubled each time. */
+const GATHER_PAUSE_MAX = 256
 const RETRY_MS_MAX = 1000
 
 export interface AccumulatorOptions {
@@ -136,6 +149,14 @@ export class BatchAccumulator {
   #requestsInFlight = 0
   #bytesSealed = 0
   #turnScheduled = false
+  /** `recordCount` at which the commit that is put off goes; 0 while none is. */
+  #awaited = 0
+  #awaitedTimer: NodeJS.Timeout | undefined
+  /** Commits that will not be put off. */
+  #gatherPause = 0
+  #gatherPauseNext = 1
+  /** `recordCount` at the last flush. */
+  #flushedCount = 0
   #stopped = false
   readonly #held = new Set<PartitionHandle>()
   #waiters: (() => void)[] = []
@@ -281,8 +302,17 @@ export class BatchAccumulator {
     return this.#sequence
   }
 
+  /** To be called after each read: a commit that waits for more goes when enough is there. */
+  endRead(): void {
+    if (this.#awaited === 0 || this.recordCount < this.#awaited) return
+    this.#awaited = 0
+    this.#gatherPauseNext = 1
+    this.#schedule()
+  }
+
   /** Sends all that has gathered, unless as many requests as allowed are in flight: their end sends it. */
   flush(): void {
+    this.#awaited = 0
     if (this.#stopped || this.#requestsInFlight >= this.#requestsInFlightMax) return
     if (this.#open.length === 0 && this.#sealed.length === 0) return
     for (const handle of this.#open) this.#seal(handle)
@@ -290,6 +320,7 @@ export class BatchAccumulator {
     const batches = this.#sealed
     this.#sealed = []
     this.#bytesSealed = 0
+    this.#flushedCount = this.recordCount
     this.#requestsInFlight++
     this.#send(this.#sequence++, batches, RETRY_MS_MIN)
   }
@@ -362,7 +393,8 @@ export class BatchAccumulator {
   }
 
   #schedule(): void {
-    if (this.#turnScheduled || this.#requestsInFlight >= this.#requestsInFlightMax) return
+    if (this.#turnScheduled || this.#awaited !== 0) return
+    if (this.#requestsInFlight >= this.#requestsInFlightMax) return
     this.#turnScheduled = true
     setImmediate(() => {
       this.#turnScheduled = false
@@ -375,7 +407,7 @@ export class BatchAccumulator {
       () => {
         this.#requestsInFlight--
         this.#free(batches)
-        this.#completed(sequence)
+        this.#completed(sequence, batches)
       },
       (error: unknown) => this.#refused(sequence, batches, error, retryMs),
     )
@@ -391,12 +423,44 @@ export class BatchAccumulator {
     for (const batch of batches) this.#arena.free(batch.start, batch.order)
   }
 
-  #completed(sequence: number): void {
+  #completed(sequence: number, batches: readonly SealedBatch[]): void {
     this.#early.add(sequence)
     while (this.#early.delete(this.#durable + 1)) this.#durable++
     // The disk first: the acknowledgements that are written now overlap with it.
-    this.flush()
+    if (!this.#putOff(batches)) this.flush()
     this.#announce()
+  }
+
+  /** Puts the next commit off until what this one acknowledges has been answered by as much again. */
+  #putOff(batches: readonly SealedBatch[]): boolean {
+    if (this.#requestsInFlight !== 0) return false
+    let records = 0
+    let bytes = this.#bytesSealed
+    for (const { entry } of batches) {
+      records += entry.recordCount
+      bytes += entry.batch.length
+    }
+    const gathered = this.recordCount - this.#flushedCount
+    const awaited = Math.ceil((gathered + records) * GATHER_PART)
+    if (gathered >= awaited || bytes > GATHER_BYTES_MAX) return false
+    for (const { start, at } of this.#open) bytes += at - start
+    if (bytes > GATHER_BYTES_MAX) return false
+    if (this.#gatherPause > 0) {
+      this.#gatherPause--
+      return false
+    }
+    this.#awaited = this.#flushedCount + awaited
+    if (this.#awaitedTimer === undefined)
+      this.#awaitedTimer = setTimeout(() => this.#gatheredInVain(), GATHER_MS_MAX)
+    else this.#awaitedTimer.refresh()
+    return true
+  }
+
+  #gatheredInVain(): void {
+    if (this.#awaited === 0) return
+    this.#gatherPause = this.#gatherPauseNext
+    this.#gatherPauseNext = Math.min(this.#gatherPauseNext * 2, GATHER_PAUSE_MAX)
+    this.flush()
   }
 
   #announce(): void {
@@ -448,7 +512,7 @@ export class BatchAccumulator {
       return
     }
     this.#requestsInFlight--
-    this.#completed(sequence)
+    this.#completed(sequence, batches)
   }
 
   /** Keeps a partition's refused batches, and what has gathered for it since, until the log takes them. */

@@ -328,6 +328,7 @@ export class Ingest {
 
   /** After a read, a commit or a post from another worker: what was gathered for others goes out. */
   endRead(): void {
+    this.accumulator.endRead()
     this.hub.flush()
     if (this.#writing.length > 0) {
       const writing = this.#writing

@@ -52,7 +52,7 @@ for (const mode of ['auto', 'documented'] satisfies SocketMode[]) {
     assert.ok(transport.queuedBytes > 0)
     transport.end()
     const chunks: Buffer[] = []
-    client.on('data', (chunk) => chunks.push(chunk))
+    client.on('data', (chunk) => chunks.push(chunk as Buffer))
     client.resume()
     await once(client, 'end')
     const received = Buffer.concat(chunks)

@@ -6,7 +6,7 @@ import type { Disk, DiskFile } from '../std/disk.ts'
 
 /** Fills one file at a time. */
 export interface ZeroFiller {
-  /** Begins with a file that does not exist. */
+  /** Begins with a file that does not exist; with 0 bytes there is nothing to fill. */
   start(file: string, bytes: number): void
   /** `more`: call again soon; `waiting`: others work on it; `done`: the file is full and synced. Throws what the disk throws. */
   step(): 'more' | 'waiting' | 'done'

@@ -3,7 +3,8 @@
 // A segment is filled with zeros before its first group: writing and syncing into blocks that exist takes half
 // the time of appending (no size, no extent to be made durable). A file gets its name only when header and
 // zeros are synced, so that a segment that has its name has a valid header. Where none is prepared in time,
-// the next one is used unfilled: slower, never wrong.
+// the next one is used unfilled: slower, never wrong. While groups are large the next one is not filled either:
+// there the zeros, as many bytes again for the disk and the processor, cost more than they save.
 import path from 'node:path'
 import type { Disk, DiskFile } from '../std/disk.ts'
 import { removeIfThere } from './journal-checkpoint.ts'
@@ -16,6 +17,11 @@ import {
   segmentName,
 } from './journal-format.ts'
 import { PREPARING_SUFFIX } from './journal-recovery.ts'
+
+/** Mean of the last groups from which on the next segment is prepared without zeros. */
+const FILLED_GROUP_BYTES_MAX = 1 << 20
+/** Groups that the mean looks back. */
+const MEAN_GROUPS = 16
 
 interface OpenSegment {
   identity: SegmentIdentity
@@ -36,6 +42,7 @@ export class SegmentStore {
   /** The file being filled. */
   #filling: string | undefined
   #fillCount = 0
+  #groupBytesMean = 0
 
   /** Goes on in a recovered segment, with the next one where it is prepared, or (`position` undefined) makes the first one of a new log. */
   constructor(
@@ -89,6 +96,7 @@ export class SegmentStore {
   sync(byteLength: number): void {
     this.#current.file.sync()
     this.position += byteLength
+    this.#groupBytesMean += (byteLength - this.#groupBytesMean) / MEAN_GROUPS
   }
 
   /** Goes on in the next segment. */
@@ -107,7 +115,7 @@ export class SegmentStore {
     if (this.#filling === undefined) {
       // A name of its own each time: an abandoned filler may still be at work on the last one.
       const file = path.join(this.#dir, `next${this.#fillCount++}.segment${PREPARING_SUFFIX}`)
-      this.#filler.start(file, this.#segmentBytes)
+      this.#filler.start(file, this.#groupBytesMean > FILLED_GROUP_BYTES_MAX ? 0 : this.#segmentBytes)
       this.#filling = file
       return true
     }

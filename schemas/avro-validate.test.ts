@@ -8,6 +8,7 @@ import {
   MACHINE_SCHEMA,
   oracleType,
   SENSOR_SCHEMA,
+  schemaArbitrary,
 } from './avro-arbitraries.ts'
 import * as codes from './avro-codes.ts'
 import { interpret } from './avro-interpreter.ts'
@@ -111,6 +112,63 @@ test('any bytes at all: a code, never an exception, and the interpreter gives th
     }),
     { numRuns: numRuns * 5 },
   )
+})
+
+/** Bytes that say where they are read, and end the test where that is outside of [start, end). */
+function guarded(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  return new Proxy(bytes, {
+    get(target, name) {
+      const index = Number(name)
+      assert.ok(index >= start && index < end, `read of ${String(name)}, outside of [${start}, ${end})`)
+      return target[index]
+    },
+  })
+}
+
+// What lies around the payload in the receive buffer is other clients' messages.
+test('hostile payloads: whatever bytes, cut and schema, no byte outside of the range is read', () => {
+  let valid = 0
+  const canaries = [0x00, 0x02, 0x7f, 0x80, 0xff]
+  const check = (validate: (bytes: Uint8Array, start: number, end: number) => number, datum: Uint8Array) => {
+    const start = 16
+    const end = start + datum.length
+    const codesSeen = new Set<number>()
+    for (const canary of canaries) {
+      const whole = new Uint8Array(end + 16).fill(canary)
+      whole.set(datum, start)
+      codesSeen.add(validate(whole, start, end))
+      if (canary === 0x80) codesSeen.add(validate(guarded(whole, start, end), start, end))
+    }
+    assert.equal(codesSeen.size, 1, 'what lies around the payload decides about it')
+    if (codesSeen.has(codes.VALID)) valid++
+  }
+  fc.assert(
+    fc.property(
+      datumArbitrary(EVERYTHING),
+      fc.nat(),
+      fc.nat(),
+      fc.nat({ max: 255 }),
+      (datum, cut, where, byte) => {
+        const { validate } = createValidator(datum.node)
+        const whole = oracleType(datum.schema).toBuffer(datum.value)
+        check(validate, whole)
+        check(validate, whole.subarray(0, cut % (whole.length + 1)))
+        const changed = Uint8Array.from(whole)
+        if (changed.length > 0) changed[where % changed.length] = byte
+        check(validate, changed)
+      },
+    ),
+    { numRuns },
+  )
+  fc.assert(
+    fc.property(schemaArbitrary(EVERYTHING), fc.uint8Array({ maxLength: 80 }), (schema, bytes) => {
+      check(createValidator(parseAvroSchema(schema)).validate, bytes)
+    }),
+    { numRuns },
+  )
+  assert.ok(valid > numRuns, 'most that was never changed is valid')
+  // The guard can tell.
+  assert.throws(() => guarded(new Uint8Array(4), 1, 3)[3], /outside/)
 })
 
 const LIST = JSON.stringify({
