@@ -1,4 +1,4 @@
-// All that Millrace knows about Node's sockets beyond their documentation (docs/decisions/0007-socket-handles.md):
+// All that Millrace knows about Node's sockets beyond their documentation (docs/decisions/0006-socket-handles.md):
 //
 //   reading   an accepted socket's handle moves into a socket of ours that reads into the thread's one buffer
 //   writing   bytes go to the handle, which hands them to the kernel at once, past the stream in between

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { MqttParser } from './mqtt-parser.ts'
+import { benchmark } from './transport.bench.ts'
 import { HEADROOM, type SocketMode, Transport, type TransportUser } from './transport.ts'
 
 class User implements TransportUser {
@@ -77,3 +78,7 @@ for (const mode of ['auto', 'documented'] satisfies SocketMode[]) {
     assert.equal(user.closed.length, 1)
   })
 }
+
+test('the benchmark does its work', async () => {
+  assert.ok((await benchmark('auto', 5, 0.05)) > 0)
+})
