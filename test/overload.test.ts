@@ -57,14 +57,17 @@ test(`kill -9 under full load, ${ROUNDS} times: all that was acknowledged is in 
   await start()
   const sent = payloads(await environmentCodec(running!.http), MESSAGES, Date.now())
   const floods = Array.from({ length: DEVICES }, (_, i) => new Flood(`device-${i}`, 4, 1, 4096, sent))
-  let killedUnderLoad = 0
   for (let round = 0; round < ROUNDS; round++) {
-    const before = floods.reduce((sum, one) => sum + one.acknowledged, 0)
     await Promise.all(floods.map((one) => one.connect(running!.mqttPort)))
-    await sleep(10 + next() * 150)
+    const before = floods.map((one) => one.acknowledged)
+    // Once every connection is at work, whenever that is on a busy machine.
+    while (floods.some((one, i) => one.acknowledged === before[i] && !one.isDone)) await sleep(1)
+    await sleep(next() * 60)
     await running!.kill()
-    const inFlight = floods.reduce((sum, one) => sum + one.sent - one.acknowledged, 0)
-    if (inFlight > 0 && floods.reduce((sum, one) => sum + one.acknowledged, 0) > before) killedUnderLoad++
+    assert.ok(
+      floods.some((one) => one.sent > one.acknowledged),
+      'nothing was under way',
+    )
     while (!floods.every((one) => one.isClosed)) await sleep(1)
     await start()
   }
@@ -78,7 +81,6 @@ test(`kill -9 under full load, ${ROUNDS} times: all that was acknowledged is in 
     [],
   )
   assert.equal(await running!.stop(), 0)
-  assert.ok(killedUnderLoad >= ROUNDS / 2, `${killedUnderLoad} of ${ROUNDS} kills came under load`)
   const logged = await loggedMessages(data, sent)
   for (const { device } of floods) checkOrder(device, logged.get(device)!, MESSAGES, ROUNDS + 1)
 })
