@@ -40,9 +40,9 @@ function checkOrder(device: string, messages: readonly number[], count: number, 
   )
 }
 
-const ROUNDS = LONG ? 40 : 3
+const ROUNDS = LONG ? 20 : 3
 const DEVICES = 8
-const MESSAGES = LONG ? 150_000 : 25_000
+const MESSAGES = LONG ? 150_000 : 40_000
 
 test(`kill -9 under full load, ${ROUNDS} times: all that was acknowledged is in the log, in order (seed ${SEED})`, {
   timeout: 600_000,
@@ -60,9 +60,9 @@ test(`kill -9 under full load, ${ROUNDS} times: all that was acknowledged is in 
   for (let round = 0; round < ROUNDS; round++) {
     await Promise.all(floods.map((one) => one.connect(running!.mqttPort)))
     const before = floods.map((one) => one.acknowledged)
-    // Once every connection is at work, whenever that is on a busy machine.
-    while (floods.some((one, i) => one.acknowledged === before[i] && !one.isDone)) await sleep(1)
-    await sleep(next() * 60)
+    // Once the load is there, whenever that is on a busy machine.
+    while (floods.filter((one, i) => one.acknowledged > before[i]!).length < DEVICES / 2) await sleep(1)
+    await sleep(next() * 20)
     await running!.kill()
     assert.ok(
       floods.some((one) => one.sent > one.acknowledged),
