@@ -614,10 +614,6 @@ export function configOf(
   const { logKafkaSasl, logKafkaUsername, logKafkaPassword } = result
   if (logKafkaSasl !== 'off' && (logKafkaUsername === undefined || logKafkaPassword === undefined))
     fail('--log-kafka-sasl: expected log-kafka-username and log-kafka-password with it')
-  if (result.log === 'embedded' && result.roles.length < OPTIONS.roles.default.length)
-    fail(
-      `--roles: read ${JSON.stringify(result.roles.join(','))}, expected all of ${OPTIONS.roles.default.join(', ')}: the embedded log belongs to one process; for roles in several, use Kafka (--log kafka://…)`,
-    )
   return result
 }
 
