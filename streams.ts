@@ -122,9 +122,10 @@ export class ServedStreams {
         'topic_conflict',
         `${name}: partitions: read ${stream.partitions}, expected ${topic.config.partitions}: the topics exist, and the number is fixed when they are made`,
       )
-    if (this.#isRegistered(stream)) return
-    this.#registry.requireCompatible(stream.subject, stream.schema)
     const previous = this.find(stream.tenant, stream.stream)
+    const isRegistered = this.#isRegistered(stream)
+    if (isRegistered && (previous === undefined || isSameLayout(previous, stream))) return
+    if (!isRegistered) this.#registry.requireCompatible(stream.subject, stream.schema)
     const problem = previous && tableEvolutionProblem(previous.schema, stream.schema)
     if (problem !== undefined) throw new MillraceError('schema_incompatible', `${name}: ${problem}`)
     if (!tablesExist(this.#config)) return
@@ -166,6 +167,13 @@ export class ServedStreams {
     for (const tenant of new Set(streams.map((stream) => stream.tenant)))
       await this.#log.createTopic(presenceTopic(tenant), presence)
   }
+}
+
+/** Whether two versions of a stream want a table of the same columns, in the same partitions. */
+function isSameLayout(a: CompiledStream, b: CompiledStream): boolean {
+  const layout = ({ schema, fields, table }: CompiledStream): string =>
+    JSON.stringify([schema, fields.map(({ name, role, aliases }) => [name, role, aliases]), table])
+  return layout(a) === layout(b)
 }
 
 function contractFolders({ contracts, data }: Config): string[] {

@@ -113,6 +113,17 @@ function checkPartitioning(
   }
 }
 
+/** The refusal of another number of buckets than a table has; undefined: none. */
+function bucketsFixed(id: TableId, has: number | undefined, wanted: number | undefined): MillraceError {
+  const buckets = (count: number | undefined): string =>
+    count === undefined ? 'not by bucket of the device' : `by bucket[${count}] of the device`
+  return new MillraceError(
+    'schema_incompatible',
+    `table ${printTableId(id)} is partitioned ${buckets(has)}, the contract says ${buckets(wanted)}: that is fixed when the table is made; ${has === undefined ? 'leave table.bucket_devices out' : `set table.bucket_devices to ${has}`}`,
+    { table: printTableId(id), has, wanted },
+  )
+}
+
 /** What rows need to know of a table to be put into its files. */
 export interface TableLayout {
   timeColumn: string
@@ -125,7 +136,7 @@ export interface TableLayout {
 
 /**
  * The layout of a table with these fields. Errors: `table_foreign` where the shape's columns are not what the table is
- * partitioned by.
+ * partitioned by, `schema_incompatible` where the number of buckets is another one.
  */
 export function layoutOf(
   table: LoadedTable,
@@ -142,7 +153,8 @@ export function layoutOf(
     else if (count !== undefined && part['source-id'] === device.id) bucket = { field: part.name, count }
     else
       throw new MillraceError(
-        'table_foreign',
+        // A day of another column is how a table of ours looks whose contract has moved its event time.
+        part.transform === 'day' ? 'schema_incompatible' : 'table_foreign',
         `table ${printTableId(table.id)} is partitioned by ${part.name}, not by the day of ${shape.timeColumn}: a stream's event time cannot move to another field`,
       )
   }
@@ -151,5 +163,6 @@ export function layoutOf(
       'table_foreign',
       `table ${printTableId(table.id)} is not partitioned by the day of ${shape.timeColumn}`,
     )
+  if (bucket?.count !== shape.bucketDevices) throw bucketsFixed(table.id, bucket?.count, shape.bucketDevices)
   return { timeColumn: shape.timeColumn, deviceColumn: shape.deviceColumn, dayField, bucket }
 }

@@ -490,6 +490,20 @@ test('a contract that changes evolves the table, old snapshots keep their schema
   )
 })
 
+test('another number of buckets than the table has parks it with words, and nothing is written', async () => {
+  const { w, sink } = await world()
+  await w.send(4)
+  await sink.commitDue()
+  await w.send(4)
+  await sink.follow(sensorStream('telemetry', { table: { bucketDevices: 4 } }))
+  const [status] = sink.stage.status()
+  assert.equal(status!.code, 'schema_incompatible')
+  assert.match(status!.error!, /partitioned not by bucket of the device, the contract says by bucket\[4\]/)
+  await sink.follow(sensorStream('telemetry'))
+  await sink.commitDue()
+  await w.check(sink)
+})
+
 test('a schema that is not known yet parks the table until the update comes', async () => {
   const { w, sink } = await world()
   const batch = sensorBatch([{ device: 'd', eventMicros: FIRST, seq: 0 }], 99)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { findIncompatibilities } from '../schemas/registry-compatibility.ts'
 import { REJECTED_SCHEMA } from '../schemas/rejected.ts'
 import { isMillraceError } from '../std/errors.ts'
 import {
@@ -117,3 +118,77 @@ test('a change that a table cannot follow is told before anything is registered'
   const inner = (type: unknown) => x({ type: 'record', name: 'inner', fields: [{ name: 'y', type }] })
   assert.match(tableEvolutionProblem(inner('long'), inner('float'))!, /^x\.y: /)
 })
+
+const logical = (type: string, logicalType: string, more = {}) => ({ type, logicalType, ...more })
+const digits = (precision: number, scale: number) => logical('bytes', 'decimal', { precision, scale })
+const array = (items: unknown) => ({ type: 'array', items })
+const map = (values: unknown) => ({ type: 'map', values })
+const inner = (...fields: unknown[]) => ({ type: 'record', name: 'inner', fields })
+const enumOf = (...symbols: string[]) => ({ type: 'enum', name: 'e', symbols })
+
+/** Every kind of change of a field's type; `refused`: by what registration says. */
+const CHANGES: [string, from: unknown, to: unknown, refused: RegExp | undefined][] = [
+  ['int to long', 'int', 'long', undefined],
+  ['float to double', 'float', 'double', undefined],
+  ['a more precise decimal', digits(9, 2), digits(20, 2), undefined],
+  ['optional', 'int', ['null', 'int'], undefined],
+  ['optional and wider', 'int', ['null', 'long'], undefined],
+  ['more symbols', enumOf('A'), enumOf('A', 'B'), undefined],
+  ['wider elements', array('int'), array('long'), undefined],
+  ['optional elements', array('int'), array(['null', 'int']), undefined],
+  ['wider values', map('float'), map('double'), undefined],
+  ['a nested field added', inner(), inner({ name: 'a', type: ['null', 'int'], default: null }), undefined],
+  ['a nested field dropped', inner({ name: 'a', type: 'int' }), inner(), undefined],
+  [
+    'a nested field renamed and widened',
+    inner({ name: 'a', type: 'int' }),
+    inner({ name: 'b', aliases: ['a'], type: 'long' }),
+    undefined,
+  ],
+  ['int to float', 'int', 'float', /^x: .*int cannot become float/],
+  ['int to double', 'int', 'double', /^x: .*int cannot become double/],
+  ['long to double', 'long', 'double', /^x: .*long cannot become double/],
+  ['long to int', 'long', 'int', /TYPE_MISMATCH/],
+  ['double to float', 'double', 'float', /TYPE_MISMATCH/],
+  ['required again', ['null', 'int'], 'int', /TYPE_MISMATCH/],
+  ['string to bytes', 'string', 'bytes', /^x: .*string cannot become binary/],
+  ['bytes to string', 'bytes', 'string', /^x: .*binary cannot become string/],
+  ['a less precise decimal', digits(20, 2), digits(9, 2), /LOGICAL_TYPE_MISMATCH/],
+  ['another scale', digits(9, 2), digits(9, 3), /LOGICAL_TYPE_MISMATCH/],
+  ['a number becomes a time', 'long', logical('long', 'timestamp-micros'), /long cannot become timestamptz/],
+  ['a time becomes a number', logical('long', 'timestamp-micros'), 'long', /timestamptz cannot become long/],
+  [
+    'another unit of time',
+    logical('long', 'timestamp-millis'),
+    logical('long', 'timestamp-micros'),
+    /LOGICAL_TYPE_MISMATCH/,
+  ],
+  ['int to date', 'int', logical('int', 'date'), /int cannot become date/],
+  ['uuid to string', logical('string', 'uuid'), 'string', /uuid cannot become string/],
+  ['enum to string', enumOf('A'), 'string', /TYPE_MISMATCH/],
+  [
+    'another size',
+    { type: 'fixed', name: 'f', size: 4 },
+    { type: 'fixed', name: 'f', size: 5 },
+    /FIXED_SIZE_MISMATCH/,
+  ],
+  ['record to map', inner({ name: 'a', type: 'int' }), map('int'), /TYPE_MISMATCH/],
+  ['elements of another type', array('int'), array('double'), /^x\.element: .*int cannot become double/],
+  ['values of another type', map('long'), map('double'), /^x\.value: .*long cannot become double/],
+  [
+    'a nested field of another type',
+    inner({ name: 'a', type: 'int' }),
+    inner({ name: 'a', type: 'double' }),
+    /^x\.a: .*int cannot become double/,
+  ],
+]
+
+for (const [what, from, to, refused] of CHANGES)
+  test(`a contract changes: ${what} is ${refused === undefined ? 'accepted' : 'refused at registration'}`, () => {
+    const [before, after] = [from, to].map((type) => record(TIME, { name: 'x', type }))
+    // What registration asks, in its order: the registry's compatibility, then the table.
+    const [found] = findIncompatibilities('BACKWARD', after!, [{ version: 1, schema: before! }])
+    const problem = found?.message ?? tableEvolutionProblem(before!, after!)
+    if (refused === undefined) assert.equal(problem, undefined)
+    else assert.match(problem ?? 'accepted', refused)
+  })
