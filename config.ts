@@ -58,7 +58,13 @@ export const OPTIONS = {
     kind: 'address',
     default: 'off',
     mayBeOff: true,
-    doc: 'Where the Kafka protocol listens. Only `off` for now: the door is not built yet.',
+    doc: 'Where the embedded log answers the Kafka protocol (usually port 9092).',
+  },
+  'kafka-advertised': {
+    kind: 'address',
+    default: 'off',
+    mayBeOff: true,
+    doc: 'Address that Kafka clients are told to use; `off`: the one by which each has come.',
   },
   log: {
     kind: 'text',
@@ -374,6 +380,7 @@ export interface Config {
   logKafkaSasl: 'off' | 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'
   logKafkaUsername: string | undefined
   logKafkaPassword: string | undefined
+  kafkaAdvertised: Address | undefined
   roles: Role[]
   workers: number
   contracts: string | undefined
@@ -591,10 +598,6 @@ export function configOf(
     ]),
   )
   const config = values as unknown as Config
-  if (config.kafka !== undefined)
-    fail(
-      `--kafka: read ${JSON.stringify(addressText(config.kafka))}, expected off: the Kafka door is not built yet`,
-    )
   const { catalogCredentialFile, catalogTokenFile, logKafkaPasswordFile, ...rest } = values as Record<
     string,
     string | undefined
@@ -614,6 +617,10 @@ export function configOf(
   const { logKafkaSasl, logKafkaUsername, logKafkaPassword } = result
   if (logKafkaSasl !== 'off' && (logKafkaUsername === undefined || logKafkaPassword === undefined))
     fail('--log-kafka-sasl: expected log-kafka-username and log-kafka-password with it')
+  if (result.kafka !== undefined && result.log !== 'embedded')
+    fail(
+      `--kafka: read ${JSON.stringify(addressText(result.kafka))}, expected off: with --log ${result.log} clients read from the brokers themselves`,
+    )
   return result
 }
 

@@ -9,6 +9,8 @@ import type { DurationMetric, MetricSource } from './http/metrics.ts'
 import { type Account, createHttpServer } from './http/server.ts'
 import { ACK_LATENCY_BOUNDS_MS, INGEST_COUNTERS, type IngestCounter } from './ingest/counters.ts'
 import type { IngestWorkerData } from './ingest/worker.ts'
+import { KAFKA_COUNTERS, type KafkaCounter } from './kafka/counters.ts'
+import type { KafkaWorkerData } from './kafka/worker.ts'
 import { type DataFolder, lockDataFolder } from './log/data-folder.ts'
 import { instanceOf } from './log/instance.ts'
 import type { JournalStats } from './log/journal.ts'
@@ -36,7 +38,12 @@ import { StageThread, type ThreadMessage } from './std/thread.ts'
 import { ServedStreams } from './streams.ts'
 
 export interface Running {
-  readonly addresses: { mqtt: Address | undefined; ws: Address | undefined; http: Address }
+  readonly addresses: {
+    mqtt: Address | undefined
+    ws: Address | undefined
+    kafka: Address | undefined
+    http: Address
+  }
   readonly anonymous: boolean
   /** Rejects when a thread or the log fails: the process must end. */
   readonly failed: Promise<never>
@@ -72,6 +79,7 @@ class Millrace implements Running, ProcessView {
   #normalize: Stage<NormalizeCounter> | undefined
   #sink: Stage<SinkCounter> | undefined
   #maintenance: Stage<MaintenanceCounter> | undefined
+  #door: Stage<KafkaCounter> | undefined
   #logThread: LogThread | undefined
   #kafka: KafkaOptions | undefined
   #logWatch: NodeJS.Timeout | undefined
@@ -102,7 +110,7 @@ class Millrace implements Running, ProcessView {
   }
 
   get anonymous(): boolean {
-    return this.config.credentials === undefined && this.#ingest.length > 0
+    return this.config.credentials === undefined && (this.#ingest.length > 0 || this.#door !== undefined)
   }
 
   async start(): Promise<void> {
@@ -116,11 +124,12 @@ class Millrace implements Running, ProcessView {
     if (this.#sink && config.tableMaintenanceMs > 0) this.#maintenance = await this.#startMaintenance()
     if (config.roles.includes('normalize')) this.#normalize = await this.#startNormalize()
     const ports = config.roles.includes('ingest') ? await this.#startIngest() : { mqtt: 0, ws: 0 }
+    const kafka = config.kafka && { host: config.kafka.host, port: await this.#startKafka(config.kafka) }
     this.#http = await createHttpServer(createServices(this))
     const http = await this.#listenHttp(this.#http)
     const at = (address: Address | undefined, port: number): Address | undefined =>
       address !== undefined && this.#ingest.length > 0 ? { host: address.host, port } : undefined
-    this.addresses = { mqtt: at(config.mqtt, ports.mqtt), ws: at(config.ws, ports.ws), http }
+    this.addresses = { mqtt: at(config.mqtt, ports.mqtt), ws: at(config.ws, ports.ws), kafka, http }
   }
 
   async #startLog(): Promise<void> {
@@ -309,6 +318,25 @@ class Millrace implements Running, ProcessView {
     return ports
   }
 
+  /** Starts the Kafka door; returns its port. */
+  async #startKafka(address: Address): Promise<number> {
+    const { config } = this
+    const counters = new CounterBlock<KafkaCounter>(KAFKA_COUNTERS)
+    const logPort = this.#logThread!.newPort()
+    const data: KafkaWorkerData = {
+      logPort,
+      address,
+      advertised: config.kafkaAdvertised,
+      allowAnonymous: config.credentials === undefined,
+      streams: this.served.streams,
+      counters: counters.buffer,
+    }
+    const thread = this.#startThread('kafka', new URL('./kafka/worker.ts', import.meta.url), data, [logPort])
+    const ready = await thread.next('ready')
+    this.#door = { thread, counters }
+    return Number(ready['port'])
+  }
+
   /**
    * Tells every stage of the streams as they are now, and resolves when all have them: the sink first, so that a table
    * is there before its rows, ingest last, so that no stage meets a record that it cannot read.
@@ -324,7 +352,7 @@ class Millrace implements Running, ProcessView {
       // A thread that fails meanwhile ends the process by `failed`; who registered a contract hears of it too.
       if (this.#sink) await tell(this.#sink)
       if (this.#normalize) await tell(this.#normalize)
-      await Promise.all(this.#ingest.map(tell))
+      await Promise.all([...this.#ingest, ...(this.#door ? [this.#door] : [])].map(tell))
     })
     this.#telling.catch(() => {})
     return this.#telling
@@ -414,6 +442,7 @@ class Millrace implements Running, ProcessView {
       ...(this.#maintenance
         ? [{ stage: 'maintenance', worker: '0', block: this.#maintenance.counters }]
         : []),
+      ...(this.#door ? [{ stage: 'kafka', worker: '0', block: this.#door.counters }] : []),
     ]
   }
 
@@ -436,7 +465,8 @@ class Millrace implements Running, ProcessView {
     const end = sleepUntil(Date.now() + DRAIN_MS_MAX)
     const stagesEnd = sleepUntil(Date.now() + STAGES_DRAIN_MS_MAX)
     const stages = [
-      this.#ingest.map(({ thread }) => thread),
+      // Both doors first: nothing comes in any more.
+      [...this.#ingest, ...(this.#door ? [this.#door] : [])].map(({ thread }) => thread),
       this.#normalize ? [this.#normalize.thread] : [],
       [this.#sink, this.#maintenance].flatMap((stage) => (stage ? [stage.thread] : [])),
     ]

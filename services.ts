@@ -58,6 +58,7 @@ const GAUGES = new Set([
   ),
   ...['lag_records', 'devices', 'streams_stopped', 'streams_waiting'].map((name) => `normalize.${name}`),
   ...['freshnessMs', 'oldestWaitMs', 'lagRecords', 'tables', 'tablesParked'].map((name) => `sink.${name}`),
+  'kafka.connections',
 ])
 
 export function createServices(view: ProcessView): Services {

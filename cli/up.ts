@@ -89,11 +89,12 @@ function drainedText(left: number | undefined): string {
 }
 
 function banner(config: Config, running: Running): string {
-  const { mqtt, ws, http } = running.addresses
+  const { mqtt, ws, kafka, http } = running.addresses
   const lines = [`Millrace ${VERSION}: ${config.roles.join(', ')}; data in ${config.data}`]
   if (config.log !== 'embedded') lines.push(`  log                ${config.log}`)
   if (mqtt) lines.push(`  MQTT 3.1.1, 5      mqtt://${addressText(mqtt)}`)
   if (ws) lines.push(`  MQTT, WebSocket    ws://${addressText(ws)}/mqtt`)
+  if (kafka) lines.push(`  Kafka              ${addressText(kafka)}`)
   lines.push(
     `  HTTP               http://${addressText(http)}   /readyz /metrics /schema-registry /v1/openapi.json`,
   )

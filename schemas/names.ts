@@ -30,6 +30,9 @@ export const REJECTED_SUBJECT = 'millrace.rejected-value'
 export const SCHEMAS_TOPIC = 'millrace._schemas'
 export const CREDENTIALS_TOPIC = 'millrace._credentials'
 export const NORMALIZE_STATE_TOPIC = 'millrace._normalize_state'
+/** What the Kafka door remembers: offsets that groups committed, sequences of idempotent producers. */
+export const GROUP_OFFSETS_TOPIC = 'millrace._group_offsets'
+export const PRODUCERS_TOPIC = 'millrace._producers'
 
 export const tableOf = (stream: string): string => stream
 export const rejectedTableOf = (stream: string): string => `${stream}_rejected`

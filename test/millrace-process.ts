@@ -17,6 +17,8 @@ export interface MillraceProcess {
   readonly mqttPort: number
   readonly wsPort: number
   readonly httpPort: number
+  /** 0 without `--kafka`. */
+  readonly kafkaPort: number
   readonly url: string
   readonly http: string
   output(): string
@@ -76,6 +78,7 @@ export async function startProcess(
     data,
     httpPort,
     mqttPort,
+    kafkaPort: port(/Kafka\s+127\.0\.0\.1:(\d+)/) ?? 0,
     wsPort: port(/ws:\/\/127\.0\.0\.1:(\d+)/) ?? 0,
     url: `mqtt://127.0.0.1:${mqttPort}`,
     http: `http://127.0.0.1:${httpPort}`,

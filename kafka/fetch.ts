@@ -1,0 +1,141 @@
+// Fetch: stored batches as they lie in the log, whole ones, the first perhaps beginning before the offset asked for.
+// An answer waits until it holds `minBytes`, a partition has an error, or `maxWaitMs` is over. Fetch sessions
+// (KIP-227) are not kept: the answer's session id is 0, which tells the client so.
+import type { Log } from '../log/log.ts'
+import { isMillraceError } from '../std/errors.ts'
+import type { Caller } from './caller.ts'
+import { KAFKA_ERROR, type KafkaError } from './error-codes.ts'
+import type { RequestOf, ResponseOf } from './messages.ts'
+import { type PartitionEnds, partitionKey } from './partition-ends.ts'
+import { mayRead, type PublicTopic, type PublicTopics } from './public-topics.ts'
+
+/** Bytes of one answer, whatever the client asks for; and of all answers that are not yet sent. */
+const RESPONSE_BYTES_MAX = 8 << 20
+const RESPONSES_BYTES_MAX = 128 << 20
+const RESPONSE_BYTES_MIN = 64 << 10
+const WAIT_MS_MAX = 60_000
+/** A fetch that waits for more than one byte looks again at most this often. */
+const GATHER_MS = 10
+
+type Request = RequestOf<'fetch'>
+type Response = ResponseOf<'fetch'>
+type Topic = Request['topics'][number]
+type Partition = Topic['partitions'][number]
+type PartitionData = Response['responses'][number]['partitions'][number]
+
+const EMPTY = new Uint8Array(0)
+
+export class Fetcher {
+  readonly #log: Log
+  readonly #topics: PublicTopics
+  readonly #ends: PartitionEnds
+  /** Bytes of answers that are made and not yet sent. */
+  #bytesUnsent = 0
+
+  constructor(log: Log, topics: PublicTopics, ends: PartitionEnds) {
+    this.#log = log
+    this.#topics = topics
+    this.#ends = ends
+  }
+
+  async fetch(request: Request, caller: Caller, version: number): Promise<Response> {
+    const answer = (errorCode: KafkaError, responses: Response['responses']): Response => ({
+      throttleTimeMs: 0,
+      errorCode,
+      sessionId: 0,
+      responses,
+    })
+    if (request.sessionId !== 0) return answer(KAFKA_ERROR.fetchSessionIdNotFound, [])
+    const deadline = Date.now() + Math.min(Math.max(request.maxWaitMs, 0), WAIT_MS_MAX)
+    const keys: string[] = []
+    for (const topic of request.topics) {
+      const found = this.#find(topic, caller, version)
+      if (found !== undefined)
+        for (const { partition } of topic.partitions) keys.push(partitionKey(found.name, partition))
+    }
+    for (;;) {
+      const { responses, bytes, failed } = await this.#collect(request, caller, version)
+      const waitMs = deadline - Date.now()
+      if (bytes >= request.minBytes || failed || waitMs <= 0 || caller.closed.aborted)
+        return answer(KAFKA_ERROR.none, responses)
+      if (bytes > 0) await this.#ends.wait([], Math.min(waitMs, GATHER_MS), caller.closed)
+      else await this.#ends.wait(keys, waitMs, caller.closed)
+    }
+  }
+
+  /** Counts bytes of an answer until `sent` gives them back. */
+  unsent(bytes: number): void {
+    this.#bytesUnsent += bytes
+  }
+
+  sent(bytes: number): void {
+    this.#bytesUnsent -= bytes
+  }
+
+  #find(topic: Topic, caller: Caller, version: number): PublicTopic | undefined {
+    return version >= 13
+      ? this.#topics.findById(caller.principal, topic.topicId)
+      : this.#topics.find(caller.principal, topic.topic)
+  }
+
+  async #collect(request: Request, caller: Caller, version: number) {
+    const room = Math.max(RESPONSE_BYTES_MIN, RESPONSES_BYTES_MAX - this.#bytesUnsent)
+    const bytesMax = Math.min(Math.max(request.maxBytes, 1), RESPONSE_BYTES_MAX, room)
+    let bytes = 0
+    let failed = false
+    const responses: Response['responses'] = []
+    for (const topic of request.topics) {
+      const found = this.#find(topic, caller, version)
+      const partitions: PartitionData[] = []
+      for (const partition of topic.partitions) {
+        const data = await this.#read(found, partition, caller, bytesMax - bytes, version)
+        bytes += data.records.length
+        failed ||= data.errorCode !== KAFKA_ERROR.none
+        partitions.push(data)
+      }
+      responses.push({ topic: topic.topic, topicId: topic.topicId, partitions })
+    }
+    return { responses, bytes, failed }
+  }
+
+  async #read(
+    topic: PublicTopic | undefined,
+    { partition, fetchOffset, partitionMaxBytes }: Partition,
+    caller: Caller,
+    bytesLeft: number,
+    version: number,
+  ): Promise<PartitionData> {
+    const data = (errorCode: KafkaError, highWatermark = -1, records = EMPTY): PartitionData => ({
+      partitionIndex: partition,
+      errorCode,
+      highWatermark,
+      lastStableOffset: highWatermark,
+      logStartOffset: -1,
+      abortedTransactions: null,
+      preferredReadReplica: -1,
+      records,
+    })
+    if (topic === undefined)
+      return data(version >= 13 ? KAFKA_ERROR.unknownTopicId : KAFKA_ERROR.unknownTopicOrPartition)
+    if (!mayRead(caller.principal, topic)) return data(KAFKA_ERROR.topicAuthorizationFailed)
+    if (partition < 0 || partition >= topic.partitions) return data(KAFKA_ERROR.unknownTopicOrPartition)
+    let end = this.#ends.end(topic.name, partition)
+    if (fetchOffset === end || (bytesLeft <= 0 && fetchOffset < end)) return data(KAFKA_ERROR.none, end)
+    try {
+      // What is known here may be a moment old; who asks beyond it may know more.
+      if (fetchOffset > end) ({ end } = await this.#log.range(topic.name, partition))
+      if (fetchOffset === end) return data(KAFKA_ERROR.none, end)
+      if (fetchOffset < 0) return data(KAFKA_ERROR.offsetOutOfRange, end)
+      const want = Math.max(1, Math.min(partitionMaxBytes, bytesLeft))
+      const { batches, nextOffset } = await this.#log.read(topic.name, partition, fetchOffset, want)
+      // The log reads into memory that its next read uses again.
+      const copy = Buffer.allocUnsafeSlow(batches.length)
+      copy.set(batches)
+      return data(KAFKA_ERROR.none, Math.max(end, nextOffset), copy)
+    } catch (error) {
+      if (isMillraceError(error, 'offset_below_start') || isMillraceError(error, 'offset_above_end'))
+        return data(KAFKA_ERROR.offsetOutOfRange, end)
+      throw error
+    }
+  }
+}
