@@ -3,17 +3,18 @@
 // One server for the whole case on core 0, the generator on core 1; each round measures Millrace, then its
 // baseline, then every peer, so that a machine that slows down slows all of them. At QoS 1 a message counts when
 // its acknowledgement comes, at QoS 0 when the server has it: with Millrace when it is durable in the log, with
-// the others when it has left the socket's queue. In the end the log is read back, and holds what was sent.
+// the others when they have read it, by the bytes that their process read over the bytes of a message. In the end the
+// log is read back, and holds what was sent.
 import {
   type CaseArguments,
   type CaseResult,
-  caseArguments,
+  calibrate,
+  caseMain,
   caseResult,
   type Latency,
   median,
   type Peer,
   peer,
-  printResult,
   type Run,
   round,
   summarise,
@@ -22,6 +23,7 @@ import { type Load, type LoadReport, runLoad } from './load.ts'
 import { type Broker, startPeers } from './peers.ts'
 import {
   bytesQueuedTo,
+  bytesRead,
   cpuSeconds,
   GENERATOR_CORE,
   pinning,
@@ -41,6 +43,8 @@ export interface BrokerCase {
   cpuRatio?: readonly string[]
   /** Whether brokers without contracts can take the load. Default: true. */
   peers?: boolean
+  /** Peers that cannot take the load, by name, and why. */
+  leftOut?: Readonly<Record<string, string>>
   /** Connections at smoke size. Default: those of the load. */
   smokeConnections?: number
   /** Server and generator share all cores. Default: each has its own. */
@@ -51,7 +55,8 @@ export interface BrokerCase {
 
 /** What a case may take in all, less what starts, stops and counts. */
 const MEASURING_SECONDS_MAX = 125
-const WARMUP_SECONDS = 1
+const SECONDS_DEFAULT = 2
+const WARMUP_SECONDS = 0.7
 /** Start and drain of a generator. */
 const OVERHEAD_SECONDS = 0.6
 
@@ -117,7 +122,8 @@ export class OurSide {
     this.#sent += report.sent
     checkReport('millrace', load, report)
     const run: Run = {
-      messages: load.qos === 0 ? stopped.raw - started.raw : report.messagesInWindow,
+      // In the short time of a smoke run nothing may have become durable.
+      messages: Math.max(1, load.qos === 0 ? stopped.raw - started.raw : report.messagesInWindow),
       seconds: load.qos === 0 ? (stopped.at - started.at) / 1000 : report.seconds,
       cpuSeconds: stopped.cpu - started.cpu,
     }
@@ -127,7 +133,8 @@ export class OurSide {
 
   /** Stops the server and compares the log with what was sent. */
   async verify(): Promise<string> {
-    const { raw, rejectedAtDoor } = await this.server.account()
+    // At QoS 0 nothing told the sender that it is durable.
+    const { raw, rejectedAtDoor } = await this.server.accountOf(this.#sent)
     await this.server.stop()
     const found = await this.server.countLog()
     this.server.removeData()
@@ -145,13 +152,24 @@ function checkReport(name: string, load: Load, report: LoadReport): void {
     throw new Error(`${name}: ${JSON.stringify(report)}`)
 }
 
+/** More than the messages: CONNECT packets, the broker's own files. Less: it does not use read(2). */
+const READ_OF_SENT_MIN = 1
+const READ_OF_SENT_MAX = 1.05
+
 async function runPeer(
   broker: Broker,
   load: Load,
   timing: { seconds: number; warmup: number; seed: number },
 ) {
-  const cpu = () => (broker.process === undefined ? Number.NaN : cpuSeconds(broker.process.pid))
-  const sample = () => ({ cpu: cpu(), queued: load.qos === 0 ? bytesQueuedTo(broker.port) : 0 })
+  const pid = broker.process?.pid
+  const read = (): number => (pid === undefined ? Number.NaN : bytesRead(pid))
+  const sample = () => ({
+    cpu: pid === undefined ? Number.NaN : cpuSeconds(pid),
+    read: read(),
+    queued: load.qos === 0 ? bytesQueuedTo(broker.port) : 0,
+    at: performance.now(),
+  })
+  const readBefore = read()
   const { report, started, stopped } = await runLoad(
     broker.url,
     load,
@@ -161,15 +179,22 @@ async function runPeer(
     GENERATOR_CORE,
   )
   checkReport(broker.name, load, report)
-  const stillQueued = ((stopped.queued - started.queued) * report.sent) / report.bytesSent
-  return {
-    run: {
-      messages: Math.round(report.messagesInWindow - stillQueued),
-      seconds: report.seconds,
-      cpuSeconds: stopped.cpu - started.cpu,
-    },
-    report,
+  const run: Run = {
+    messages: report.messagesInWindow,
+    seconds: report.seconds,
+    cpuSeconds: stopped.cpu - started.cpu,
   }
+  if (load.qos === 1) return { run, report, countedBy: 'acknowledgements' }
+  const messageBytes = report.bytesSent / report.sent
+  // By now it has answered a ping after the last message of each connection.
+  const readOfSent = (read() - readBefore) / report.bytesSent
+  if (readOfSent >= READ_OF_SENT_MIN && readOfSent <= READ_OF_SENT_MAX) {
+    run.messages = Math.max(1, Math.round((stopped.read - started.read) / messageBytes))
+    run.seconds = (stopped.at - started.at) / 1000
+    return { run, report, countedBy: 'bytes read by their process, all sent ones at the end' }
+  }
+  run.messages -= Math.round((stopped.queued - started.queued) / messageBytes)
+  return { run, report, countedBy: 'what was sent, less the growth of the queues of their sockets' }
 }
 
 /** The last round's threads: by then everything is compiled. */
@@ -181,7 +206,7 @@ export async function runBrokerCase(
   ours?: OurSide,
   brokers?: readonly Broker[],
 ): Promise<CaseResult> {
-  const { name, webSocket = false, baseline, cpuRatio = [], allCores = false } = definition
+  const { name, webSocket = false, baseline, cpuRatio = [], allCores = false, leftOut = {} } = definition
   const sized = (load: Load): Load =>
     args.smoke ? { ...load, connections: definition.smokeConnections ?? load.connections } : load
   const folder = definition.serverArgs === undefined ? undefined : temporaryFolder()
@@ -195,7 +220,8 @@ export async function runBrokerCase(
       }),
       allCores,
     )
-  const peers = definition.peers === false ? [] : (brokers ?? (await startPeers({ ...args, webSocket })))
+  const peers =
+    definition.peers === false ? [] : (brokers ?? (await startPeers({ ...args, webSocket, leftOut })))
   const contestants = 1 + peers.length + (baseline === undefined ? 0 : 1)
   const warmup = args.smoke ? 0.1 : WARMUP_SECONDS
   const seconds = Math.min(
@@ -207,8 +233,10 @@ export async function runBrokerCase(
   const mine = noRounds()
   const base = noRounds()
   const theirs = peers.map(noRounds)
+  const countedBy = new Map<Broker, string>()
   for (let i = 0; i < args.runs; i++) {
     const timing = { seconds, warmup, seed: args.seed + i * 10_000 }
+    calibrate(args.smoke)
     const one = await side.run(sized(definition.load), webSocket, timing)
     addRound(mine, one.run, one.report)
     if (baseline !== undefined) {
@@ -218,13 +246,17 @@ export async function runBrokerCase(
     }
     for (const [p, broker] of peers.entries()) {
       const other = await runPeer(broker, sized(definition.load), timing)
+      countedBy.set(broker, other.countedBy)
       addRound(theirs[p]!, other.run, other.report)
     }
   }
   for (const broker of brokers === undefined ? peers : []) await broker.process?.stop()
   const threads = lastOf(side.threads)
+  const counted = ours === undefined ? await side.verify() : 'the log is counted by who started the server'
   const verified =
-    ours === undefined ? await side.verify() : `${side.threads.length} runs, counted at the end`
+    definition.load.qos === 1 || peers.length === 0
+      ? counted
+      : `${counted}; ${peers.map((broker) => `${broker.name} by ${countedBy.get(broker)}`).join(', ')}`
 
   const summary = summarise(mine.runs)
   const result = caseResult(
@@ -245,6 +277,7 @@ export async function runBrokerCase(
           ? { ratio: round(figures.cpuUsPerMessage / summary.cpuUsPerMessage, 2), ratioOf: 'cpu' }
           : {}),
         ...(latencyMs === undefined ? {} : { latencyMs }),
+        generatorCpuShare: round(median(theirs[p]!.generatorShares), 2),
       }
     }),
   )
@@ -265,12 +298,14 @@ export async function runBrokerCase(
         }),
     generatorCpuShare: round(median(mine.generatorShares), 2),
     threads,
-    notes: [allCores ? 'server and generator share all cores' : pinning],
+    notes: [
+      allCores ? 'server and generator share all cores' : pinning,
+      ...Object.entries(leftOut).map(([peer, reason]) => `${peer} is not measured: ${reason}`),
+    ],
   }
 }
 
 /** The main program of a case's file. */
 export async function brokerMain(definition: BrokerCase): Promise<void> {
-  const args = caseArguments(4)
-  printResult(await runBrokerCase(definition, args), args)
+  await caseMain((args) => runBrokerCase(definition, args), SECONDS_DEFAULT)
 }

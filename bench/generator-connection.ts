@@ -28,6 +28,7 @@ export class Totals {
   closedByServer = 0
 }
 
+const CONNECT_MS_MAX = 30_000
 const PINGREQ = Uint8Array.of(0xc0, 0)
 const DISCONNECT = Uint8Array.of(0xe0, 0)
 const PUBACK = 0x40
@@ -55,8 +56,7 @@ export class GeneratorConnection {
   #onPingResponse: (() => void) | undefined
   /** Bytes of a packet that straddles reads; acknowledgements are short. */
   #rest: Uint8Array = new Uint8Array(0)
-  #frameLeft = 0
-  #frameHeader: number[] = []
+  readonly #frames = new FrameReader()
 
   constructor(
     options: ConnectionOptions,
@@ -84,28 +84,35 @@ export class GeneratorConnection {
     return new Promise((resolve, reject) => {
       const socket = net.connect({ host, port, noDelay: true })
       this.#socket = socket
+      const late = setTimeout(() => reject(new Error('no CONNACK in time')), CONNECT_MS_MAX)
       socket.on('error', reject)
       socket.on('close', () => {
         if (!this.#ending && this.#opened) this.#totals.closedByServer++
         this.#onPingResponse?.()
         reject(new Error('the server closed the connection'))
       })
-      let head = Buffer.alloc(0)
+      let head: Uint8Array = NOTHING
+      const connack: Uint8Array[] = []
       let upgraded = !webSocket
       const onHandshake = (data: Buffer) => {
         head = Buffer.concat([head, data])
         if (!upgraded) {
-          const end = head.indexOf('\r\n\r\n')
+          const text = Buffer.from(head).toString('latin1')
+          const end = text.indexOf('\r\n\r\n')
           if (end < 0) return
-          if (!head.toString('latin1', 0, 12).includes(' 101')) {
-            reject(new Error(head.toString('latin1', 0, end)))
+          if (!text.slice(0, 12).includes(' 101')) {
+            reject(new Error(text.slice(0, end)))
             return
           }
           upgraded = true
           head = head.subarray(end + 4)
           this.#write(this.#connectPacket())
         }
-        const packet = this.#readConnack(webSocket ? unframe(head) : head)
+        // Its frames, as many as the server likes, become one packet.
+        if (webSocket) this.#frames.read(head, (payload) => connack.push(payload))
+        else connack.push(head)
+        head = NOTHING
+        const packet = this.#readConnack(Buffer.concat(connack))
         if (packet === undefined) return
         socket.removeListener('data', onHandshake)
         const code = packet.reasonCode ?? packet.returnCode ?? 0
@@ -113,6 +120,7 @@ export class GeneratorConnection {
           reject(new Error(`CONNACK ${code} ${packet.properties?.reasonString ?? ''}`))
           return
         }
+        clearTimeout(late)
         this.window = Math.min(this.window, packet.properties?.receiveMaximum ?? 65_535)
         this.#opened = true
         socket.on('data', (bytes: Buffer) => this.#onData(bytes))
@@ -197,21 +205,7 @@ export class GeneratorConnection {
       this.#onPackets(bytes)
       return
     }
-    let at = 0
-    while (at < bytes.length) {
-      if (this.#frameLeft > 0) {
-        const end = Math.min(bytes.length, at + this.#frameLeft)
-        this.#frameLeft -= end - at
-        this.#onPackets(bytes.subarray(at, end))
-        at = end
-        continue
-      }
-      this.#frameHeader.push(bytes[at++]!)
-      const length = payloadLength(this.#frameHeader)
-      if (length < 0) continue
-      this.#frameHeader = []
-      this.#frameLeft = length
-    }
+    this.#frames.read(bytes, (payload) => this.#onPackets(payload))
   }
 
   #onPackets(read: Uint8Array): void {
@@ -287,8 +281,26 @@ function payloadLength(header: readonly number[]): number {
   return header.slice(2, 2 + bytes).reduce((value, byte) => value * 256 + byte, 0)
 }
 
-/** The payload of the first frame, as far as it has come; CONNACK is alone in it. */
-function unframe(bytes: Uint8Array): Uint8Array {
-  const length = payloadLength([...bytes.subarray(0, 10)])
-  return length < 0 ? bytes.subarray(0, 0) : bytes.subarray(length < 126 ? 2 : 4)
+/** The payloads of a server's frames, however they are cut. */
+class FrameReader {
+  #left = 0
+  #header: number[] = []
+
+  read(bytes: Uint8Array, onPayload: (payload: Uint8Array) => void): void {
+    let at = 0
+    while (at < bytes.length) {
+      if (this.#left > 0) {
+        const end = Math.min(bytes.length, at + this.#left)
+        this.#left -= end - at
+        onPayload(bytes.subarray(at, end))
+        at = end
+        continue
+      }
+      this.#header.push(bytes[at++]!)
+      const length = payloadLength(this.#header)
+      if (length < 0) continue
+      this.#header = []
+      this.#left = length
+    }
+  }
 }

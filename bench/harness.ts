@@ -1,9 +1,10 @@
-// What the cases of the benchmark share: arguments, seeded random numbers, medians, the machine, and the one
-// line of JSON that a case prints.
+// What the cases of the benchmark share: arguments, seeded random numbers, medians, the machine, and the result that a
+// case prints. bench/README.md says how a case is made.
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { detailsOf, lineOf } from './result-text.ts'
 
 /** Milliseconds from the (intended) sending to PUBACK; medians over the runs. */
 export interface Latency {
@@ -23,6 +24,10 @@ export interface Peer {
   ratio: number
   ratioOf: 'throughput' | 'cpu' | 'memory'
   latencyMs?: Latency
+  /** As in CaseResult. */
+  generatorCpuShare?: number
+  /** Bytes of a file over its rows, where the case writes files. */
+  bytesPerRow?: number
 }
 
 /** Another case, on the same server in the same run. */
@@ -48,26 +53,40 @@ export interface CaseResult {
   cpuUsPerMessage: number
   /** What was counted and compared after the runs. */
   verified: string
+  /** MB/s of the calibration loop, which ran between the runs: how fast the machine was that minute. */
+  calibration: number
   peers: Peer[]
   baseline?: Baseline
   latencyMs?: Latency
+  bytesPerRow?: number
   /** Share of its core that the load generator used; near 1 it is the limit. */
   generatorCpuShare?: number
   /** CPU µs per message of each thread of the server, by the thread's name. */
   threads?: Record<string, number>
+  /** Figures against something that grows, a row each: connections, topics, sizes. */
+  table?: Table
   /** What else was seen, in sentences. */
   notes?: string[]
 }
 
+export interface Table {
+  columns: string[]
+  rows: (string | number)[][]
+}
+
 export interface CaseArguments {
   json: boolean
+  /** More lines for people. */
+  details: boolean
   seconds: number
   runs: number
   seed: number
   /** A run that only shows that the case works: for the tests. */
   smoke: boolean
-  /** Further brokers to measure: `NAME=COMMAND` or `NAME@VERSION=COMMAND`, with `{port}` in the command. */
+  /** Further brokers to measure: NAME=COMMAND (peers.ts). */
   peers: string[]
+  /** Only Millrace. */
+  noPeers: boolean
   /** A broker that runs already. */
   url: string | undefined
 }
@@ -76,24 +95,39 @@ export function caseArguments(secondsDefault: number, runsDefault = 5): CaseArgu
   const { values } = parseArgs({
     options: {
       json: { type: 'boolean', default: false },
+      details: { type: 'boolean', default: false },
       smoke: { type: 'boolean', default: false },
       seconds: { type: 'string', default: String(secondsDefault) },
       runs: { type: 'string', default: String(runsDefault) },
       seed: { type: 'string', default: '1' },
       peer: { type: 'string', multiple: true, default: [] },
+      'no-peers': { type: 'boolean', default: false },
       url: { type: 'string' },
     },
   })
   const smoke = values.smoke
+  calibrate(smoke)
   return {
     json: values.json,
+    details: values.details,
     smoke,
     seconds: smoke ? 0.2 : positive('seconds', values.seconds),
     runs: smoke ? 1 : Math.max(1, Math.round(positive('runs', values.runs))),
     seed: Math.round(positive('seed', values.seed)),
     peers: values.peer,
+    noPeers: values['no-peers'],
     url: values.url,
   }
+}
+
+/** The main program of a case's file. */
+export async function caseMain(
+  run: (args: CaseArguments) => Promise<CaseResult>,
+  secondsDefault: number,
+  runsDefault?: number,
+): Promise<void> {
+  const args = caseArguments(secondsDefault, runsDefault)
+  printResult(await run(args), args)
 }
 
 function positive(name: string, text: string): number {
@@ -138,6 +172,31 @@ export function machine(): string {
   return `${cpus.length} × ${cpu?.model.trim() ?? os.arch()}, ${memory} GiB, ${os.type()} ${os.release()}`
 }
 
+const CALIBRATION_BYTES = 64 << 10
+const CALIBRATION_MS = 40
+const calibrations: number[] = []
+
+/**
+ * Notes the speed of a fixed loop over bytes. Called between runs, never during one; results of other hours and
+ * other machines of the same kind are compared as ratios to it (compare.ts).
+ */
+export function calibrate(short = false): void {
+  const bytes = new Uint8Array(CALIBRATION_BYTES).map((_, i) => i)
+  const ms = short ? 1 : CALIBRATION_MS
+  let hash = 0x811c9dc5
+  // Once more where it runs for the first time: not compiled yet.
+  for (let round = calibrations.length === 0 ? 0 : 1; round < 2; round++) {
+    const started = performance.now()
+    let elapsed = 0
+    let done = 0
+    for (; elapsed < ms; done += bytes.length, elapsed = performance.now() - started)
+      for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193)
+    if (round === 1) calibrations.push(done / 1000 / elapsed)
+  }
+  // The loop must not be optimised away.
+  if (hash === 0) throw new Error('unreachable')
+}
+
 /** One timed run. */
 export interface Run {
   messages: number
@@ -148,6 +207,7 @@ export interface Run {
 
 /** Calls `run` for about `seconds` and says what it took. `run` returns the messages it dealt with. */
 export function timed(seconds: number, run: () => number): Run {
+  calibrate(seconds < 0.5)
   const cpuBefore = process.cpuUsage()
   const started = performance.now()
   let messages = 0
@@ -207,6 +267,7 @@ export function caseResult(
   verified: string,
   peers: Peer[],
 ): CaseResult {
+  calibrate(args.smoke)
   return {
     case: name,
     machine: machine(),
@@ -217,12 +278,20 @@ export function caseResult(
     ...ours,
     verified,
     peers,
+    calibration: Math.round(median(calibrations)),
   }
 }
 
-/** Prints the result: one line of JSON, or lines for people. */
+const RESULTS = path.join(import.meta.dirname, 'results')
+
+/** Prints the result, one line of JSON or of text, and keeps it for the report. */
 export function printResult(result: CaseResult, args: CaseArguments): void {
-  process.stdout.write(args.json ? `${JSON.stringify(result)}\n` : `${linesOf(result).join('\n')}\n`)
+  const lines = args.json ? [JSON.stringify(result)] : [lineOf(result)]
+  if (args.details && !args.json) lines.push(...detailsOf(result))
+  process.stdout.write(`${lines.join('\n')}\n`)
+  if (args.smoke) return
+  fs.mkdirSync(RESULTS, { recursive: true })
+  fs.writeFileSync(path.join(RESULTS, `${result.case}.json`), `${JSON.stringify(result)}\n`)
 }
 
 /** As `printResult`, for a case without more to say. */
@@ -235,37 +304,4 @@ export function report(
   peers: Peer[],
 ): void {
   printResult(caseResult(name, args, unit, ours, verified, peers), args)
-}
-
-function linesOf(result: CaseResult): string[] {
-  const { unit } = result
-  const cpu = (us: number | null) => (us === null ? '' : `, ${us} µs CPU each`)
-  const latency = (ms: Latency | undefined) =>
-    ms === undefined ? '' : `, PUBACK p50 ${ms.p50} p99 ${ms.p99} p99.9 ${ms.p999} ms`
-  const lines = [
-    `${result.case}: ${figure(result.median)} ${unit} (${figure(result.min)} to ${figure(result.max)}, ${result.runs} runs)${cpu(result.cpuUsPerMessage)}${latency(result.latencyMs)}`,
-  ]
-  for (const one of result.peers)
-    lines.push(
-      `  ${one.name} ${one.version}: ${figure(one.median)} ${unit}${cpu(one.cpuUsPerMessage)}${latency(one.latencyMs)}; ratio of ${one.ratioOf} ${one.ratio}`,
-    )
-  const { baseline, threads, generatorCpuShare, notes = [] } = result
-  if (baseline !== undefined)
-    lines.push(
-      `  ${baseline.case}: ${figure(baseline.median)} ${unit}${cpu(baseline.cpuUsPerMessage)}; this is ${baseline.ratio} of it`,
-    )
-  if (threads !== undefined) {
-    const each = Object.entries(threads).map(([name, us]) => `${name} ${us}`)
-    lines.push(`  threads, µs each: ${each.join(', ')}`)
-  }
-  if (generatorCpuShare !== undefined) lines.push(`  the generator used ${generatorCpuShare} of its core`)
-  lines.push(...notes.map((note) => `  ${note}`))
-  lines.push(`  verified: ${result.verified}`)
-  lines.push(`  ${result.machine}, Node ${result.node}, seed ${result.seed}`)
-  return lines
-}
-
-function figure(value: number): string {
-  if (value >= 1e6) return `${(value / 1e6).toFixed(2)} M`
-  return value >= 1e4 ? `${(value / 1e3).toFixed(1)} k` : String(round(value, 1))
 }

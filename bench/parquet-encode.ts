@@ -4,7 +4,7 @@
 // rounded to three decimals, a status of four values. One file a run, in memory. Before the runs DuckDB reads a
 // file back and its sums are compared with the rows'.
 //
-// Peers on the same rows: parquet-wasm from an Arrow stream, in this process, and pyarrow, where `make test-interop`
+// Peers on the same rows: parquet-wasm from an Arrow stream, in this process, and pyarrow, where `make bench-peers`
 // has installed it, with its dictionary columns as they come, on one thread. All are one thread's work, so the
 // ratio is that of CPU time, which a busy machine leaves alone.
 import { execFileSync } from 'node:child_process'
@@ -19,13 +19,27 @@ import { parquetFields } from '../sink/parquet/number-fields.ts'
 import { TELEMETRY_FIELDS, telemetryRows } from '../sink/parquet/telemetry-rows.ts'
 import { type EncodedFile, ParquetWriter } from '../sink/parquet/writer.ts'
 import { arrowTable } from './arrow-table.ts'
-import { caseArguments, type Peer, peer, report, round, type Summary, summarise, timed } from './harness.ts'
+import {
+  caseArguments,
+  caseResult,
+  type Peer,
+  packageVersion,
+  peer,
+  printResult,
+  round,
+  type Summary,
+  summarise,
+  timed,
+} from './harness.ts'
 
 const ROWS = 1_000_000
 const ROWS_SMOKE = 20_000
 const DEVICES = 10_000
 const FIELDS = parquetFields(TELEMETRY_FIELDS)
-const PYTHON = path.resolve(import.meta.dirname, '../.interop/venv/bin/python')
+/** Where `make bench-peers` and `make test-interop` install it. */
+const PYTHONS = ['.peers', '.interop'].map((folder) =>
+  path.resolve(import.meta.dirname, '..', folder, 'venv/bin/python'),
+)
 const PYARROW = path.join(import.meta.dirname, 'parquet_pyarrow.py')
 
 function encode(batch: ColumnBatch): EncodedFile {
@@ -51,9 +65,9 @@ async function verify(file: string, batch: ColumnBatch): Promise<string> {
   return `${row['n']} rows of ${row['devices']} devices read back by DuckDB`
 }
 
-function cpuPeer(name: string, version: string, theirs: Summary, ours: Summary): Peer {
+function cpuPeer(name: string, version: string, bytesPerRow: number, theirs: Summary, ours: Summary): Peer {
   const ratio = round(theirs.cpuUsPerMessage / ours.cpuUsPerMessage, 2)
-  return { ...peer(name, version, theirs, ours), ratio, ratioOf: 'cpu' }
+  return { ...peer(name, version, theirs, ours), ratio, ratioOf: 'cpu', bytesPerRow: round(bytesPerRow, 2) }
 }
 
 interface PyarrowRuns {
@@ -64,13 +78,14 @@ interface PyarrowRuns {
 }
 
 function pyarrow(file: string, rows: number, runs: number, ours: Summary): Peer | undefined {
-  if (!fs.existsSync(PYTHON)) return undefined
-  const output = execFileSync(PYTHON, [PYARROW, file, String(runs)], { encoding: 'utf8' })
+  const python = PYTHONS.find((one) => fs.existsSync(one))
+  if (python === undefined) return undefined
+  const output = execFileSync(python, [PYARROW, file, String(runs)], { encoding: 'utf8' })
   const { version, seconds, cpuSeconds, byteLength } = JSON.parse(output) as PyarrowRuns
   const theirs = summarise(
     seconds.map((elapsed, i) => ({ messages: rows, seconds: elapsed, cpuSeconds: cpuSeconds[i]! })),
   )
-  return cpuPeer(`pyarrow (${round(byteLength / rows, 2)} B/row)`, version, theirs, ours)
+  return cpuPeer('pyarrow', version, byteLength / rows, theirs, ours)
 }
 
 async function main(): Promise<void> {
@@ -102,11 +117,20 @@ async function main(): Promise<void> {
     }
     const summary = summarise(ours)
     const peers = [
-      cpuPeer(`parquet-wasm (${round(wasmBytes / rowCount, 2)} B/row)`, '0.8.0', summarise(theirs), summary),
+      cpuPeer(
+        'parquet-wasm',
+        packageVersion('parquet-wasm'),
+        wasmBytes / rowCount,
+        summarise(theirs),
+        summary,
+      ),
       pyarrow(file, rowCount, args.smoke ? 1 : args.runs + 2, summary),
     ].filter((one) => one !== undefined)
-    const size = round(encoded.byteLength / rowCount, 2)
-    report('parquet-encode', args, 'rows/s', summary, `${verified}; ${size} B/row`, peers)
+    const bytesPerRow = round(encoded.byteLength / rowCount, 2)
+    printResult(
+      { ...caseResult('parquet-encode', args, 'rows/s', summary, verified, peers), bytesPerRow },
+      args,
+    )
   } finally {
     fs.rmSync(folder, { recursive: true })
   }

@@ -1,10 +1,23 @@
 // The brokers that a case measures beside Millrace: aedes always, Debian's mosquitto where it is installed, those
-// given by --peer, and one that runs already, given by --url. Each on the server's core, at its best settings.
+// given by --peer, and one that runs already, given by --url. Each on the server's core, at its best settings
+// (peer-settings.ts), its version as it says itself.
+//
+// --peer NAME='COMMAND': in the command, {port} becomes a free port and {config} a file with the best settings of
+// a broker of that name. A command of a known name (flashmq, mosquitto, mosquitto-2.1) that has neither gets its
+// option for the file at its end. A command without any of it is asked by its sockets where it listens.
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
-import { packageVersion } from './harness.ts'
-import { BenchProcess, freePort, isListening, SERVER_CORE, temporaryFolder } from './processes.ts'
+import mqtt from 'mqtt'
+import { knownBroker } from './peer-settings.ts'
+import {
+  BenchProcess,
+  freePort,
+  isListening,
+  listeningPorts,
+  SERVER_CORE,
+  temporaryFolder,
+} from './processes.ts'
 
 export interface Broker {
   name: string
@@ -16,90 +29,122 @@ export interface Broker {
 }
 
 export interface PeerChoice {
-  /** `NAME=COMMAND` or `NAME@VERSION=COMMAND`, with `{port}`. */
+  /** `NAME=COMMAND`. */
   peers: readonly string[]
+  noPeers: boolean
   url: string | undefined
   webSocket: boolean
+  leftOut?: Readonly<Record<string, string>>
 }
 
-/** Without `set_tcp_nodelay` small windows are ten times slower; without the rest it queues and logs. */
-const MOSQUITTO_SETTINGS = `allow_anonymous true
-set_tcp_nodelay true
-persistence false
-log_dest none
-max_inflight_messages 0
-max_queued_messages 0
-sys_interval 0
-`
+const VERSION = /(\d+\.\d+(?:\.\d+)*)/
+const VERSION_MS_MAX = 2000
+const AEDES = path.join(import.meta.dirname, 'peer-aedes.ts')
 
-async function started(
-  name: string,
-  version: string,
-  scheme: string,
-  make: (port: number) => BenchProcess,
-): Promise<Broker> {
-  const port = await freePort()
-  const process = make(port)
-  await process.until(name, async () => ((await isListening(port)) ? true : undefined))
-  return { name, version, url: `${scheme}://127.0.0.1:${port}`, port, process }
+const schemeOf = (webSocket: boolean): string => (webSocket ? 'ws' : 'mqtt')
+
+const urlOf = (webSocket: boolean, port: number): string =>
+  `${schemeOf(webSocket)}://127.0.0.1:${port}${webSocket ? '/mqtt' : ''}`
+
+/** What the program says of itself; '' where it says nothing. */
+function programVersion(file: string, option: string): string {
+  const { stdout, stderr } = spawnSync(file, [option], { encoding: 'utf8', timeout: VERSION_MS_MAX })
+  return VERSION.exec(`${stdout ?? ''}${stderr ?? ''}`)?.[1] ?? ''
+}
+
+/** $SYS/broker/version, which most brokers have. */
+async function brokerVersion(url: string): Promise<string> {
+  const client = mqtt.connect(url, { reconnectPeriod: 0, connectTimeout: VERSION_MS_MAX })
+  try {
+    return await new Promise((resolve) => {
+      setTimeout(() => resolve(''), VERSION_MS_MAX)
+      client.on('error', () => resolve(''))
+      client.on('connect', () => client.subscribe(['$SYS/broker/version', '$SYS/brokers/+/version']))
+      client.on('message', (_, payload) => resolve(VERSION.exec(payload.toString())?.[1] ?? ''))
+    })
+  } finally {
+    client.end(true)
+  }
 }
 
 /** Debian puts it into a folder that is not in everybody's PATH. */
-function findMosquitto(): { file: string; version: string } | undefined {
+function mosquittoOfTheSystem(): { name: string; file: string } | undefined {
   for (const file of ['mosquitto', '/usr/sbin/mosquitto']) {
-    const { stdout } = spawnSync(file, ['-h'], { encoding: 'utf8' })
-    const match = /mosquitto version (\S+)/.exec(stdout ?? '')
-    if (match !== null) return { file, version: match[1]! }
+    const version = programVersion(file, '-h')
+    if (version !== '') return { name: version.startsWith('2.1') ? 'mosquitto-2.1' : 'mosquitto', file }
   }
   return undefined
 }
 
-function startMosquitto(file: string, version: string, webSocket: boolean): Promise<Broker> {
-  return started(
-    version.startsWith('2.1') ? 'mosquitto-2.1' : 'mosquitto',
-    version,
-    webSocket ? 'ws' : 'mqtt',
-    (port) => {
-      const config = path.join(temporaryFolder(), 'mosquitto.conf')
-      const listener = `listener ${port} 127.0.0.1\n${webSocket ? 'protocol websockets\n' : ''}`
-      fs.writeFileSync(config, listener + MOSQUITTO_SETTINGS)
-      return new BenchProcess(file, ['-c', config], SERVER_CORE)
-    },
+async function startAedes(webSocket: boolean): Promise<Broker> {
+  const process_ = new BenchProcess(process.execPath, [AEDES, schemeOf(webSocket)], SERVER_CORE)
+  const [port, version] = await process_.until('aedes', () =>
+    /^(\d+) (\S+)$/m.exec(process_.output)?.slice(1),
   )
+  return {
+    name: 'aedes',
+    version: version!,
+    url: urlOf(webSocket, Number(port)),
+    port: Number(port),
+    process: process_,
+  }
 }
 
-function startCommand(text: string, scheme: string): Promise<Broker> {
-  const equals = text.indexOf('=')
-  const [name = '', version = ''] = text.slice(0, equals).split('@')
-  const command = text.slice(equals + 1)
-  if (equals < 1 || !command.includes('{port}'))
-    throw new Error(`--peer: read '${text}', expected NAME='command with {port}'`)
-  return started(name, version, scheme, (port) => {
-    const shell = `exec ${command.replaceAll('{port}', String(port))}`
-    return new BenchProcess('/bin/sh', ['-c', shell], SERVER_CORE)
+async function startCommand(name: string, command: string, webSocket: boolean): Promise<Broker> {
+  const known = knownBroker(name)
+  const port = await freePort()
+  let text = command
+  if (known !== undefined) {
+    const folder = temporaryFolder()
+    const config = path.join(folder, `${name}.conf`)
+    // mosquitto gives up root's rights for a user of its own.
+    fs.chmodSync(folder, 0o777)
+    fs.writeFileSync(config, known.config(port, webSocket, folder))
+    const isTold = /\{port\}|\{config\}/.test(text) || text.split(/\s+/).includes(known.configOption)
+    text = `${text}${isTold ? '' : ` ${known.configOption} {config}`}`.replaceAll('{config}', config)
+  } else if (text.includes('{config}'))
+    throw new Error(`--peer ${name}: {config} is known for flashmq, mosquitto and mosquitto-2.1 only`)
+  text = text.replaceAll('{port}', String(port))
+  const broker = new BenchProcess('/bin/sh', ['-c', `exec ${text}`], SERVER_CORE)
+  const found = await broker.until(`${name} to listen`, async () => {
+    if (await isListening(port)) return port
+    const [other] = listeningPorts(broker.pid)
+    return other
   })
+  const url = urlOf(webSocket, found)
+  const [program = ''] = text.trim().split(/\s+/)
+  const version =
+    known === undefined
+      ? (await brokerVersion(url)) || programVersion(program, '--version')
+      : programVersion(program, known.versionOption)
+  return { name, version, url, port: found, process: broker }
 }
 
 export async function startPeers(choice: PeerChoice): Promise<Broker[]> {
-  const { webSocket } = choice
-  const scheme = webSocket ? 'ws' : 'mqtt'
-  const brokers: Broker[] = []
-  // aedes has no WebSocket of its own.
-  if (!webSocket)
-    brokers.push(
-      await started('aedes', packageVersion('aedes'), scheme, (port) => {
-        const file = path.join(import.meta.dirname, 'peer-aedes.ts')
-        return new BenchProcess(process.execPath, [file, String(port)], SERVER_CORE)
-      }),
-    )
-  const mosquitto = findMosquitto()
-  if (mosquitto !== undefined)
-    brokers.push(await startMosquitto(mosquitto.file, mosquitto.version, webSocket))
-  for (const text of choice.peers) brokers.push(await startCommand(text, scheme))
+  const { webSocket, leftOut = {} } = choice
+  if (choice.noPeers) return []
+  const brokers = 'aedes' in leftOut ? [] : [await startAedes(webSocket)]
+  const named = choice.peers.map((text) => {
+    const equals = text.indexOf('=')
+    if (equals < 1 || equals === text.length - 1)
+      throw new Error(`--peer: read '${text}', expected NAME='COMMAND'`)
+    return { name: text.slice(0, equals), command: text.slice(equals + 1) }
+  })
+  const mosquitto = mosquittoOfTheSystem()
+  if (mosquitto !== undefined && !named.some((one) => one.name === mosquitto.name))
+    named.unshift({ name: mosquitto.name, command: mosquitto.file })
+  for (const { name, command } of named)
+    if (!(name in leftOut)) brokers.push(await startCommand(name, command, webSocket))
   if (choice.url !== undefined) {
-    const { host, port, protocol } = new URL(choice.url)
-    if (protocol === `${scheme}:`)
-      brokers.push({ name: host, version: '', url: choice.url, port: Number(port), process: undefined })
+    const { hostname, port, protocol } = new URL(choice.url)
+    if (protocol === `${schemeOf(webSocket)}:`)
+      brokers.push({
+        name: hostname,
+        version: await brokerVersion(choice.url),
+        url: choice.url,
+        port: Number(port),
+        process: undefined,
+      })
   }
   return brokers
 }

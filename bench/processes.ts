@@ -69,10 +69,18 @@ export class BenchProcess {
   #text = ''
 
   /** `core` undefined: wherever the system puts it. What it writes to stderr is shown. */
-  constructor(command: string, args: readonly string[], core: number | undefined) {
+  constructor(
+    command: string,
+    args: readonly string[],
+    core: number | undefined,
+    env: Readonly<Record<string, string>> = {},
+  ) {
     const [file, ...rest] =
       canPin && core !== undefined ? ['taskset', '-c', String(core), command, ...args] : [command, ...args]
-    const child = spawn(file!, rest, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(file!, rest, {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, ...env },
+    })
     running.add(child)
     this.#child = child
     this.pid = child.pid!
@@ -112,6 +120,12 @@ export class BenchProcess {
     }
     this.#child.kill('SIGKILL')
     throw new Error(`waited for ${what}; the process wrote:\n${this.#text}`)
+  }
+
+  /** SIGKILL. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL')
+    await this.exited
   }
 
   /** SIGTERM, and SIGKILL where that is not enough. */
@@ -167,16 +181,51 @@ export function residentBytes(pid: number): number {
   return Number(match![1]) * 1024
 }
 
-/** Bytes that were sent to a port of this machine and that its owner has not read: /proc/net/tcp. */
+/** Bytes that a process has read so far with read(2), from files and sockets; recv(2) does not count: proc(5). */
+export function bytesRead(pid: number): number {
+  return Number(/^rchar: (\d+)$/m.exec(fs.readFileSync(`/proc/${pid}/io`, 'utf8'))![1])
+}
+
+const LISTEN_STATE = '0A'
+
+/** One line of /proc/net/tcp: local and remote address, state, queues, and the inode of the socket. */
+function tcpSockets(): { local: string; remote: string; state: string; queues: string; inode: string }[] {
+  return fs
+    .readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .slice(1, -1)
+    .map((line) => {
+      const [, local, remote, state, queues, , , , , inode] = line.trim().split(/\s+/)
+      return { local: local!, remote: remote!, state: state!, queues: queues!, inode: inode! }
+    })
+}
+
+/** TCP ports on which a process listens, lowest first. */
+export function listeningPorts(pid: number): number[] {
+  const inodes = new Set<string>()
+  for (const fd of fs.readdirSync(`/proc/${pid}/fd`)) {
+    try {
+      const match = /^socket:\[(\d+)\]$/.exec(fs.readlinkSync(`/proc/${pid}/fd/${fd}`))
+      if (match !== null) inodes.add(match[1]!)
+    } catch {
+      // Closed meanwhile.
+    }
+  }
+  return tcpSockets()
+    .filter((socket) => socket.state === LISTEN_STATE && inodes.has(socket.inode))
+    .map((socket) => Number.parseInt(socket.local.split(':')[1]!, 16))
+    .sort((a, b) => a - b)
+}
+
+/** Bytes that were sent to a port of this machine and that its owner has not read. */
 export function bytesQueuedTo(port: number): number {
-  const hex = port.toString(16).toUpperCase().padStart(4, '0')
+  const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
   let bytes = 0
-  for (const line of fs.readFileSync('/proc/net/tcp', 'utf8').split('\n')) {
-    const [, local, remote, , queues] = line.trim().split(/\s+/)
-    if (queues === undefined) continue
+  for (const { local, remote, state, queues } of tcpSockets()) {
+    if (state === LISTEN_STATE) continue
     const [transmit, receive] = queues.split(':').map((text) => Number.parseInt(text, 16))
-    if (remote!.endsWith(`:${hex}`)) bytes += transmit!
-    else if (local!.endsWith(`:${hex}`)) bytes += receive!
+    if (remote.endsWith(hex)) bytes += transmit!
+    else if (local.endsWith(hex)) bytes += receive!
   }
   return bytes
 }

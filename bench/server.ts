@@ -1,11 +1,13 @@
 // Millrace as a case measures it: the real `./millrace up` with a folder of its own.
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { openEmbeddedLog } from '../log/log-embedded.ts'
 import { batchCrcMatches, readBatchHeader } from '../log/record-batch.ts'
 import { NodeDisk } from '../std/disk.ts'
 import { BenchProcess, removeFolder, SERVER_CORE, temporaryFolder } from './processes.ts'
 
 const LAUNCHER = path.resolve(import.meta.dirname, '../millrace')
+const DURABLE_MS_MAX = 15_000
 const READ_BYTES = 4 << 20
 
 /** /v1/account. */
@@ -80,6 +82,16 @@ export class BenchServer {
 
   async account(): Promise<Account> {
     return (await (await fetch(`${this.http}/v1/account`)).json()) as Account
+  }
+
+  /** The account, once it has `raw` messages or these have not become durable for a long time. */
+  async accountOf(raw: number): Promise<Account> {
+    const deadline = performance.now() + DURABLE_MS_MAX
+    for (;;) {
+      const account = await this.account()
+      if (account.raw >= raw || performance.now() > deadline) return account
+      await sleep(20)
+    }
   }
 
   /** Drains and ends it. Throws when it does not end well. */

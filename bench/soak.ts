@@ -1,4 +1,4 @@
-// Case: ten minutes at half of the saturated rate: memory, stalls, latency
+// Case (long): ten minutes at half of the saturated rate: memory, stalls, latency
 //
 // The load of latency-half in ten stretches of --seconds / 10 each. Another connection sends a PINGREQ every 10 ms:
 // it is answered by the event loop without the log, so that its longest answer is the longest stall. RSS is read

@@ -7,30 +7,61 @@ import type { Command } from './command.ts'
 
 const FOLDER = path.resolve(import.meta.dirname, '../bench')
 
-/** A case is a file that says so in its first line; the others are what cases share. */
-const CASE_MARK = /^\/\/ Case: (.+)$/m
+/** The first line of a case: what it measures, after a word that says where it cannot run as the others do. */
+const CASE_MARK = /^\/\/ Case(?: \(([a-z]+)\))?: (.+)$/m
 
-function cases(): Map<string, string> {
-  const found = new Map<string, string>()
+/** A case and its peers are through by then; only those that say `(long)` may take longer. */
+const CASE_SECONDS_MAX = 180
+
+interface CaseFile {
+  what: string
+  /** `long`: not part of `all`. `kafka`: needs a Kafka broker. */
+  note: string | undefined
+}
+
+function cases(): Map<string, CaseFile> {
+  const found = new Map<string, CaseFile>()
   for (const name of fs.readdirSync(FOLDER).sort()) {
     if (!name.endsWith('.ts')) continue
     const [first = ''] = fs.readFileSync(path.join(FOLDER, name), 'utf8').split('\n', 1)
     const match = CASE_MARK.exec(first)
-    if (match !== null) found.set(path.parse(name).name, match[1]!)
+    if (match !== null) found.set(path.parse(name).name, { note: match[1], what: match[2]! })
   }
   return found
 }
 
-const help = (): string => `Usage: millrace bench CASE [--seconds S] [--runs N] [--seed N] [--json] [--smoke]
-       millrace bench all
+const help = (): string => `Usage: millrace bench CASE [options]
+       millrace bench all [options]               every case but the long ones, one after the other
+       millrace bench compare [CASE...] [options] measure without peers, against the stored medians of this kind of
+                                                  machine (bench/baseline.json); exit code 1: something is slower
+       millrace bench report [--out FOLDER]       a page with plots of the results in bench/results/
 
-Measures one case, or all of them one after the other, with its peers in the same run, and checks that the work was
-really done. Prints median, spread, CPU per message, the peers' figures and the ratio.
+Measures with the peers in the same run and checks that the work was really done. Prints one line a case: median,
+spread, CPU of the server per message, each peer's figures and the ratio (above 1: Millrace is ahead). Each case ends
+within ${CASE_SECONDS_MAX} s. Its result is kept in bench/results/CASE.json.
 
-  --json     one line of JSON per case
-  --smoke    a short run that only shows that the case works
+  --seconds S      measured time of one run
+  --runs N         runs of each contestant; the figure is their median (5)
+  --seed N         seed of the input (1)
+  --json           one line of JSON a case instead
+  --details        more lines: threads, notes, what was verified, the machine
+  --smoke          a short run that only shows that the case works
+  --no-peers       only Millrace
+  --peer NAME='COMMAND'
+                   another broker to start for the run, repeatable. In the command, {port} becomes a free port and
+                   {config} a file with the best settings for a broker called flashmq, mosquitto or mosquitto-2.1.
+                   A command of these names that has neither gets its option for that file at its end:
+                     --peer flashmq=/usr/bin/flashmq --peer 'mosquitto-2.1=/opt/mosquitto -c {config}'
+                     --peer 'other=/opt/other --port {port}'
+  --url mqtt://HOST:PORT
+                   a broker that runs already (its CPU is not seen)
 
-${[...cases()].map(([name, what]) => `  ${name.padEnd(18)}${what}`).join('\n')}`
+Peers are aedes always, and mosquitto where it is installed (\`make bench-peers\`).
+
+${[...cases()].map(([name, one]) => `  ${name.padEnd(18)}${one.what}${one.note === undefined ? '' : ` (${one.note})`}`).join('\n')}`
+
+/** Other programs of the folder. */
+const TOOLS = ['report', 'compare']
 
 export const bench: Command = {
   name: 'bench',
@@ -39,28 +70,43 @@ export const bench: Command = {
     return help()
   },
   async run(args) {
-    const [name, ...rest] = args
+    const [name = '', ...rest] = args
+    if (TOOLS.includes(name)) return run(name, rest, Infinity)
     const known = cases()
-    if (name === undefined || (name !== 'all' && !known.has(name)))
+    if (name !== 'all' && !known.has(name))
       throw new MillraceError(
         'option_invalid',
-        `read ${JSON.stringify(name ?? '')}, expected all or one of ${[...known.keys()].join(', ')}`,
+        `read ${JSON.stringify(name)}, expected all, ${TOOLS.join(', ')} or one of ${[...known.keys()].join(', ')}`,
       )
+    const chosen =
+      name === 'all' ? [...known.keys()].filter((one) => known.get(one)!.note === undefined) : [name]
     let worst: number = EXIT.ok
-    for (const one of name === 'all' ? known.keys() : [name]) {
-      const code = await run(path.join(FOLDER, `${one}.ts`), rest)
-      if (code !== 0) {
-        process.stderr.write(`millrace bench: ${one} ended with code ${code}\n`)
-        worst = EXIT.failure
-      }
+    for (const one of chosen) {
+      const code = await run(one, rest, known.get(one)!.note === 'long' ? Infinity : CASE_SECONDS_MAX)
+      if (code === EXIT.ok) continue
+      process.stderr.write(`millrace bench: ${one} ended with code ${code}\n`)
+      worst = code === EXIT.usage ? EXIT.usage : EXIT.failure
     }
     return worst
   },
 }
 
-function run(file: string, args: readonly string[]): Promise<number> {
+function run(name: string, args: readonly string[], secondsMax: number): Promise<number> {
+  const file = path.join(FOLDER, `${name}.ts`)
   const child = spawn(process.execPath, [...process.execArgv, '--expose-gc', file, ...args], {
     stdio: 'inherit',
   })
-  return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? EXIT.failure)))
+  const late =
+    secondsMax === Infinity
+      ? undefined
+      : setTimeout(() => {
+          process.stderr.write(`millrace bench: ${name} takes more than ${secondsMax} s\n`)
+          child.kill('SIGTERM')
+        }, secondsMax * 1000)
+  return new Promise((resolve) =>
+    child.once('exit', (code) => {
+      clearTimeout(late)
+      resolve(code ?? EXIT.failure)
+    }),
+  )
 }
