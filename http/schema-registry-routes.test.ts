@@ -103,6 +103,9 @@ describe('Confluent’s API', () => {
     assert.deepEqual(await call('GET', '/subjects?subjectPrefix=plain'), [200, ['plain-value']])
     assert.deepEqual(await call('GET', '/schemas/types'), [200, ['AVRO']])
     assert.deepEqual(await call('GET', '/mode'), [200, { mode: 'READWRITE' }])
+    await refusal(42205, call('PUT', '/mode', { mode: 'READONLY' }))
+    assert.deepEqual(await call('GET', '/schemas?subjectPrefix=plain'), [200, [entry]])
+    assert.deepEqual(await call('GET', '/schemas?subjectPrefix=plain&latestOnly=true'), [200, [entry]])
   })
 
   test('compatibility and its levels', async () => {

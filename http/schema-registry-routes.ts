@@ -4,6 +4,7 @@
 import type { FastifyPluginAsync, FastifyReply } from 'fastify'
 import { levelUnset, type RegisteredVersion, type SchemaRegistry } from '../schemas/registry.ts'
 import { isMillraceError } from '../std/errors.ts'
+import { docOf } from './schema-registry-docs.ts'
 
 const MEDIA_TYPE = 'application/vnd.schemaregistry.v1+json'
 const ACCEPTED_TYPES = [MEDIA_TYPE, 'application/vnd.schemaregistry+json', 'application/octet-stream']
@@ -11,6 +12,7 @@ const ACCEPTED_TYPES = [MEDIA_TYPE, 'application/vnd.schemaregistry+json', 'appl
 /** Error codes that the routes give themselves; the registry's refusals carry theirs. */
 const SCHEMA_INVALID = 42201
 const VERSION_INVALID = 42202
+const NOT_PERMITTED = 42205
 const LOG_FAILED = 50001
 const NOT_FOUND = 404
 const BODY_INVALID = 422
@@ -25,7 +27,7 @@ interface IdParams {
   id: string
 }
 type Flags = Partial<
-  Record<'deleted' | 'permanent' | 'verbose' | 'defaultToGlobal' | 'subjectPrefix', string>
+  Record<'deleted' | 'permanent' | 'verbose' | 'defaultToGlobal' | 'subjectPrefix' | 'latestOnly', string>
 >
 
 class RouteError extends Error {
@@ -48,6 +50,13 @@ export function schemaRegistryRoutes(registry: SchemaRegistry): FastifyPluginAsy
           done(new RouteError(BODY_INVALID, 'the body is not JSON'))
         }
       })
+    app.addHook('onRoute', (route) => {
+      const method = String(route.method)
+      if (method !== 'HEAD') route.schema = docOf(method, route.routePath || '/') ?? {}
+    })
+    // The routes check and answer by themselves, with Confluent's codes.
+    app.setValidatorCompiler(() => () => true)
+    app.setSerializerCompiler(() => (answer) => JSON.stringify(answer))
     app.addHook('onSend', async (_request, reply) => {
       reply.type(MEDIA_TYPE)
     })
@@ -62,6 +71,19 @@ export function schemaRegistryRoutes(registry: SchemaRegistry): FastifyPluginAsy
     app.get('/schemas/types', () => ['AVRO'])
     app.get('/mode', () => ({ mode: 'READWRITE' }))
     app.get('/mode/:subject', () => ({ mode: 'READWRITE' }))
+    for (const path of ['/mode', '/mode/:subject'])
+      app.put(path, () => {
+        throw new RouteError(NOT_PERMITTED, 'the mode is READWRITE and cannot be changed')
+      })
+    app.get<{ Querystring: Flags }>('/schemas', ({ query }) =>
+      registry
+        .subjects(on(query.deleted))
+        .filter((one) => one.startsWith(query.subjectPrefix ?? ''))
+        .flatMap((subject) => {
+          const versions = registry.versions(subject, on(query.deleted))
+          return (on(query.latestOnly) ? versions.slice(-1) : versions).map(bodyOf)
+        }),
+    )
 
     app.get<{ Params: IdParams }>('/schemas/ids/:id', ({ params }) => ({
       schema: registry.schemaOf(idOf(params.id)),

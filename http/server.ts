@@ -152,6 +152,8 @@ export async function createHttpServer(services: Services): Promise<FastifyInsta
   return server
 }
 
+const text = (type: string): object => ({ 200: { content: { [type]: { schema: Type.String() } } } })
+
 async function routes(server: FastifyInstance, services: Services): Promise<void> {
   server.get(
     '/healthz',
@@ -178,10 +180,18 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
       return reply.code(ready ? 200 : 503).send({ ready, checks })
     },
   )
-  server.get('/metrics', { schema: { hide: true } }, async (_request, reply) =>
-    reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').send(await services.scrape()),
+  server.get(
+    '/metrics',
+    { schema: { summary: 'Metrics, for Prometheus', response: text('text/plain') } },
+    async (_request, reply) =>
+      reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').send(await services.scrape()),
   )
-  server.get('/v1/openapi.json', { schema: { hide: true } }, async () => server.swagger())
+  const anything = Type.Object({}, { additionalProperties: true })
+  server.get(
+    '/v1/openapi.json',
+    { schema: { summary: 'This document', response: { 200: anything } } },
+    async () => server.swagger(),
+  )
   server.get(
     '/v1/status',
     {
@@ -236,6 +246,7 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
       schema: {
         summary: 'Register a contract, or a new version of one (YAML)',
         consumes: ['application/yaml'],
+        body: { content: { 'application/yaml': { schema: Type.String() } } },
         response: { 201: ContractBody, 422: ErrorBody },
       },
     },
