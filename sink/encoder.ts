@@ -12,6 +12,9 @@ import type { Column, ColumnBatch } from '../schemas/columns.ts'
 import { MillraceError } from '../std/errors.ts'
 import { type EncodedFile, type ParquetField, type ParquetOptions, ParquetWriter } from './parquet/writer.ts'
 
+/** Fewer rows are encoded in less time than it takes to hand them to a thread and back. */
+const THREAD_ROWS_MIN = 2000
+
 export interface FileEncoder {
   /**
    * One file of all rows, in the order that `order` gives them (row of the batch at each place), else as they lie. The
@@ -84,6 +87,7 @@ class ThreadEncoder implements FileEncoderPool {
     order?: Uint32Array,
   ): Promise<EncodedFile> {
     const task: EncodeTask = { fields, batch, options, order }
+    if (batch.rowCount < THREAD_ROWS_MIN) return encodeInline(task)
     const transferList = movableBuffers(batch)
     if (order !== undefined) transferList.push(order.buffer as ArrayBuffer)
     try {

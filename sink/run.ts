@@ -54,6 +54,8 @@ const TOPIC_POLL_MS = 1000
 const NO_PARTITIONS: ReadonlySet<number> = new Set()
 /** How often a table without new rows is looked at for changes of other engines. */
 const TABLE_POLL_MS = 30_000
+/** Commits under way at a time; libuv has four threads for their syncs. */
+const COMMITS_AT_ONCE = 6
 /** Tables looked at in one round: thousands that are quiet must not hold up those that are not. */
 const LOOKS_MAX = 20
 
@@ -276,29 +278,52 @@ export class SinkStage {
     )
     due.sort((a, b) => this.#urgency(b.feed, now) - this.#urgency(a.feed, now))
     const positions: StagePosition[] = []
-    let committed = 0
-    for (const tended of due) {
-      // After a second's worth the order is asked for anew: a thousand quiet tables do not hold up a busy one.
-      if (!draining && committed >= options.commitsPerSecond) break
-      const isOverdue = now - (tended.feed.dirtySinceMs ?? now) >= options.overdueAgeMs
-      if (!draining && !isOverdue && this.#tokens < 1) break
-      this.#tokens = Math.max(0, this.#tokens - 1)
-      await this.#guard(tended, async () => {
+    const done: TableFeed[] = []
+    const running = new Set<Promise<void>>()
+    let started = 0
+    let bytes = 0
+    try {
+      for (const tended of due) {
         const { feed } = tended
-        const before = feed.rowsDiscarded
-        const commit = await feed.commit(options.commitBytesMax)
-        this.#tools.counters.add('rowsDiscarded', feed.rowsDiscarded - before)
-        if (commit === undefined) return
-        committed++
-        tended.lookedAtMs = now
-        positions.push(...commit.positions)
-        this.#count(commit)
-        await this.#maintain(feed, commit.manifestCount)
-        feed.forgetHistory()
-      })
+        // After a second's worth the order is asked for anew: a thousand quiet tables do not hold up a busy one.
+        if (!draining && started >= options.commitsPerSecond) break
+        const isOverdue = now - (feed.dirtySinceMs ?? now) >= options.overdueAgeMs
+        if (!draining && !isOverdue && this.#tokens < 1) break
+        this.#tokens = Math.max(0, this.#tokens - 1)
+        started++
+        // Small commits mostly wait for syncs, so several are under way; what they hold is bounded as that of one is.
+        const own = Math.min(options.commitBytesMax, feed.lagRecords * feed.bytesPerRecord)
+        while (running.size >= COMMITS_AT_ONCE || (running.size > 0 && bytes + own > options.commitBytesMax))
+          await Promise.race(running)
+        bytes += own
+        const one = this.#commit(tended, now, positions, done).finally(() => {
+          bytes -= own
+          running.delete(one)
+        })
+        running.add(one)
+      }
+      await Promise.all(running)
+    } finally {
+      await Promise.allSettled(running)
     }
     await this.#register(positions)
-    return committed
+    return done.length
+  }
+
+  async #commit(tended: Tended, now: number, positions: StagePosition[], done: TableFeed[]): Promise<void> {
+    const { feed } = tended
+    await this.#guard(tended, async () => {
+      const before = feed.rowsDiscarded
+      const commit = await feed.commit(this.#tools.options.commitBytesMax)
+      this.#tools.counters.add('rowsDiscarded', feed.rowsDiscarded - before)
+      if (commit === undefined) return
+      done.push(feed)
+      tended.lookedAtMs = now
+      positions.push(...commit.positions)
+      this.#count(commit)
+      await this.#maintain(feed, commit.manifestCount)
+      feed.forgetHistory()
+    })
   }
 
   /** Maintenance that fails leaves the table as it was: said, and tried again after the next commit. */

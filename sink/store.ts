@@ -50,32 +50,45 @@ export class LocalStore implements Store {
 
   async put(files: readonly NewFile[]): Promise<void> {
     const folders = new Set<string>()
-    for (const file of files) {
+    await this.#each(files, (file) => {
       const at = filePath(file.uri)
       const folder = path.dirname(at)
-      try {
-        if (!folders.has(folder)) makeDirDurable(this.#disk, folder)
-        folders.add(folder)
-        this.#write(at, file.parts)
-      } catch (error) {
-        throw unwritable(error, file.uri)
-      }
-    }
+      if (!folders.has(folder)) makeDirDurable(this.#disk, folder)
+      folders.add(folder)
+      return this.#write(at, file.parts)
+    })
     // The names are durable only now; one sync serves all files of a folder.
-    for (const folder of folders) {
-      try {
-        this.#disk.syncDir(folder)
-      } catch (error) {
-        throw unwritable(error, fileUri(folder))
-      }
-    }
+    const uris = [...folders].map((folder) => ({ uri: fileUri(folder), folder }))
+    await this.#each(uris, async ({ folder }) => {
+      if (this.#disk.syncDirLater === undefined) this.#disk.syncDir(folder)
+      else await this.#disk.syncDirLater(folder)
+    })
   }
 
-  #write(at: string, parts: readonly Uint8Array[]): void {
+  /** One after the other on a disk that knows no better; else their syncs are under way together. */
+  async #each<T extends { uri: string }>(all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
+    const pending: Promise<void>[] = []
+    for (const one of all) {
+      const done = (async () => {
+        try {
+          await work(one)
+        } catch (error) {
+          throw unwritable(error, one.uri)
+        }
+      })()
+      if (this.#disk.syncDirLater === undefined) await done
+      else pending.push(done)
+    }
+    const failed = (await Promise.allSettled(pending)).find((one) => one.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
+  }
+
+  async #write(at: string, parts: readonly Uint8Array[]): Promise<void> {
     const file = this.#disk.open(at, 'create')
     try {
       file.write(parts, 0)
-      file.sync()
+      if (file.syncLater === undefined) file.sync()
+      else await file.syncLater()
     } catch (error) {
       // Half a file under a name that nothing refers to: it only takes room.
       try {

@@ -20,6 +20,8 @@ export interface DiskFile {
   write(parts: readonly Uint8Array[], position: number): void
   /** fdatasync: content and size are durable when it returns. Never retried after a failure. */
   sync(): void
+  /** The same beside the thread's other work, where the disk can: many files at a time share what the sync costs. */
+  syncLater?(): Promise<void>
   truncate(size: number): void
   close(): void
 }
@@ -35,6 +37,8 @@ export interface Disk {
   rename(from: string, to: string): void
   unlink(file: string): void
   syncDir(dir: string): void
+  /** As `syncLater` of a file. */
+  syncDirLater?(dir: string): Promise<void>
   /** Bytes that may still be written to the file system that holds `dir`. */
   freeBytes(dir: string): number
 }
@@ -102,6 +106,12 @@ class NodeFile implements DiskFile {
     fs.fdatasyncSync(this.#fd)
   }
 
+  syncLater(): Promise<void> {
+    return new Promise((resolve, reject) =>
+      fs.fdatasync(this.#fd, (error) => (error ? reject(error) : resolve())),
+    )
+  }
+
   truncate(size: number): void {
     fs.ftruncateSync(this.#fd, size)
   }
@@ -148,6 +158,17 @@ export class NodeDisk implements Disk {
 
   unlink(file: string): void {
     fs.unlinkSync(file)
+  }
+
+  async syncDirLater(dir: string): Promise<void> {
+    const fd = fs.openSync(dir, 'r')
+    try {
+      await new Promise<void>((resolve, reject) =>
+        fs.fsync(fd, (error) => (error ? reject(error) : resolve())),
+      )
+    } finally {
+      fs.closeSync(fd)
+    }
   }
 
   syncDir(dir: string): void {

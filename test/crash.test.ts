@@ -91,7 +91,9 @@ function diskOfLife(disk: SimulatedDisk, weaken: (disk: Disk) => Disk): Disk {
   return weaken(
     new Proxy<Disk>(disk, {
       get(_, name) {
-        const method = disk[name as keyof Disk] as (...args: unknown[]) => unknown
+        const method = (disk as Disk)[name as keyof Disk] as ((...args: unknown[]) => unknown) | undefined
+        // What a disk need not have, this one has not.
+        if (method === undefined) return undefined
         return (...args: unknown[]) => {
           if (disk.boot !== boot) throw new PowerLoss()
           return method.apply(disk, args)
