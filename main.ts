@@ -7,6 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import { type Address, addressText, type Config } from './config.ts'
 import type { DurationMetric, MetricSource } from './http/metrics.ts'
 import { type Account, createHttpServer } from './http/server.ts'
+import { PayloadCheck } from './ingest/admission.ts'
 import { ACK_LATENCY_BOUNDS_MS, INGEST_COUNTERS, type IngestCounter } from './ingest/counters.ts'
 import type { IngestWorkerData } from './ingest/worker.ts'
 import { KAFKA_COUNTERS, type KafkaCounter } from './kafka/counters.ts'
@@ -24,6 +25,7 @@ import type { NormalizeWorkerData } from './normalize/worker.ts'
 import { REJECTED_SUBJECT } from './schemas/names.ts'
 import { SchemaRegistry } from './schemas/registry.ts'
 import { REJECTED_SCHEMA } from './schemas/rejected.ts'
+import type { StreamDescriptor } from './schemas/stream.ts'
 import { accountOf, createServices, type ProcessView, recordsLeft, type Status } from './services.ts'
 import { maintenanceOptions } from './sink/maintenance.ts'
 import { MAINTENANCE_COUNTERS, type MaintenanceCounter } from './sink/maintenance-counters.ts'
@@ -419,6 +421,10 @@ class Millrace implements Running, ProcessView {
     if (silentMs > LOG_SILENT_MS_MAX)
       trouble.push(`log: no answer for ${Math.round(silentMs / 1000)} s: a write or sync takes that long`)
     return trouble
+  }
+
+  payloadChecker(stream: StreamDescriptor): PayloadCheck {
+    return new PayloadCheck(stream, this.config.mqttPacketBytesMax)
   }
 
   account(): Promise<Account> {

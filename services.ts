@@ -7,11 +7,14 @@ import type { Account, Check, Services, TableSummary } from './http/server.ts'
 import type { JournalStats } from './log/journal.ts'
 import { COMMIT_MS_BOUNDS } from './log/journal-writer.ts'
 import type { Log } from './log/log.ts'
+import { type PayloadChecker, RejectedReplay } from './replay-rejected.ts'
 import type { Contract } from './schemas/contract.ts'
 import { normalizedTopic, rawTopic, rejectedTableOf, rejectedTopic, tableOf } from './schemas/names.ts'
 import type { SchemaRegistry } from './schemas/registry.ts'
+import type { StreamDescriptor } from './schemas/stream.ts'
 import { openTables, tablesExist } from './sink/open-tables.ts'
 import type { WarehouseConfig } from './sink/open-warehouse.ts'
+import { rejectedRows } from './sink/rejected-rows.ts'
 import { MillraceError } from './std/errors.ts'
 import { VERSION } from './std/version.ts'
 import type { ServedStreams } from './streams.ts'
@@ -44,6 +47,8 @@ export interface ProcessView {
   sources(): readonly MetricSource[]
   /** Time from the receipt of a message to its PUBACK. */
   readonly ackLatency: DurationMetric
+  /** What the door says of payloads of a stream. */
+  payloadChecker(stream: StreamDescriptor): PayloadChecker
   /** Of all raw records ever dealt with. */
   tally(): Promise<{ duplicates: number; rejected: number }>
 }
@@ -63,6 +68,7 @@ const GAUGES = new Set([
 
 export function createServices(view: ProcessView): Services {
   const metrics = createMetrics(view)
+  const replay = new RejectedReplay(view.log)
   const { config, served, registry } = view
   return {
     version: VERSION,
@@ -106,6 +112,12 @@ export function createServices(view: ProcessView): Services {
     registerContract: async (text) => {
       if (view.isDraining) throw new MillraceError('log_stopped', 'the process is ending')
       return summaryOf(await served.register(text))
+    },
+    replayRejected: async (tenant, stream, options) => {
+      const found = served.find(tenant, stream)
+      if (found === undefined) return undefined
+      const rows = rejectedRows(config, tenant, stream)
+      return replay.run(found, rows, view.payloadChecker(found), options)
     },
     mounts: [{ prefix: '/schema-registry', routes: schemaRegistryRoutes(registry) }],
   }

@@ -9,6 +9,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   demo: async () => (await import('./demo.ts')).demo,
   simulate: async () => (await import('./simulate.ts')).simulate,
   replay: async () => (await import('./replay.ts')).replay,
+  'replay-rejected': async () => (await import('./replay-rejected.ts')).replayRejected,
   query: async () => (await import('./query.ts')).query,
   tables: async () => (await import('./tables.ts')).tables,
   schema: async () => (await import('./schema.ts')).schema,
@@ -26,7 +27,7 @@ async function helpText(): Promise<string> {
   const lines: string[] = []
   for (const load of Object.values(COMMANDS)) {
     const command = await load()
-    lines.push(`  ${command.name.padEnd(14)}${command.summary}`)
+    lines.push(`  ${command.name.padEnd(17)}${command.summary}`)
   }
   return `Millrace: from a device’s MQTT message to a row in an Iceberg table, in one process.
 

@@ -60,8 +60,26 @@ export interface Services {
   account(): Promise<Account>
   contracts(): { family: string; tenant: string; version: number; streams: string[] }[]
   registerContract(text: string): Promise<{ family: string; version: number; streams: string[] }>
+  /** Undefined where there is no such stream. */
+  replayRejected(tenant: string, stream: string, options: ReplayRequest): Promise<ReplayBody | undefined>
   /** Routes of services, each under its prefix. */
   mounts: readonly { prefix: string; routes: FastifyPluginAsync }[]
+}
+
+/** Which rejected records are sent through again. */
+export interface ReplayRequest {
+  code?: string
+  dryRun: boolean
+  limit: number
+}
+
+export interface ReplayBody {
+  found: number
+  sent: number
+  sentBefore: number
+  rejectedAgain: number
+  refused: Record<string, number>
+  more: boolean
 }
 
 const ErrorBody = Type.Object({ code: Type.String(), message: Type.String() })
@@ -98,6 +116,21 @@ const AccountBody = Type.Object({
   duplicates: Count,
   rows: Count,
   rejectedRows: Count,
+})
+/** Records of one request: an answer comes within seconds. */
+const REPLAY_LIMIT_MAX = 100_000
+const ReplayQuery = Type.Object({
+  code: Type.Optional(Type.String()),
+  dryRun: Type.Boolean({ default: false }),
+  limit: Type.Integer({ minimum: 1, maximum: REPLAY_LIMIT_MAX, default: REPLAY_LIMIT_MAX }),
+})
+const ReplayAnswer = Type.Object({
+  found: Count,
+  sent: Count,
+  sentBefore: Count,
+  rejectedAgain: Count,
+  refused: Type.Record(Type.String(), Count),
+  more: Type.Boolean(),
 })
 const ContractBody = Type.Object({
   family: Type.String(),
@@ -221,6 +254,24 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
       const found = services.stream(tenant, stream)
       return (
         found ??
+        reply.code(404).send({ code: 'stream_unknown', message: `tenant ${tenant} has no stream ${stream}` })
+      )
+    },
+  )
+  server.post<{ Params: { tenant: string; stream: string }; Querystring: ReplayRequest }>(
+    '/v1/streams/:tenant/:stream/replay-rejected',
+    {
+      schema: {
+        summary: 'Send rejected records through again, those that the contract now accepts',
+        params: Type.Object({ tenant: Type.String(), stream: Type.String() }),
+        querystring: ReplayQuery,
+        response: { 200: ReplayAnswer, 404: ErrorBody },
+      },
+    },
+    async (request, reply) => {
+      const { tenant, stream } = request.params
+      return (
+        (await services.replayRejected(tenant, stream, request.query)) ??
         reply.code(404).send({ code: 'stream_unknown', message: `tenant ${tenant} has no stream ${stream}` })
       )
     },

@@ -198,30 +198,9 @@ export class Admission {
     end: number,
     nowMs: number,
   ): number {
-    if (start === end) return REFUSED
     const scratch = this.#scratch
-    const stream = target.stream
-    let length: number
-    let id: number
-    if (bytes[start] === JSON_OBJECT) {
-      length = stream.json.encode(bytes, start, end, scratch, CONFLUENT_FRAME_BYTES)
-      if (length < 0) return REFUSED
-      id = stream.descriptor.schemaId
-    } else {
-      const datum = start + SINGLE_OBJECT_HEADER_BYTES
-      if (!isSingleObject(bytes, start, end)) return REFUSED
-      const writer = stream.writerByFingerprint(bytes, start + 2)
-      if (writer === undefined || writer.validator.validate(bytes, datum, end) !== 0) return REFUSED
-      if (CONFLUENT_FRAME_BYTES + end - datum > scratch.length) return REFUSED
-      scratch.set(bytes.subarray(datum, end), CONFLUENT_FRAME_BYTES)
-      length = CONFLUENT_FRAME_BYTES + end - datum
-      id = writer.id
-    }
-    scratch[0] = MAGIC_CONFLUENT
-    scratch[1] = id >>> 24
-    scratch[2] = id >>> 16
-    scratch[3] = id >>> 8
-    scratch[4] = id
+    const length = frame(target.stream, bytes, start, end, scratch)
+    if (length < 0) return REFUSED
     return this.#accumulator.append(target.raw, nowMs, target.key, scratch, 0, length)
   }
 
@@ -299,6 +278,62 @@ function isSingleObject(bytes: Uint8Array, start: number, end: number): boolean 
     bytes[start] === MAGIC_SINGLE_OBJECT &&
     bytes[start + 1] === VERSION_SINGLE_OBJECT
   )
+}
+
+/** The JSON or single-object payload as Avro with the Confluent frame, in `into`: its length, or REFUSED. */
+function frame(
+  stream: StreamAdmission,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  into: Uint8Array,
+): number {
+  if (start === end) return REFUSED
+  let length: number
+  let id: number
+  if (bytes[start] === JSON_OBJECT) {
+    length = stream.json.encode(bytes, start, end, into, CONFLUENT_FRAME_BYTES)
+    if (length < 0) return REFUSED
+    id = stream.descriptor.schemaId
+  } else {
+    const datum = start + SINGLE_OBJECT_HEADER_BYTES
+    if (!isSingleObject(bytes, start, end)) return REFUSED
+    const writer = stream.writerByFingerprint(bytes, start + 2)
+    if (writer === undefined || writer.validator.validate(bytes, datum, end) !== 0) return REFUSED
+    if (CONFLUENT_FRAME_BYTES + end - datum > into.length) return REFUSED
+    into.set(bytes.subarray(datum, end), CONFLUENT_FRAME_BYTES)
+    length = CONFLUENT_FRAME_BYTES + end - datum
+    id = writer.id
+  }
+  into[0] = MAGIC_CONFLUENT
+  into[1] = id >>> 24
+  into[2] = id >>> 16
+  into[3] = id >>> 8
+  into[4] = id
+  return length
+}
+
+/** What the door would say of one stream's payloads, without letting them in: for replays of rejected ones. */
+export class PayloadCheck {
+  readonly #stream: StreamAdmission
+  readonly #scratch: Uint8Array
+
+  constructor(descriptor: StreamDescriptor, valueBytesMax: number) {
+    this.#stream = new StreamAdmission(descriptor)
+    this.#scratch = new Uint8Array(valueBytesMax)
+  }
+
+  /** The value of the raw record that the payload would become, or why it is refused. */
+  check(payload: Uint8Array): Uint8Array | Pick<Refusal, 'code' | 'text'> {
+    const { length } = payload
+    if (payload[0] !== MAGIC_CONFLUENT || length < CONFLUENT_FRAME_BYTES) {
+      const framed = frame(this.#stream, payload, 0, length, this.#scratch)
+      return framed < 0 ? explain(this.#stream, payload, 0, length) : this.#scratch.slice(0, framed)
+    }
+    const writer = this.#stream.writerOf(schemaIdAt(payload, 0))
+    const fits = writer?.validator.validate(payload, CONFLUENT_FRAME_BYTES, length) === 0
+    return fits ? payload : explain(this.#stream, payload, 0, length)
+  }
 }
 
 /** Reads a refused payload again, to say what is wrong with it. */

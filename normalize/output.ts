@@ -5,7 +5,7 @@
 // of the partition's turn closes it. Records keep their receive time; deltas are computed anew. Marks are record headers
 // (schemas/names.ts), built in a small buffer before the record that carries them.
 import { RECORDS, type RecordReader, sealBatch } from '../log/record-batch.ts'
-import { MARK_LATE_MS, MARK_QUALITY, MARK_SOURCE } from '../schemas/names.ts'
+import { MARK_LATE_MS, MARK_QUALITY, MARK_REPLAYED, MARK_SOURCE } from '../schemas/names.ts'
 import { sizeOfZigzagInt, sizeOfZigzagLong, writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
 
 /** A written batch is closed at about this size: what Kafka's brokers take by default, with room to spare. */
@@ -46,6 +46,11 @@ export function carriesMarks(record: RecordReader): boolean {
     if (i === MARK_PREFIX.length) return true
   }
   return false
+}
+
+/** Whether the record is a rejected one that was sent through again: its payload was seen before, and it is no duplicate. */
+export function isReplayed(record: RecordReader): boolean {
+  return record.headerCount > 0 && record.headers().some(({ key }) => key === MARK_REPLAYED)
 }
 
 /** The headers that normalize adds to one record. */

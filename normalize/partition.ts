@@ -2,7 +2,8 @@
 //
 // The order of decisions for a record, which docs/delivery.md promises:
 //   1. device id, frame, schema id, payload: what cannot be read is rejected
-//   2. duplicate of an earlier record, whatever became of that one: dropped and counted
+//   2. duplicate of an earlier record, whatever became of that one: dropped and counted; but not a rejected record that
+//      is sent through again
 //   3. resolution to the current schema, then the rules of its firmware; either may reject
 //   4. event time implausible for its receive time, a range that refuses: rejected
 //   5. late, out of range: marked
@@ -14,7 +15,7 @@ import type { RejectCode } from './counters.ts'
 import { PayloadHash } from './duplicates.ts'
 import { KEY_BYTES_MAX } from './key-table.ts'
 import { isPlausible } from './lateness.ts'
-import { carriesMarks, Marks, type OutputBatches } from './output.ts'
+import { carriesMarks, isReplayed, Marks, type OutputBatches } from './output.ts'
 import type { RejectedBatches } from './rejected-batches.ts'
 import type { PartitionState } from './state.ts'
 import { FRAME_BYTES, type Rejection, type StreamTransform, type WriterPlan } from './transform.ts'
@@ -200,7 +201,8 @@ export class PartitionNormalizer {
     if (!Number.isNaN(eventTime) || !Number.isNaN(sequence)) {
       const hash = this.#hash
       hash.hash(bytes, datumStart, valueEnd, state.devices.hashes[slot]!)
-      if (state.windows.seen(slot, hash.low, hash.high, eventTime, sequence)) return DUPLICATE
+      if (state.windows.seen(slot, hash.low, hash.high, eventTime, sequence) && !isReplayed(record))
+        return DUPLICATE
     }
 
     let rewrite = false

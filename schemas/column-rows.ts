@@ -1,5 +1,5 @@
-// Test support: a column batch as plain row objects, cell by cell, the slow and obvious way. Longs and decimals
-// (unscaled) are BigInt, bytes, fixed and uuid are hex text, an enum is its symbol, a map its entries.
+// A column batch as plain row objects, for tests and where rows are few: cell by cell, the slow and obvious way. Longs
+// and decimals (unscaled) are BigInt, bytes, fixed and uuid are hex text, an enum is its symbol, a map its entries.
 import { isValid } from './column-ops.ts'
 import type { Column, ColumnBatch } from './columns.ts'
 

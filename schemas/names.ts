@@ -33,6 +33,8 @@ export const NORMALIZE_STATE_TOPIC = 'millrace._normalize_state'
 /** What the Kafka door remembers: offsets that groups committed, sequences of idempotent producers. */
 export const GROUP_OFFSETS_TOPIC = 'millrace._group_offsets'
 export const PRODUCERS_TOPIC = 'millrace._producers'
+/** Rejected records that were sent through again, a key each. */
+export const REPLAYED_TOPIC = 'millrace._replayed'
 
 export const tableOf = (stream: string): string => stream
 export const rejectedTableOf = (stream: string): string => `${stream}_rejected`
@@ -52,3 +54,5 @@ export const MARK_LATE_MS = 'millrace.late_ms'
 export const MARK_QUALITY = 'millrace.quality'
 /** Position of the raw record that a rewritten record came from: `partition/offset/subindex`. */
 export const MARK_SOURCE = 'millrace.source'
+/** Of a raw record that is a rejected one sent through again: its place in the rejected topic, `partition/offset`. */
+export const MARK_REPLAYED = 'millrace.replayed'
