@@ -1,4 +1,4 @@
-// Sends rejected records through again after a contract was fixed (docs/decisions/0009-replay-of-rejected.md).
+// Sends rejected records through again after a contract was fixed (docs/decisions/0007-replay-of-rejected.md).
 //
 // What is read is the table of rejected records, because it holds all of them, and the log only the last day. What
 // is written is one atomic append: the raw records, and a key for each in the compacted topic `millrace._replayed`:
