@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { datumArbitrary, MACHINE_SCHEMA, oracleType, SENSOR_SCHEMA } from './avro-arbitraries.ts'
 import { encodePlain, ValueError } from './avro-encode.ts'
 import { createJsonEncoder, JSON_NO_ROOM, JSON_REFUSED } from './avro-json.ts'
+import { createDirectEncoder } from './avro-json-direct.ts'
 import { type AvroNode, branchName, nullableOf, parseAvroSchema } from './avro-schema.ts'
 import { decimalText } from './avro-text.ts'
 import { createValidator } from './avro-validate.ts'
@@ -145,6 +146,142 @@ function encode(
   return failure!
 }
 const avro = (type: unknown, value: unknown) => [...oracleType(JSON.stringify(type)).toBuffer(value)]
+
+/** By way of values: JSON.parse and the generated encoder; undefined where one of them refuses. */
+function byValues(node: AvroNode, text: string): string | undefined {
+  try {
+    const target = new Uint8Array(2048)
+    const length = createValueEncoder(node).encode(JSON.parse(text), target, 0)
+    return length < 0 ? undefined : Buffer.from(target.subarray(0, length)).toString('hex')
+  } catch {
+    return undefined
+  }
+}
+
+test('the short way: where it answers, it is with the bytes of the long way', () => {
+  const node = parseAvroSchema(
+    JSON.stringify({
+      type: 'record',
+      name: 'R',
+      fields: [
+        { name: 'at', type: { type: 'long', logicalType: 'timestamp-micros' } },
+        { name: 'level', type: 'int' },
+        { name: 'value', type: 'double' },
+        { name: 'part', type: ['null', 'float'], default: null },
+        { name: 'text', type: ['string', 'null'], default: 'a default that is longer than what is sent' },
+        { name: 'kind', type: { type: 'enum', name: 'K', symbols: ['a', 'ab', 'b'] } },
+        { name: 'isOn', type: 'boolean' },
+      ],
+    }),
+  )
+  const direct = createDirectEncoder(node)!
+  let taken = 0
+  let left = 0
+  const digits = fc.string({ unit: fc.constantFrom(...'0123456789'), minLength: 1, maxLength: 18 })
+  const number = fc.oneof(
+    fc.integer().map(String),
+    fc.double({ noNaN: true, noDefaultInfinity: true }).map(String),
+    fc.tuple(fc.constantFrom('', '-'), digits).map((parts) => parts.join('')),
+    fc.tuple(fc.constantFrom('', '-'), digits, fc.constant('.'), digits).map((parts) => parts.join('')),
+    fc.constantFrom(
+      '-0',
+      '0.0',
+      '-0.0',
+      '9007199254740991',
+      '9007199254740993',
+      '1e3',
+      '01',
+      '1.',
+      '-',
+      '0.1',
+    ),
+  )
+  const integer = fc.oneof(
+    { weight: 8, arbitrary: fc.integer().map(String) },
+    { weight: 1, arbitrary: number },
+  )
+  const space = fc.constantFrom('', '', '', ' ', '\n\t', '\r ')
+  const member = (name: string, value: fc.Arbitrary<string>) =>
+    fc.tuple(space, space, space, value).map(([a, b, c, text]) => `${a}"${name}"${b}:${c}${text}${a}`)
+  const text = fc.oneof(
+    fc.string().map((one) => JSON.stringify(one)),
+    fc.constantFrom('null', '"x"', '"a\\u0062"'),
+  )
+  const object = fc
+    .tuple(
+      member('at', integer),
+      member('level', integer),
+      member('value', number),
+      fc.oneof(member('part', fc.oneof(number, fc.constant('null'))), fc.constant(undefined)),
+      fc.oneof(member('text', text), fc.constant(undefined)),
+      member('kind', fc.constantFrom('"a"', '"ab"', '"b"', '"a"', '"ab"', '"b"', '"abc"', 'a')),
+      member('isOn', fc.constantFrom('true', 'false', 'true', 'false', 'truth')),
+    )
+    .map((members) => `{${members.filter((one) => one !== undefined).join(',')}}`)
+  const changed = fc
+    .tuple(object, fc.nat(), fc.constantFrom(...'{}",:0.-e\\ nté'), fc.nat({ max: 3 }))
+    .map(([whole, where, what, how]) => {
+      const at = where % whole.length
+      return how === 0
+        ? whole.slice(0, at) + what + whole.slice(at + how)
+        : how === 1
+          ? whole.slice(0, at) + whole.slice(at + 1)
+          : whole
+    })
+  fc.assert(
+    fc.property(changed, (one) => {
+      const bytes = Buffer.from(`##${one}##`)
+      const target = new Uint8Array(2048)
+      const length = direct(bytes, 2, bytes.length - 2, target, 3)
+      if (length < 0) left++
+      else {
+        taken++
+        assert.equal(Buffer.from(target.subarray(3, length)).toString('hex'), byValues(node, one))
+      }
+    }),
+    { numRuns: numRuns * 20 },
+  )
+  assert.ok(taken > numRuns && left > numRuns, `${taken} taken, ${left} left to the long way`)
+  const sensor = createDirectEncoder(parseAvroSchema(SENSOR_SCHEMA))
+  assert.ok(sensor !== undefined, 'the shipped kind of contract has a short way')
+})
+
+test('the short way: numbers as JSON.parse reads them, members in another order left alone', () => {
+  const node = parseAvroSchema(
+    JSON.stringify({
+      type: 'record',
+      name: 'R',
+      fields: ['a', 'b'].map((name) => ({ name, type: 'double' })),
+    }),
+  )
+  const direct = createDirectEncoder(node)!
+  const target = new Uint8Array(64)
+  const view = new DataView(target.buffer)
+  fc.assert(
+    fc.property(
+      fc.integer({ min: -999_999_999, max: 999_999_999 }),
+      fc.nat({ max: 999_999 }),
+      (whole, part) => {
+        const written = `${whole}.${String(part).padStart(6, '0')}`
+        const bytes = Buffer.from(`{"a":${written},"b":${whole}}`)
+        assert.equal(direct(bytes, 0, bytes.length, target, 0), 16)
+        assert.ok(Object.is(view.getFloat64(0, true), JSON.parse(written)))
+        assert.ok(Object.is(view.getFloat64(8, true), JSON.parse(`${whole}`)))
+      },
+    ),
+    { numRuns: numRuns * 10 },
+  )
+  for (const left of [
+    '{"b":1,"a":2}',
+    '{"a":1,"a":2}',
+    '{"a":1,"b":2,"c":3}',
+    '{"a":1}',
+    '{"a":1,"b":2}}',
+    '{"a":1,"b":2',
+    '',
+  ])
+    assert.equal(direct(Buffer.from(left), 0, left.length, target, 0), -1, left)
+})
 
 test('what devices send', () => {
   const micros = { type: 'long', logicalType: 'timestamp-micros' }

@@ -3,7 +3,9 @@
 // numbers (avro-encode.ts lists it). A field that the schema does not have is refused by name.
 //
 // An integer too long for a double is read again with all its digits, so that a 64-bit counter arrives exact.
+// What needs none of that goes a shorter way (avro-json-direct.ts).
 import { encodePlain, ValueError } from './avro-encode.ts'
+import { createDirectEncoder } from './avro-json-direct.ts'
 import type { AvroNode } from './avro-schema.ts'
 import { createValueEncoder } from './avro-value-encoder.ts'
 
@@ -50,10 +52,12 @@ function parseExact(text: string): unknown {
 export function createJsonEncoder(node: AvroNode): JsonEncoder {
   const decoder = new TextDecoder('utf-8', { fatal: true })
   const { encode, source } = createValueEncoder(node)
+  const direct = createDirectEncoder(node)
   return {
     source,
     encode(bytes, start, end, into, at) {
-      let position: number
+      let position = direct === undefined ? -1 : direct(bytes, start, end, into, at)
+      if (position >= 0) return position
       try {
         const text = decoder.decode(bytes.subarray(start, end))
         position = encode(JSON.parse(text), into, at)

@@ -33,7 +33,7 @@ export function writeDouble(into: Uint8Array, at: number, value: number): number
 }
 
 /** -1 where a finite number exceeds a float. */
-function writeFloat(into: Uint8Array, at: number, value: number): number {
+export function writeFloat(into: Uint8Array, at: number, value: number): number {
   asFloat[0] = value
   if (Number.isFinite(value) && !Number.isFinite(asFloat[0]!)) return -1
   for (let i = 0; i < 4; i++) into[at + i] = numberBytes[i]!
