@@ -14,7 +14,7 @@ import { RecordBatchBuilder } from './record-batch.ts'
 
 const bytes = Number(process.argv[2] ?? 46_000)
 const cycles = Number(process.argv[3] ?? 2000)
-const PARTITIONS = 4
+const PARTITIONS = Number(process.argv[4] ?? 4)
 const CONFIG: TopicConfig = {
   partitions: PARTITIONS,
   cleanup: 'delete',
