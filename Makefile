@@ -44,10 +44,13 @@ kafka-up: install ## a real Kafka on a free loopback port (BROKERS=3 for three);
 kafka-down: ## end the brokers of kafka-up and remove their data
 	@./test/node test/kafka/up.ts down
 
+chaos: install ## minutes of kills, pauses and rebalances on three brokers: nothing lost, nothing twice, in order
+	@./test/node test/kafka/chaos.ts --minutes $(or $(MINUTES),5) --brokers $(or $(BROKERS),3) $(if $(SEED),--seed $(SEED))
+
 soak: install ## the long tests: fuzz, crash rounds, kill -9 rounds
 	@MILLRACE_LONG=1 ./test/run $(TESTS)
 
 clean: ## remove what was installed and built; keeps ./data
 	rm -rf node_modules .peers .interop
 
-.PHONY: help install run demo test test-interop check bench bench-peers docs kafka-up kafka-down soak clean
+.PHONY: help install run demo test test-interop check bench bench-peers docs kafka-up kafka-down chaos soak clean

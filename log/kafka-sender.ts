@@ -35,7 +35,7 @@ interface Queue {
   partition: number
   nextSequence: number
   waiting: Item[]
-  inFlightCount: number
+  inFlight: Set<Item>
   /** Came back unsettled; nothing is sent until all are back. */
   back: Item[]
   retryMs: number
@@ -77,7 +77,7 @@ export class BatchSender {
         partition,
         nextSequence: 0,
         waiting: [],
-        inFlightCount: 0,
+        inFlight: new Set(),
         back: [],
         retryMs: RETRY_MS_MIN,
         resting: false,
@@ -114,7 +114,7 @@ export class BatchSender {
       const requests = new Map<number, { items: Item[]; bytes: number }>()
       for (const queue of this.#queues.values()) {
         if (queue.waiting.length === 0 || queue.resting || queue.back.length > 0) continue
-        if (queue.inFlightCount >= IN_FLIGHT_MAX) continue
+        if (queue.inFlight.size >= IN_FLIGHT_MAX) continue
         const leader = this.#cluster.knownTopic(queue.topic)?.leaders[queue.partition]
         if (leader === undefined || leader < 0) {
           this.#rest(queue)
@@ -124,9 +124,10 @@ export class BatchSender {
         const request = requests.get(leader) ?? { items: [], bytes: 0 }
         const bytes = queue.waiting[0]!.batch.records.length
         if (request.items.length > 0 && request.bytes + bytes > REQUEST_BYTES_MAX) continue
-        request.items.push(queue.waiting.shift()!)
+        const item = queue.waiting.shift()!
+        request.items.push(item)
         request.bytes += bytes
-        queue.inFlightCount++
+        queue.inFlight.add(item)
         requests.set(leader, request)
       }
       for (const [leader, { items }] of requests) {
@@ -161,11 +162,11 @@ export class BatchSender {
     this.#requestsInFlight.set(leader, this.#requestsInFlight.get(leader)! - 1)
     for (const item of items) {
       const { queue } = item
-      queue.inFlightCount--
+      queue.inFlight.delete(item)
       const answer = answers?.find((one) => one.topic === queue.topic && one.partition === queue.partition)
       if (answer === undefined) this.#unanswered(item, failure)
       else this.#answered(item, answer)
-      if (queue.back.length > 0 && queue.inFlightCount === 0) this.#rest(queue)
+      if (queue.back.length > 0 && queue.inFlight.size === 0) this.#rest(queue)
     }
     this.#schedule()
   }
@@ -187,7 +188,7 @@ export class BatchSender {
       item.resolve(baseOffset)
     } else if (this.#failure !== undefined) item.reject(this.#failure)
     else if (isRetriable(errorCode)) queue.back.push(item)
-    else if (errorCode === KAFKA.OUT_OF_ORDER_SEQUENCE_NUMBER && queue.back.length > 0) queue.back.push(item)
+    else if (errorCode === KAFKA.OUT_OF_ORDER_SEQUENCE_NUMBER && isBehind(item)) queue.back.push(item)
     else if (
       errorCode === KAFKA.OUT_OF_ORDER_SEQUENCE_NUMBER ||
       errorCode === KAFKA.UNKNOWN_PRODUCER_ID ||
@@ -224,11 +225,17 @@ export class BatchSender {
       queue.resting = false
       if (this.#cluster.isClosed) return this.fail(new MillraceError('log_stopped', 'the log is closed'))
       // What is still on its way comes first; its return begins the pause that sends all of them.
-      if (queue.inFlightCount === 0) {
+      if (queue.inFlight.size === 0) {
         queue.back.sort((a, b) => (a.sequence - b.sequence) | 0)
         queue.waiting.unshift(...queue.back.splice(0))
       }
       this.#schedule()
     })()
   }
+}
+
+/** Whether a batch before this one is not settled yet: then it is no wonder that this one is out of sequence. */
+function isBehind({ queue, sequence }: Item): boolean {
+  const isBefore = (other: Item): boolean => ((other.sequence - sequence) | 0) < 0
+  return queue.back.some(isBefore) || [...queue.inFlight].some(isBefore)
 }

@@ -130,11 +130,11 @@ export class KafkaTopics {
     await this.#cluster.onAny(`topic ${name} cannot be given partitions`, (connection) =>
       createPartitionsV3.api.async(connection, [{ name: this.nameOf(name), count }], ADMIN_MS_MAX, false),
     )
-    await this.#cluster.refresh([this.nameOf(name)])
+    await this.#cluster.retry(`metadata of ${name}`, () => this.#cluster.refresh([this.nameOf(name)]))
   }
 
   async describe(name: string): Promise<Topic | undefined> {
-    await this.#cluster.refresh([this.nameOf(name)])
+    await this.#cluster.retry(`metadata of ${name}`, () => this.#cluster.refresh([this.nameOf(name)]))
     const metadata = this.#cluster.knownTopic(this.nameOf(name))
     if (metadata === undefined) return undefined
     const configs = await this.#configs([this.nameOf(name)])

@@ -11,13 +11,20 @@ import { addOffsetsToTxnV3, endTxnV3, initProducerIdV4, txnOffsetCommitV3 } from
 import { MillraceError } from '../std/errors.ts'
 import type { PreparedBatch } from './kafka-batches.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
-import { KAFKA, kafkaError, kafkaErrorCode } from './kafka-errors.ts'
+import { KAFKA, kafkaError, kafkaErrorCode, kafkaErrorName } from './kafka-errors.ts'
 import type { GroupMember } from './kafka-group.ts'
 import { BatchSender, ProducerLost } from './kafka-sender.ts'
 import { addPartitionsToTransaction } from './kafka-wire.ts'
 
 /** The coordinator aborts a transaction that its writer left open for so long; readers of committed records wait. */
 const TRANSACTION_MS_MAX = 15_000
+
+/** Answers that say that the transaction is over, and not by us. */
+const ENDED: ReadonlySet<number> = new Set([
+  KAFKA.INVALID_PRODUCER_EPOCH,
+  KAFKA.PRODUCER_FENCED,
+  KAFKA.INVALID_PRODUCER_ID_MAPPING,
+])
 
 export interface TransactionBatch {
   topic: string
@@ -35,8 +42,11 @@ export interface GroupOffset {
   member: GroupMember | undefined
 }
 
-/** Another producer began under the same transactional id, and this one is out. */
-export class Fenced extends Error {}
+/**
+ * Nothing was committed, and the same may be tried again under a new epoch: another producer began under the
+ * transactional id, the coordinator gave up waiting, or the broker and this producer disagree about a sequence.
+ */
+export class TransactionAborted extends Error {}
 
 export class TransactionalProducer {
   readonly #cluster: KafkaCluster
@@ -73,7 +83,7 @@ export class TransactionalProducer {
   }
 
   /**
-   * Commits; call within `exclusively`. Returns the base offset of each batch. Throws `Fenced`, `partition_lost`
+   * Commits; call within `exclusively`. Returns the base offset of each batch. Throws `TransactionAborted`, `partition_lost`
    * where a group has given the partitions to others, and what the cluster throws; then nothing was committed.
    */
   async commit(batches: readonly TransactionBatch[], offsets: readonly GroupOffset[]): Promise<number[]> {
@@ -180,9 +190,8 @@ export class TransactionalProducer {
   #failure(error: unknown): Error {
     const code =
       error instanceof ProducerLost ? error.errorCode : kafkaErrorCode((error as { cause?: unknown }).cause)
-    if (code === KAFKA.INVALID_PRODUCER_EPOCH || code === KAFKA.PRODUCER_FENCED)
-      return new Fenced(`${this.#id} was taken over by another process`)
-    if (error instanceof ProducerLost) return new MillraceError('log_stopped', `Kafka: ${error.message}`)
+    if (error instanceof ProducerLost || (code !== undefined && ENDED.has(code)))
+      return new TransactionAborted(`transaction ${this.#id}: ${kafkaErrorName(code ?? 0)}`)
     return kafkaError(`transaction ${this.#id}`, error)
   }
 }

@@ -31,8 +31,8 @@ import type { KafkaOptions } from './kafka-options.ts'
 import { BatchSender, ProducerLost } from './kafka-sender.ts'
 import { KafkaTopics } from './kafka-topics.ts'
 import {
-  Fenced,
   type GroupOffset,
+  TransactionAborted,
   TransactionalProducer,
   type TransactionBatch,
 } from './kafka-transaction.ts'
@@ -56,6 +56,8 @@ const LATEST = -1n
 const EARLIEST = -2n
 const READ_UNCOMMITTED = 0
 const READ_COMMITTED = 1
+/** A transaction that is aborted so often is so for a reason that does not pass. */
+const TRANSACTION_ATTEMPTS_MAX = 10
 /** Of writers that take a partition from each other in turn, one gives up in the end. */
 const WRITER_ATTEMPTS_MAX = 3
 const NO_PARTITIONS: ReadonlySet<number> = new Set()
@@ -204,12 +206,13 @@ export class KafkaLog implements Log {
 
   #transact(batches: readonly TransactionBatch[], positions: readonly StagePosition[]): Promise<number[]> {
     return this.#transactions.exclusively(async () => {
-      for (;;) {
+      for (let attempt = 1; ; attempt++) {
         try {
           return await this.#transactions.commit(batches, await this.#groupOffsets(positions))
         } catch (error) {
-          // The id is this process's alone, so it was the coordinator that gave up waiting: nothing was committed.
-          if (!(error instanceof Fenced)) throw error
+          if (!(error instanceof TransactionAborted)) throw error
+          if (attempt === TRANSACTION_ATTEMPTS_MAX)
+            throw new MillraceError('log_stopped', `Kafka: ${error.message}`)
         }
       }
     })
@@ -239,7 +242,7 @@ export class KafkaLog implements Log {
           await this.stableEnd(topic, partition)
           return offsets
         } catch (error) {
-          if (!(error instanceof Fenced)) throw error
+          if (!(error instanceof TransactionAborted)) throw error
           // Another has taken over since: whether it has written, or this very append was done, the partition tells.
           if (attempt === WRITER_ATTEMPTS_MAX) throw offsetConflict(topic, partition, expected, expected + 1)
         }
