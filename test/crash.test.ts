@@ -167,13 +167,6 @@ async function finish(world: World, { log, normalize, sink }: Process): Promise<
     await normalize.settle()
   } while (!normalize.caughtUp)
   await sink.stage.drain()
-  console.log(
-    sink.events,
-    sink.stage.status(),
-    await log.range('default.pump.raw', 0),
-    await log.range('default.pump.normalized', 0),
-    await log.range('default.pump.normalized', 1),
-  )
   const rows = await sink.rows({ namespace: 'default', name: STREAM.stream })
   const table = (await sink.catalog.load({ namespace: 'default', name: STREAM.stream }))!
   const fields = table.metadata.schemas.at(-1)!.fields

@@ -114,12 +114,14 @@ test(`${ROUNDS} rounds of kill -9 under load: acknowledged means in the table, e
       ).catch(() => {}),
     )
     await sleep(last ? 300 : 50 + next() * 400)
-    over = true
     if (last) {
+      over = true
       await Promise.all(sending)
       break
     }
+    // In the middle of it: the clients stop only because their connections break.
     await running.kill()
+    over = true
     await Promise.all(sending)
   }
   for (const device of devices)
