@@ -1,7 +1,9 @@
-"""Reads a table through DuckDB's Iceberg extension and prints its rows as JSON, one a line, as pyiceberg_read.py does.
+"""Reads tables through DuckDB's Iceberg extension and prints their rows as JSON, one a line.
 
-    duckdb_read.py METADATA_LOCATION [CONDITION]         a table by its metadata file, local or in S3
-    duckdb_read.py http://HOST:PORT NAMESPACE.TABLE [CONDITION]   through an Iceberg REST catalog
+    duckdb_read.py < {"rest": URL | null, "queries": [SQL, ...]}
+
+Tables of the REST catalog are lake.NAMESPACE.TABLE; others are read by iceberg_scan('METADATA_LOCATION'). Before the
+rows of each query a line {"query": number}; a query that fails gives {"error": text}.
 
 S3 is found by AWS's variables. The extensions are files of Python packages: nothing is downloaded.
 """
@@ -13,7 +15,7 @@ import sys
 from urllib.parse import urlsplit
 
 import duckdb
-from plain import plain
+from plain import print_rows
 
 
 def connect():
@@ -34,21 +36,18 @@ def connect():
 
 
 def main() -> None:
-    connection, source, rest = connect(), sys.argv[1], sys.argv[2:]
-    if source.startswith("http"):
+    request, connection = json.load(sys.stdin), connect()
+    if request.get("rest") is not None:
         connection.execute(
-            f"ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{source}', AUTHORIZATION_TYPE 'none', "
+            f"ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{request['rest']}', AUTHORIZATION_TYPE 'none', "
             "ACCESS_DELEGATION_MODE 'none')"
         )
-        namespace, table = rest.pop(0).split(".")
-        relation = f'lake."{namespace}"."{table}"'
-    else:
-        relation = f"iceberg_scan('{source}')"
-    where = f" WHERE {rest[0]}" if rest else ""
-    cursor = connection.execute(f"SELECT * FROM {relation}{where}")
-    names = [column[0] for column in cursor.description]
-    for row in cursor.fetchall():
-        print(json.dumps({name: plain(value) for name, value in zip(names, row)}))
+    for number, query in enumerate(request["queries"]):
+        print(json.dumps({"query": number}))
+        try:
+            print_rows(connection.execute(query).to_arrow_table())
+        except Exception as error:  # noqa: BLE001
+            print(json.dumps({"error": str(error)[:2000]}))
 
 
 main()

@@ -43,22 +43,38 @@ export function readPyIceberg(where: string, table: string, env: NodeJS.ProcessE
   return run('pyiceberg_read.py', [where, table], env)
 }
 
-/** Of a REST catalog. */
-export function readDuckDb(catalog: string, table: string, env: NodeJS.ProcessEnv = {}): Promise<Row[]> {
-  return run('duckdb_read.py', [catalog, table], env)
+/** Rows of each query. Tables of a REST catalog are `lake.NAMESPACE.TABLE`, others `iceberg_scan('METADATA_LOCATION')`. */
+export function readDuckDb(
+  where: { rest?: string },
+  queries: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Row[][]> {
+  return runQueries('duckdb_read.py', where, queries, env)
 }
 
-/** Rows of each query, in one start of Spark (about half a minute). */
-export async function readSpark(
+/**
+ * Rows of each query, in one start of Spark (about half a minute). Tables of a data folder are
+ * `millrace.NAMESPACE.TABLE`, those of a REST catalog `rest.NAMESPACE.TABLE`.
+ */
+export function readSpark(
   where: { data?: string; rest?: string },
   queries: readonly string[],
   env: NodeJS.ProcessEnv = {},
 ): Promise<Row[][]> {
+  return runQueries('spark_read.py', where, queries, env)
+}
+
+async function runQueries(
+  script: string,
+  where: object,
+  queries: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<Row[][]> {
   const results: Row[][] = []
-  for (const row of await run('spark_read.py', [], env, JSON.stringify({ ...where, queries }))) {
-    if (Object.keys(row).join() === 'query') results.push([])
-    else if (Object.keys(row).join() === 'error')
-      assert.fail(`${queries[results.length - 1]}: ${row['error']}`)
+  for (const row of await run(script, [], env, JSON.stringify({ ...where, queries }))) {
+    const [first] = Object.keys(row)
+    if (first === 'query') results.push([])
+    else if (first === 'error') assert.fail(`${queries[results.length - 1]}: ${row['error']}`)
     else results.at(-1)!.push(row)
   }
   return results

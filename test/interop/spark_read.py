@@ -11,12 +11,10 @@ import json
 import os
 import sys
 
-# Timestamps come as local times of Python.
-os.environ["TZ"] = "UTC"
-
-from pyspark.sql import SparkSession  # noqa: E402
-
-from plain import plain  # noqa: E402
+import pyarrow
+from plain import print_rows
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
 
 INSTALLED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../.interop")
 
@@ -61,8 +59,10 @@ def main() -> None:
     for number, query in enumerate(request["queries"]):
         print(json.dumps({"query": number}))
         try:
-            for row in spark.sql(query).collect():
-                print(json.dumps(plain(row)))
+            # `toArrow` would cast to Spark's schema, and fails where a null struct holds a field that is never null.
+            frame = spark.sql(query)
+            batches = frame._collect_as_arrow()
+            print_rows(pyarrow.Table.from_batches(batches, None if batches else to_arrow_schema(frame.schema)))
         except Exception as error:  # noqa: BLE001
             print(json.dumps({"error": str(error)[:2000]}))
     spark.stop()
