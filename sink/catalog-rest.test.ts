@@ -5,6 +5,8 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
+import { MemoryLog } from '../log/log-memory.ts'
+import { normalizedTopic, rejectedTopic } from '../schemas/names.ts'
 import { NodeDisk } from '../std/disk.ts'
 import { isMillraceError } from '../std/errors.ts'
 import { type Fault, FaultProxy } from '../test/fault-proxy.ts'
@@ -14,6 +16,7 @@ import { MemoryPointers } from './catalog-memory.ts'
 import { RestCatalog, type RestCatalogOptions } from './catalog-rest.ts'
 import { Names, systemClock } from './file-names.ts'
 import { RestCatalogHarness } from './rest-catalog-harness.ts'
+import { Harness, ManualClock, sensorBatch, sensorStream } from './sink-harness.ts'
 import { fileUri, LocalStore } from './store.ts'
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millrace-rest-'))
@@ -57,7 +60,7 @@ async function start(options: Partial<RestCatalogOptions> = {}, credential?: str
     await proxy.close()
     await server.close()
   }
-  return { served, server, proxy, catalog, close }
+  return { served, server, proxy, catalog, warehouse, close }
 }
 
 catalogConformance('rest', async () => {
@@ -193,3 +196,62 @@ test('nobody at that address: the error names it and why', async () => {
       error.message.includes('ECONNREFUSED'),
   )
 })
+
+/** What the proxy does to each commit in turn; then it lets them pass. */
+const COMMIT_FAULTS: readonly (readonly Fault[])[] = [
+  ['status-409'],
+  ['lost-409'],
+  ['status-500', 'lost-409'],
+  ['lost-reset'],
+  ['lost-hang'],
+  ['partial'],
+  ['hang', 'status-503', 'status-409', 'reset'],
+  Array.from({ length: 9 }, () => 'status-409' as const),
+  Array.from({ length: 9 }, () => 'status-500' as const),
+]
+
+for (const faults of COMMIT_FAULTS)
+  test(`rows come once, and every file of the table is there, after ${faults.join(', ')}`, async () => {
+    const { served, proxy, catalog, warehouse, close } = await start()
+    const log = new MemoryLog()
+    const topic = normalizedTopic('default', 'telemetry')
+    for (const name of [topic, rejectedTopic('default', 'telemetry')])
+      await log.createTopic(name, {
+        partitions: 1,
+        cleanup: 'delete',
+        retentionAgeMs: Infinity,
+        retentionBytes: Infinity,
+        backlogBytesMax: Infinity,
+      })
+    const store = new LocalStore(new NodeDisk())
+    const shared = { log, store, warehouse, clock: new ManualClock(), pointers: new MemoryPointers() }
+    const sink = new Harness({ ...shared, catalog })
+    await sink.follow(sensorStream('telemetry'))
+    const send = async (seq: number): Promise<void> => {
+      const batch = sensorBatch([{ device: 'd', eventMicros: Date.UTC(2026, 2, 1) * 1000 + seq, seq }])
+      await log.append({ entries: [{ topic, partition: 0, batch, recordCount: 1 }] })
+    }
+    await send(0)
+    await sink.commitDue()
+    const left = [...faults]
+    proxy.plan = (method) => (method === 'POST' ? left.shift() : undefined)
+    await send(1)
+    // Where every try failed the table is parked, and opened again.
+    for (let rounds = 0; rounds < 5; rounds++) {
+      await sink.commitDue()
+      sink.clock.ms += 60_000
+    }
+    assert.deepEqual(left, [])
+    await send(2)
+    await sink.commitDue()
+    const reader = new Harness({ ...shared, catalog: served })
+    const seqs = (await reader.rows(ID)).map((row) => Number(row['3'])).sort((a, b) => a - b)
+    assert.deepEqual(seqs, [0, 1, 2])
+    const { found, reached } = await reader.census(ID)
+    assert.deepEqual(
+      reached.filter((file) => !found.includes(file)),
+      [],
+      'no file that the table refers to was deleted',
+    )
+    await close()
+  })

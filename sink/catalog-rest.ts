@@ -159,7 +159,12 @@ export class RestCatalog implements Catalog {
     if (answer.status === 404)
       throw new MillraceError('table_missing', `table ${printTableId(id)} does not exist`)
     if (answer.status >= 400) throw refused(request, answer)
-    return loadedTable(id, answer)
+    try {
+      return loadedTable(id, answer)
+    } catch (error) {
+      // It is done; what became of the table must be looked at.
+      throw new MillraceError('commit_ambiguous', String((error as Error).message), {}, error)
+    }
   }
 
   async drop(id: TableId): Promise<boolean> {

@@ -85,13 +85,16 @@ export async function commitSnapshot(
   plan: SnapshotPlan,
 ): Promise<CommitOutcome> {
   let ambiguous = false
+  // The list of a try that met a conflict. Only a look at the table makes it refuse: a gateway that lost the first
+  // answer and sent the commit again gets "conflict" for what it has done itself.
+  let doubtful: string | undefined
   let conflicts = 0
   let manifestCount = 0
   let unwritten = plan.newFiles
-  for (let tries = 0; tries < TRIES_MAX; tries++) {
+  for (let tries = 0; ; tries++) {
     if (tries > 0) await tools.clock.sleep(backoffMs(tries, tools.names))
     const table = await tools.catalog.load(id).catch((error: unknown) => {
-      throw ambiguous ? markAmbiguous(error) : error
+      throw ambiguous || doubtful !== undefined ? markAmbiguous(error) : error
     })
     if (table === undefined) {
       const missing = new MillraceError('table_missing', `table ${printTableId(id)} does not exist`)
@@ -99,6 +102,9 @@ export async function commitSnapshot(
     }
     if (snapshotById(table.metadata, snapshotId) !== undefined)
       return { committed: true, table, snapshotId, manifestCount, conflicts }
+    if (doubtful !== undefined && !ambiguous) await discard(tools.store, [doubtful])
+    doubtful = undefined
+    if (tries === TRIES_MAX) break
     if (!plan.holds(table)) return { committed: false, mayDelete: !ambiguous, conflicts }
 
     const parent = currentSnapshot(table.metadata)
@@ -157,7 +163,7 @@ export async function commitSnapshot(
       if (isMillraceError(error, 'commit_ambiguous')) ambiguous = true
       else if (isMillraceError(error, 'table_conflict')) {
         conflicts++
-        if (!ambiguous) await tools.store.delete([list])
+        doubtful = list
       } else {
         if (ambiguous) throw markAmbiguous(error)
         await tools.store.delete([list]).catch(() => {})

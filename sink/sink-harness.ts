@@ -171,7 +171,9 @@ export class JsonFileEncoder {
 
 export interface HarnessOptions {
   log: Log
+  /** Of a catalog in this process, where no other is given. */
   pointers: Pointers
+  catalog?: Catalog
   store: Store
   clock: ManualClock
   warehouse: string
@@ -194,7 +196,7 @@ export class Harness {
     const { log, pointers, store, clock, warehouse, maintenance } = options
     this.clock = clock
     const names = new Names(clock, seededFill(options.seed ?? 1))
-    this.catalog = new PointerCatalog('millrace', pointers, store, warehouse, names, clock)
+    this.catalog = options.catalog ?? new PointerCatalog('millrace', pointers, store, warehouse, names, clock)
     this.tools = { catalog: this.catalog, store, names, clock }
     this.stage = new SinkStage({
       ...this.tools,

@@ -1,6 +1,7 @@
 // An HTTP proxy that stands between a client and a server and does to requests what networks and overloaded servers
 // do. A fault before the deed (`status-*`, `reset`, `hang`) means that the server never saw the request; one after it
-// (`lost-*`, `partial`) that it did all of it, and the client does not hear so.
+// (`lost-*`, `partial`) that it did all of it, and the client does not hear so. `lost-409` is what a gateway brings about
+// that sends a commit twice: the second meets the first.
 //
 // Headers pass unchanged, the host with them: signatures of S3 requests cover it.
 import http from 'node:http'
@@ -9,8 +10,11 @@ import type { AddressInfo } from 'node:net'
 export const FAULTS = [
   'status-500',
   'status-503',
+  'status-401',
+  'status-409',
   'reset',
   'hang',
+  'lost-409',
   'lost-500',
   'lost-reset',
   'lost-hang',
@@ -59,9 +63,9 @@ export class FaultProxy {
     if (fault !== undefined) this.counts.set(fault, (this.counts.get(fault) ?? 0) + 1)
     request.on('error', () => {})
     response.on('error', () => {})
-    if (fault === 'status-500' || fault === 'status-503') {
+    if (fault?.startsWith('status-')) {
       request.resume()
-      request.on('end', () => response.writeHead(Number(fault.slice(7))).end())
+      request.on('end', () => answerStatus(response, fault))
     } else if (fault === 'reset') request.socket.destroy()
     else if (fault === 'hang') request.resume()
     else this.#forward(request, response, fault)
@@ -96,7 +100,7 @@ export class FaultProxy {
     fault: Fault | undefined,
   ): Promise<void> {
     if (fault === 'lost-reset') request.socket.destroy()
-    else if (fault === 'lost-500') response.writeHead(500).end()
+    else if (fault === 'lost-500' || fault === 'lost-409') answerStatus(response, fault)
     else if (fault !== 'lost-hang') {
       response.writeHead(answer.statusCode!, withLength(answer, body.length, request.method!))
       if (fault === 'partial') {
@@ -112,6 +116,16 @@ export class FaultProxy {
         }
       response.end(body.subarray(at))
     }
+  }
+}
+
+/** A bare status, as a gateway sends it; refusals as the server itself words them, in the form of Iceberg's catalogs. */
+function answerStatus(response: http.ServerResponse, fault: Fault): void {
+  const status = Number(fault.slice(fault.indexOf('-') + 1))
+  if (status >= 500) response.writeHead(status).end()
+  else {
+    response.writeHead(status, { 'content-type': 'application/json' })
+    response.end(JSON.stringify({ error: { message: `by ${fault}`, type: 'Refused', code: status } }))
   }
 }
 
