@@ -308,6 +308,14 @@ export const OPTIONS = {
     expected: 'a folder, s3://BUCKET/PREFIX, or the name of a warehouse of the REST catalog',
     doc: 'Where the tables’ files go: a folder (default: `warehouse` in the data folder) or s3://BUCKET/PREFIX. With a REST catalog the name of the warehouse that is asked for there; the catalog decides where its tables lie.',
   },
+  'warehouse-timeout-ms': {
+    kind: 'integer',
+    default: 20_000,
+    min: 100,
+    max: 600_000,
+    unit: 'milliseconds',
+    doc: 'How long one request to a REST catalog or to S3 may take, before it counts as failed and is tried again.',
+  },
   'catalog-credential': {
     kind: 'secret',
     default: undefined,
@@ -408,6 +416,7 @@ export interface Config {
   catalog: string
   /** `s3://…` or a folder; with a REST catalog the name of its warehouse. */
   warehouse: string | undefined
+  warehouseTimeoutMs: number
   catalogCredential: string | undefined
   catalogToken: string | undefined
   catalogOauth2Uri: string | undefined

@@ -7,6 +7,7 @@ const NAMES = [
   'config',
   'catalog',
   'warehouse',
+  'warehouse-timeout-ms',
   'catalog-credential',
   'catalog-credential-file',
   'catalog-token',

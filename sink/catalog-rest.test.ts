@@ -98,6 +98,7 @@ test('credentials and tokens that are refused are errors that say where, and hol
       credential: undefined,
       oauth2Uri: undefined,
       scope: '',
+      requestTimeoutMs: TIMEOUT_MS,
     },
     clock,
   )
@@ -172,7 +173,7 @@ test('an address that belongs to something else is said to be no catalog, and ta
   const options = { warehouse: undefined, token: undefined, credential: undefined, oauth2Uri: undefined }
   const catalog = new RestCatalog(
     'millrace',
-    { ...options, uri: `http://127.0.0.1:${port}`, scope: '' },
+    { ...options, uri: `http://127.0.0.1:${port}`, scope: '', requestTimeoutMs: TIMEOUT_MS },
     clock,
   )
   await assert.rejects(

@@ -28,6 +28,8 @@ export interface WarehouseConfig {
   catalog: string
   /** `s3://…` or an absolute folder; with a REST catalog the name of its warehouse, undefined for its default. */
   warehouse: string | undefined
+  /** Of one request to catalog or store. */
+  warehouseTimeoutMs: number
   catalogCredential: string | undefined
   catalogToken: string | undefined
   catalogOauth2Uri: string | undefined
@@ -50,10 +52,10 @@ export const catalogFile = (config: WarehouseConfig): string =>
 
 /** Those options alone, out of a whole configuration: what goes to the sink's thread. */
 export function warehouseConfig(config: WarehouseConfig): WarehouseConfig {
-  const { data, catalog, warehouse, catalogCredential, catalogToken } = config
-  const { catalogOauth2Uri, catalogOauth2Scope, s3PathStyle } = config
-  const secrets = { catalogCredential, catalogToken }
-  return { data, catalog, warehouse, ...secrets, catalogOauth2Uri, catalogOauth2Scope, s3PathStyle }
+  const { data, catalog, warehouse, warehouseTimeoutMs, s3PathStyle } = config
+  const { catalogCredential, catalogToken, catalogOauth2Uri, catalogOauth2Scope } = config
+  const access = { catalogCredential, catalogToken, catalogOauth2Uri, catalogOauth2Scope }
+  return { data, catalog, warehouse, warehouseTimeoutMs, ...access, s3PathStyle }
 }
 
 /** The tables of a data folder that was configured with nothing else. */
@@ -63,6 +65,7 @@ export function localWarehouse(data: string): WarehouseConfig {
     data: folder,
     catalog: 'sqlite',
     warehouse: path.join(folder, 'warehouse'),
+    warehouseTimeoutMs: 0,
     catalogCredential: undefined,
     catalogToken: undefined,
     catalogOauth2Uri: undefined,
@@ -73,7 +76,7 @@ export function localWarehouse(data: string): WarehouseConfig {
 
 /** Errors: `data_unwritable` where catalog.db cannot be opened; a REST catalog is asked for nothing yet. */
 export function openWarehouse(config: WarehouseConfig, options: { readOnly?: boolean } = {}): Warehouse {
-  const store = new AnyStore(config.s3PathStyle)
+  const store = new AnyStore(config)
   const catalog = openCatalog(config, store, options.readOnly ?? false)
   return {
     catalog,
@@ -96,6 +99,7 @@ function openCatalog(config: WarehouseConfig, store: Store, readOnly: boolean): 
         credential: config.catalogCredential,
         oauth2Uri: config.catalogOauth2Uri,
         scope: config.catalogOauth2Scope,
+        requestTimeoutMs: config.warehouseTimeoutMs,
       },
       systemClock,
     )
@@ -109,11 +113,11 @@ const isS3 = (uri: string): boolean => /^s3[an]?:\/\//.test(uri)
 /** Local files and S3 by the scheme of the URI. The S3 client is loaded only where a file lies there. */
 class AnyStore implements Store {
   readonly #local = new LocalStore(new NodeDisk())
-  readonly #pathStyle: boolean
+  readonly #config: WarehouseConfig
   #s3: Promise<S3Store> | undefined
 
-  constructor(pathStyle: boolean) {
-    this.#pathStyle = pathStyle
+  constructor(config: WarehouseConfig) {
+    this.#config = config
   }
 
   async put(files: readonly NewFile[]): Promise<void> {
@@ -149,8 +153,9 @@ class AnyStore implements Store {
   }
 
   #remote(): Promise<S3Store> {
+    const { s3PathStyle: pathStyle, warehouseTimeoutMs: requestTimeoutMs } = this.#config
     this.#s3 ??= import('./store-s3.ts').then(
-      ({ S3Store }) => new S3Store({ endpoint: undefined, pathStyle: this.#pathStyle }),
+      ({ S3Store }) => new S3Store({ endpoint: undefined, pathStyle, requestTimeoutMs }),
     )
     return this.#s3
   }

@@ -30,7 +30,7 @@ export interface RestAccess {
   /** Token endpoint; undefined: `uri`/v1/oauth/tokens. */
   oauth2Uri: string | undefined
   scope: string
-  requestTimeoutMs?: number
+  requestTimeoutMs: number
 }
 
 export interface RestRequest {
@@ -52,7 +52,6 @@ export interface RestAnswer {
   reason: string
 }
 
-const REQUEST_TIMEOUT_MS = 20_000
 /** For how long a server that did not answer is not asked again. */
 const SILENCE_MS = 3000
 /** How long before its end a token is replaced. */
@@ -93,7 +92,7 @@ export class RestClient {
   constructor(access: RestAccess, clock: Clock) {
     this.#access = { ...access, uri: access.uri.replace(/\/+$/, '') }
     this.#clock = clock
-    this.#timeoutMs = access.requestTimeoutMs ?? REQUEST_TIMEOUT_MS
+    this.#timeoutMs = access.requestTimeoutMs
     if (access.token !== undefined)
       this.#token = Promise.resolve({ value: access.token, endsAtMs: Number.POSITIVE_INFINITY })
   }

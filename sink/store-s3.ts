@@ -32,12 +32,11 @@ export interface S3Options {
   /** `endpoint/bucket/key` instead of `bucket.endpoint/key`. */
   pathStyle: boolean
   /** A request without an answer for this long has failed. */
-  requestTimeoutMs?: number
+  requestTimeoutMs: number
   /** Files above this are sent in parts of at least this size; S3 allows no part below 5 MiB. */
   partBytes?: number
 }
 
-const REQUEST_TIMEOUT_MS = 60_000
 const CONNECT_TIMEOUT_MS = 5000
 const PART_BYTES = 8 * 1024 * 1024
 /** Amazon S3, "Multipart upload limits". */
@@ -69,7 +68,7 @@ export class S3Store implements Store {
   readonly #partBytes: number
 
   constructor(options: S3Options, clock: Clock = systemClock) {
-    const timeoutMs = options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS
+    const timeoutMs = options.requestTimeoutMs
     this.#clock = clock
     this.#partBytes = options.partBytes ?? PART_BYTES
     this.#client = new S3Client({

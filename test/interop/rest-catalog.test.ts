@@ -16,7 +16,7 @@ test.after(() => fs.rmSync(folder, { recursive: true }))
 
 async function open(credential?: string): Promise<RestCatalog> {
   const options = { uri: url, warehouse: undefined, token: undefined, credential, oauth2Uri: undefined }
-  return new RestCatalog('millrace', { ...options, scope: 'catalog' }, systemClock)
+  return new RestCatalog('millrace', { ...options, scope: 'catalog', requestTimeoutMs: 30_000 }, systemClock)
 }
 
 catalogConformance('reference server', async () => {
