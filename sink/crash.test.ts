@@ -1,12 +1,18 @@
 // Power loss between and inside the steps of stage, commit and maintenance, on the simulated disk: whatever
 // was in the log is in the table exactly once after a restart, and everything that the table refers to is
-// there. MILLRACE_LONG=1 runs many more rounds; MILLRACE_SEED=n runs that one.
+// there. In every third round the files are Parquet and compaction runs between the commits; in every other one a
+// second sink, which does not know of the first, commits to the same table now and then. MILLRACE_LONG=1 runs many more
+// rounds; MILLRACE_SEED=n runs that one.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MemoryLog } from '../log/log-memory.ts'
 import { normalizedTopic, rejectedTopic } from '../schemas/names.ts'
 import { PowerLoss, SimulatedDisk, seededRandom } from '../std/disk-simulated.ts'
+import { isMillraceError } from '../std/errors.ts'
 import { MemoryPointers } from './catalog-memory.ts'
+import { createFileEncoder } from './encoder.ts'
+import { maintainTable } from './maintenance.ts'
+import { COMPACTION_OPTIONS_DEFAULT } from './maintenance-compact.ts'
 import { removeOrphans } from './maintenance-orphans.ts'
 import { Harness, ManualClock, sensorBatch, sensorStream } from './sink-harness.ts'
 import { LocalStore } from './store.ts'
@@ -20,6 +26,12 @@ const FIRST = Date.UTC(2026, 2, 1) * 1000
 
 /** Crashes of all rounds: a harness that stops crashing proves nothing. */
 let crashes = 0
+let compactions = 0
+
+/** What a catalog that answers badly makes of maintenance; the next round begins anew. */
+function passing(error: unknown): undefined {
+  if (!isMillraceError(error) || error.action !== 'retry') throw error
+}
 
 async function round(seed: number): Promise<void> {
   const random = seededRandom(seed)
@@ -37,7 +49,12 @@ async function round(seed: number): Promise<void> {
   const store = new LocalStore(disk)
   const pointers = new MemoryPointers()
   const clock = new ManualClock()
+  // All days that rows are of have ended: compaction is for those.
+  clock.ms += 30 * (DAY / 1000)
   const maintenance = { snapshotAgeMs: 20_000, snapshotsMax: 4, manifestsToMerge: 3 }
+  const isParquet = seed % 3 === 0
+  const hasZombie = seed % 2 === 0
+  const compaction = { ...COMPACTION_OPTIONS_DEFAULT, closedAfterMs: 0 }
   let life = 0
   const open = (): Harness =>
     new Harness({
@@ -48,6 +65,7 @@ async function round(seed: number): Promise<void> {
       warehouse: 'file:///w',
       seed: seed * 1000 + life++,
       maintenance,
+      ...(isParquet ? { encoder: createFileEncoder(0) } : {}),
     })
   const sent: number[] = []
   const send = async (): Promise<void> => {
@@ -74,6 +92,7 @@ async function round(seed: number): Promise<void> {
           : undefined
   }
   let sink: Harness | undefined
+  let zombie: Harness | undefined
   disk.powerFailsAt = 1 + Math.floor(random() * 150)
   for (let step = 0; step < STEPS; step++) {
     await send()
@@ -83,12 +102,23 @@ async function round(seed: number): Promise<void> {
         await sink.follow(sensorStream('telemetry'))
       }
       await sink.commitDue()
+      if (hasZombie && random() < 0.3) {
+        if (zombie === undefined) await (zombie = open()).follow(sensorStream('telemetry'))
+        await send()
+        await zombie.commitDue()
+      }
+      if (isParquet && random() < 0.2) {
+        disk.checkPower()
+        const options = { ...maintenance, compaction, orphanAgeMs: 1e9 }
+        const report = await maintainTable(sink.tools, ID, options).catch(passing)
+        if (report?.compaction?.snapshots) compactions++
+      }
       // A power loss after an answer that was lost is reported as part of that, and the table parked.
       disk.checkPower()
     } catch (error) {
       if (!(error instanceof PowerLoss)) throw error
       crashes++
-      sink = undefined
+      sink = zombie = undefined
       disk.crash(Math.floor(random() * 2 ** 31))
       disk.restart()
       // Each life fails again, later or never.
@@ -100,7 +130,9 @@ async function round(seed: number): Promise<void> {
   const last = open()
   await last.follow(sensorStream('telemetry'))
   await last.stage.drain()
-  const seqs = (await last.rows(ID)).map((row) => Number(row['3']))
+  const seqs = isParquet
+    ? (await last.parquetRows(ID)).map((row) => Number(row['seq']))
+    : (await last.rows(ID)).map((row) => Number(row['3']))
   assert.deepEqual(
     seqs.sort((a, b) => a - b),
     sent,
@@ -124,4 +156,5 @@ test(`power loss at any write or sync: ${only === undefined ? `${ROUNDS} rounds`
     }
   }
   assert.ok(crashes > ROUNDS, `${crashes} crashes in ${ROUNDS} rounds`)
+  assert.ok(compactions > ROUNDS / 4, `${compactions} compactions in ${ROUNDS} rounds`)
 })
