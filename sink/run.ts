@@ -273,17 +273,18 @@ export class SinkStage {
       this.#tokens + ((now - this.#tokensAtMs) / 1000) * options.commitsPerSecond,
     )
     this.#tokensAtMs = now
-    const due = [...this.#byTopic.values()].filter(
-      (tended) => tended.opened && (draining ? tended.feed.lagRecords > 0 : this.#isDue(tended.feed, now)),
-    )
-    due.sort((a, b) => this.#urgency(b.feed, now) - this.#urgency(a.feed, now))
+    const due: { tended: Tended; urgency: number }[] = []
+    for (const tended of this.#byTopic.values())
+      if (tended.opened && (draining ? tended.feed.lagRecords > 0 : this.#isDue(tended.feed, now)))
+        due.push({ tended, urgency: this.#urgency(tended.feed, now) })
+    due.sort((a, b) => b.urgency - a.urgency)
     const positions: StagePosition[] = []
     const done: TableFeed[] = []
     const running = new Set<Promise<void>>()
     let started = 0
     let bytes = 0
     try {
-      for (const tended of due) {
+      for (const { tended } of due) {
         const { feed } = tended
         // After a second's worth the order is asked for anew: a thousand quiet tables do not hold up a busy one.
         if (!draining && started >= options.commitsPerSecond) break

@@ -102,8 +102,9 @@ export function writeColumnChunk(
     compressedBytes: 0,
     saturated: values.saturated,
   }
-  if (encoding === ENCODING.RLE_DICTIONARY) writeDictionaryPage(chunk, file, options)
-  writeDataPages(chunk, file, options, segments)
+  const compressor = new PageCompressor((bytes) => compressPage(bytes, options.compressionLevel))
+  if (encoding === ENCODING.RLE_DICTIONARY) writeDictionaryPage(chunk, file, compressor)
+  writeDataPages(chunk, file, options, segments, compressor)
   return chunk
 }
 
@@ -189,7 +190,7 @@ function entryCount(): number {
   return values.kind === 'binary' || values.kind === 'fixed' ? values.dictionary.count : words.count
 }
 
-function writeDictionaryPage(chunk: ColumnChunk, file: FileParts, options: ChunkOptions): void {
+function writeDictionaryPage(chunk: ColumnChunk, file: FileParts, compressor: PageCompressor): void {
   const { dictionary, kind } = values
   page.length = 0
   if (kind === 'binary')
@@ -206,7 +207,7 @@ function writeDictionaryPage(chunk: ColumnChunk, file: FileParts, options: Chunk
     const width = kind === 'int64' || kind === 'double' ? 8 : 4
     page.append(new Uint8Array(words.entries.buffer, 0, words.count * width))
   }
-  const body = compressPage(page.view(), options.compressionLevel)
+  const body = compressor.alone(page.view())
   const header = dictionaryPageHeader(page.length, body.length, entryCount())
   chunk.dictionaryPageOffset = file.byteLength
   appendPage(chunk, file, header, body)
@@ -217,6 +218,7 @@ function writeDataPages(
   file: FileParts,
   options: ChunkOptions,
   segments: readonly ValueRange[],
+  compressor: PageCompressor,
 ): void {
   const { leaf, encoding } = chunk
   const coded = encoding === ENCODING.RLE_DICTIONARY
@@ -229,7 +231,6 @@ function writeDataPages(
     options.pageRowsMax,
     PAGE_BYTES_MAX,
   )
-  const compressor = new PageCompressor((bytes) => compressPage(bytes, options.compressionLevel))
   for (let i = 0; i + 1 < plan.rows.length; i++) {
     const level = plan.levels[i]!
     const levelEnd = plan.levels[i + 1]!

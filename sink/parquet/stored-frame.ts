@@ -36,12 +36,14 @@ export function storePage(bytes: Uint8Array): Uint8Array {
   return frame.subarray(0, length)
 }
 
+/** Pages up to this are stored: compressing one takes longer than encoding it, and the headers around it outweigh it. */
+const SMALL_BYTES_MAX = 512
 /** Pages stored unseen after one that compression did not help, and what counts as help: a 64th. */
 const STORED_PAGES = 7
 const GAIN_MIN = 1 / 64
 
 /**
- * The pages of a chunk, compressed; after one that hardly shrank, the next ones are stored and then it is tried again.
+ * The pages of a chunk, compressed unless they are small; after one that hardly shrank, the next ones are stored and then it is tried again.
  * At most a 64th of the chunk is lost where the pages are alike, which is the rule within a column.
  */
 export class PageCompressor {
@@ -52,7 +54,13 @@ export class PageCompressor {
     this.#compress = compress
   }
 
+  /** A page that says nothing of the next ones: the dictionary. */
+  alone(bytes: Uint8Array): Uint8Array {
+    return bytes.length <= SMALL_BYTES_MAX ? storePage(bytes) : this.#compress(bytes)
+  }
+
   page(bytes: Uint8Array): Uint8Array {
+    if (bytes.length <= SMALL_BYTES_MAX) return storePage(bytes)
     if (this.#stored > 0) {
       this.#stored--
       return storePage(bytes)
