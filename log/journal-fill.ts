@@ -1,7 +1,11 @@
 // Filling a new segment file with zeros, durably, while commits go on: in steps of the journal's own thread, or by
 // libuv's threads. A step of the first kind is a write and a sync of 256 KiB, about a millisecond in which no
 // group is committed; the second costs the log thread nothing but shares the disk.
-import { open, unlink } from 'node:fs/promises'
+//
+// Zeros have no reason to be in the page cache: where the file system knows O_DIRECT they go to the disk past it,
+// which saves the copy of every byte (a tenth of the whole processor time under load) and the cache for what is read.
+import { constants } from 'node:fs'
+import { type FileHandle, open, unlink } from 'node:fs/promises'
 import type { Disk, DiskFile } from '../std/disk.ts'
 
 /** Fills one file at a time. */
@@ -89,12 +93,20 @@ export class BackgroundFiller implements ZeroFiller {
   }
 }
 
+/** What O_DIRECT wants memory, position and length to be multiples of, on any disk of today. */
+const DIRECT_BLOCK_BYTES = 4096
+const WASM_PAGE_BYTES = 65_536
+
 async function fill(file: string, bytes: number, isAbandoned: () => boolean): Promise<void> {
-  const handle = await open(file, 'wx')
+  let handle = await openDirect(file, bytes)
+  const isDirect = handle !== undefined
+  handle ??= await open(file, 'wx')
   try {
-    const zeros = new Uint8Array(Math.min(BACKGROUND_STEP_BYTES, bytes))
-    for (let done = 0; done < bytes && !isAbandoned(); ) {
-      const { bytesWritten } = await handle.write(zeros, 0, Math.min(zeros.length, bytes - done), done)
+    // What is left of a size that is no multiple is not filled: groups may use it all the same.
+    const end = isDirect ? bytes - (bytes % DIRECT_BLOCK_BYTES) : bytes
+    const zeros = isDirect ? alignedZeros(BACKGROUND_STEP_BYTES) : new Uint8Array(BACKGROUND_STEP_BYTES)
+    for (let done = 0; done < end && !isAbandoned(); ) {
+      const { bytesWritten } = await handle.write(zeros, 0, Math.min(zeros.length, end - done), done)
       done += bytesWritten
       if (done % BACKGROUND_SYNC_BYTES === 0) await handle.datasync()
     }
@@ -102,4 +114,36 @@ async function fill(file: string, bytes: number, isAbandoned: () => boolean): Pr
   } finally {
     await handle.close()
   }
+}
+
+/** A new file that is written past the page cache; undefined where there is nothing to write or no such thing. */
+async function openDirect(file: string, bytes: number): Promise<FileHandle | undefined> {
+  const { O_CREAT, O_DIRECT, O_EXCL, O_RDWR } = constants
+  if (bytes < DIRECT_BLOCK_BYTES || O_DIRECT === undefined) return undefined
+  let handle: FileHandle | undefined
+  try {
+    handle = await open(file, O_RDWR | O_CREAT | O_EXCL | O_DIRECT)
+    // Some file systems only say at the first write that they cannot.
+    await handle.write(alignedZeros(DIRECT_BLOCK_BYTES), 0, DIRECT_BLOCK_BYTES, 0)
+    return handle
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') {
+      await handle?.close()
+      throw error
+    }
+    await handle?.close()
+    await unlink(file).catch(() => {})
+    return undefined
+  }
+}
+
+/** Declared with browsers' types only. */
+const { WebAssembly } = globalThis as unknown as {
+  WebAssembly: { Memory: new (pages: { initial: number }) => { buffer: ArrayBuffer } }
+}
+
+/** WebAssembly's memory begins at a page of its own, by which any JavaScript has aligned memory. */
+function alignedZeros(bytes: number): Uint8Array {
+  const { buffer } = new WebAssembly.Memory({ initial: Math.ceil(bytes / WASM_PAGE_BYTES) })
+  return new Uint8Array(buffer, 0, bytes)
 }

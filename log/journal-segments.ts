@@ -23,9 +23,14 @@ const FILLED_GROUP_BYTES_MAX = 1 << 20
 /** Groups that the mean looks back. */
 const MEAN_GROUPS = 16
 
+const PAGE_BYTES = 4096
+const ZEROS = new Uint8Array(PAGE_BYTES)
+
 interface OpenSegment {
   identity: SegmentIdentity
   file: DiskFile
+  /** Size of the file when it was opened: up to there it held zeros, or groups. */
+  filledBytes: number
 }
 
 export class SegmentStore {
@@ -60,8 +65,8 @@ export class SegmentStore {
     this.#filler = filler
     this.position = position ?? SEGMENT_HEADER
     if (position === undefined) this.#current = this.#make(identity)
-    else this.#current = { identity, file: disk.open(path.join(dir, segmentName(identity.segment)), 'write') }
-    this.#size = Math.max(segmentBytes, this.#current.file.size())
+    else this.#current = this.#open(identity)
+    this.#size = Math.max(segmentBytes, this.#current.filledBytes)
     if (prepared !== undefined) this.#prepared = this.#open(prepared)
   }
 
@@ -87,9 +92,17 @@ export class SegmentStore {
     return this.#segmentBytes - SEGMENT_HEADER
   }
 
-  /** Writes the parts of a group at `position`. Until `sync` returned the next group goes to the same place. */
+  /**
+   * Writes the parts of a group at `position`. Until `sync` returned the next group goes to the same place. The
+   * last page is filled up with the zeros that lie there already: the kernel reads no page that is written whole.
+   */
   write(parts: readonly Uint8Array[]): void {
-    this.#current.file.write(parts, this.position)
+    let end = this.position
+    for (const part of parts) end += part.length
+    const rest = (PAGE_BYTES - (end % PAGE_BYTES)) % PAGE_BYTES
+    const isFilled = end + rest <= this.#current.filledBytes
+    const all = isFilled && rest > 0 ? [...parts, ZEROS.subarray(0, rest)] : parts
+    this.#current.file.write(all, this.position)
   }
 
   /** Makes the group of `byteLength` bytes that was just written durable, and moves on. */
@@ -105,7 +118,7 @@ export class SegmentStore {
     this.#prepared = undefined
     this.#current.file.close()
     this.#current = next
-    this.#size = Math.max(this.#segmentBytes, next.file.size())
+    this.#size = Math.max(this.#segmentBytes, next.filledBytes)
     this.position = SEGMENT_HEADER
   }
 
@@ -174,6 +187,6 @@ export class SegmentStore {
 
   #open(identity: SegmentIdentity): OpenSegment {
     const file = this.#disk.open(path.join(this.#dir, segmentName(identity.segment)), 'write')
-    return { identity, file }
+    return { identity, file, filledBytes: file.size() }
   }
 }
