@@ -2,7 +2,7 @@
 // shared by all connections of the worker. A value is copied once, from the receive buffer into its batch.
 //
 //   append ──► open batch of the partition ──► flush: seal all ──► log.append, one request ──► durable
-//              (chunk of the arena)            (CRC over each)     (views, no copies)          (chunks freed)
+//              (chunk of the arena)            (headers)           (views, no copies; CRCs)    (chunks freed)
 //
 // Group commit adapts to the disk by itself: while a request is in flight, batches fill; when it is durable,
 // all that has gathered is the next request. With none in flight a flush waits for the end of the event
@@ -17,7 +17,7 @@
 // durable in order, with one exception: a partition that the log refuses for its backlog is held, so that the
 // others go on. See `PartitionHandle.heldSequence`.
 import type { AppendResult, BatchAppend, Log } from '../log/log.ts'
-import { RECORDS, sealBatch } from '../log/record-batch.ts'
+import { RECORDS, writeBatchHeader } from '../log/record-batch.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { writeUnsigned, writeZigzagInt } from '../std/varint.ts'
 import { orderOf, SlabArena } from './slab-arena.ts'
@@ -373,10 +373,10 @@ export class BatchAccumulator {
     return 0
   }
 
-  /** Closes the partition's batch: header, CRC, and its view among those of the flush being filled. */
+  /** Closes the partition's batch: its header, and its view among those of the flush being filled. The CRC is the log's. */
   #seal(handle: PartitionHandle): void {
     const { start, at } = handle
-    sealBatch(this.#bytes, start, at, handle.recordCount, handle.baseTimestamp, handle.maxTimestamp)
+    writeBatchHeader(this.#bytes, start, at, handle.recordCount, handle.baseTimestamp, handle.maxTimestamp)
     this.#bytesSealed += at - start
     this.#sealed.push(
       new SealedBatch(handle, start, handle.order, {
@@ -384,6 +384,7 @@ export class BatchAccumulator {
         partition: handle.partition,
         batch: this.#bytes.subarray(start, at),
         recordCount: handle.recordCount,
+        isCrcPending: true,
       }),
     )
     // Down by one order at a time, so that one quiet turn does not make a busy partition grow anew.

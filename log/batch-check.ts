@@ -1,8 +1,8 @@
 // What a log demands of the bytes it is given: whole sealed batches, back to back, of a kind that every reader
 // here can walk. Shared by all implementations, so that one refuses what the others refuse.
 import { MillraceError } from '../std/errors.ts'
-import type { TopicConfig } from './log.ts'
-import { type BatchHeader, batchCrcMatches, readBatchHeader } from './record-batch.ts'
+import type { BatchAppend, TopicConfig } from './log.ts'
+import { type BatchHeader, batchCrcMatches, readBatchHeader, writeBatchCrc } from './record-batch.ts'
 
 /** Attribute bits that no stored batch has: compression (0–2), transactional (4), control (5). */
 const ATTRIBUTES_REFUSED = 0b11_0111
@@ -37,6 +37,16 @@ export function checkBatches(bytes: Uint8Array, recordCount: number, verifyCrc =
   if (headers.length === 0) throw invalid('no batch', 0)
   if (records !== recordCount)
     throw new MillraceError('batch_invalid', `${records} records where ${recordCount} were announced`)
+  return headers
+}
+
+/** `checkBatches` of an entry; its CRCs are filled in where they are pending. */
+export function checkEntry(entry: BatchAppend, verifyCrc = true): BatchHeader[] {
+  const { batch, recordCount, isCrcPending = false } = entry
+  const headers = checkBatches(batch, recordCount, verifyCrc && !isCrcPending)
+  if (!isCrcPending) return headers
+  let at = 0
+  for (const { byteLength } of headers) writeBatchCrc(batch, at, (at += byteLength))
   return headers
 }
 

@@ -3,13 +3,7 @@
 // next request of the same group sees.
 
 import { MillraceError } from '../std/errors.ts'
-import {
-  backlogFull,
-  checkBatches,
-  offsetBelowStart,
-  offsetConflict,
-  referenceMissing,
-} from './batch-check.ts'
+import { backlogFull, checkEntry, offsetBelowStart, offsetConflict, referenceMissing } from './batch-check.ts'
 import { ENTRY_BATCH, ENTRY_REFERENCE, type GroupBuilder } from './journal-format.ts'
 import type { JournalState, PartitionState } from './journal-state.ts'
 import type { AppendRequest, BatchAppend, ReferenceAppend, StagePosition } from './log.ts'
@@ -104,7 +98,7 @@ export class AppendStage {
     batches: (Uint8Array | undefined)[],
   ): void {
     let at = 0
-    for (const header of checkBatches(entry.batch, entry.recordCount, this.#verifyCrc)) {
+    for (const header of checkEntry(entry, this.#verifyCrc)) {
       batches.push(
         header.byteLength === entry.batch.length
           ? entry.batch

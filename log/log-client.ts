@@ -24,6 +24,7 @@ import {
   type AnswerValue,
   type Call,
   ENTRY_IS_BATCH,
+  ENTRY_IS_CRC_PENDING,
   ENTRY_IS_REFERENCE,
   OP_APPEND,
   OP_APPENDED,
@@ -119,14 +120,18 @@ class LogClient implements Log {
       if ('reference' in entry) {
         const { topic: source, partition, baseOffset } = entry.reference
         message.push(ENTRY_IS_REFERENCE, topic, entry.partition, this.#name(source), partition, baseOffset)
-      } else if (entry.batch.buffer instanceof SharedArrayBuffer) {
+        message.push(entry.recordCount, expected)
+        continue
+      }
+      const kind = entry.isCrcPending === true ? ENTRY_IS_CRC_PENDING : ENTRY_IS_BATCH
+      if (entry.batch.buffer instanceof SharedArrayBuffer) {
         const { buffer, byteOffset, byteLength } = entry.batch
-        message.push(ENTRY_IS_BATCH, topic, entry.partition, this.#buffer(buffer), byteOffset, byteLength)
+        message.push(kind, topic, entry.partition, this.#buffer(buffer), byteOffset, byteLength)
       } else {
         const { byteLength } = entry.batch
         copies.into.set(entry.batch, copies.at + copied)
         const from = copies.at + copied
-        message.push(ENTRY_IS_BATCH, topic, entry.partition, copies.buffer, from, byteLength)
+        message.push(kind, topic, entry.partition, copies.buffer, from, byteLength)
         copied += byteLength
       }
       message.push(entry.recordCount, expected)

@@ -4,7 +4,14 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { MillraceError } from '../std/errors.ts'
 import type { AppendRequest, BatchAppend, Changes, Log, PartitionRange, TopicConfig } from './log.ts'
-import { batchCrcMatches, RECORDS, RecordBatchBuilder, RecordReader } from './record-batch.ts'
+import {
+  batchCrcMatches,
+  CRC,
+  RECORDS,
+  RecordBatchBuilder,
+  RecordReader,
+  readBatchHeader,
+} from './record-batch.ts'
 
 export interface LogUnderTest {
   log: Log
@@ -199,6 +206,30 @@ export function describeLog(name: string, open: () => Promise<LogUnderTest>): vo
         at += length
       }
       assert.equal(count, 5)
+    })
+
+    test('a CRC that is pending is filled in, in shared memory and in other, whatever was in its place', async () => {
+      const t = await topic()
+      const two = [...textBatch([['a', '1']]), ...textBatch([['b', '2']])]
+      const shared = new Uint8Array(new SharedArrayBuffer(two.length))
+      let at = 0
+      for (const batch of [Uint8Array.from(two), shared]) {
+        batch.set(two)
+        new DataView(batch.buffer).setUint32(CRC, 0x12345678)
+        const append = { topic: t, partition: 0, batch, recordCount: 2 }
+        await assert.rejects(log.append({ entries: [append] }), failsWith('batch_invalid'))
+        await log.append({ entries: [{ ...append, isCrcPending: true }] })
+        at = await expectRange(t, 0, { start: 0, end: at + 2 })
+      }
+      const { batches } = await log.read(t, 0, 0, 1 << 20)
+      let found = 0
+      for (let start = 0; start < batches.length; found++) {
+        const { byteLength } = readBatchHeader(batches, start)!
+        assert.ok(batchCrcMatches(batches, start, byteLength))
+        start += byteLength
+      }
+      assert.ok(found > 0)
+      assert.equal((await readAll(log, t, 0)).length, 4)
     })
 
     test('one request to many partitions is one unit, several batches an entry', async () => {

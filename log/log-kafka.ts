@@ -159,7 +159,9 @@ export class KafkaLog implements Log {
     const topic = this.#topics.nameOf(entry.topic)
     const { partition } = entry
     let at = 0
-    for (const header of checkBatches(bytes, entry.recordCount)) {
+    // What is sent gets its CRC with its producer id: one that is pending needs no other before.
+    const isPending = 'batch' in entry && entry.isCrcPending === true
+    for (const header of checkBatches(bytes, entry.recordCount, !isPending)) {
       const batch = bytes.subarray(at, (at += header.byteLength))
       into.push({ topic, partition, batch: prepareBatch(batch, header, this.#cluster.options.compression) })
     }

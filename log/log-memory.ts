@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { MillraceError } from '../std/errors.ts'
 import {
   backlogFull,
-  checkBatches,
+  checkEntry,
   checkTopic,
   offsetAboveEnd,
   offsetBelowStart,
@@ -18,6 +18,7 @@ import { compactBatch, keyText } from './batch-compact.ts'
 import type {
   AppendRequest,
   AppendResult,
+  BatchAppend,
   Changes,
   Log,
   PartitionRange,
@@ -283,10 +284,10 @@ export class MemoryLog implements Log {
   }
 }
 
-function split(entry: { batch: Uint8Array; recordCount: number }): StoredBatch[] {
+function split(entry: BatchAppend): StoredBatch[] {
   let at = 0
   let offset = 0
-  return checkBatches(entry.batch, entry.recordCount).map((header) => {
+  return checkEntry(entry).map((header) => {
     const bytes = entry.batch.subarray(at, (at += header.byteLength))
     const baseOffset = offset
     offset += header.lastOffsetDelta + 1

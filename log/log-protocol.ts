@@ -4,6 +4,7 @@
 //
 //   append   [OP_APPEND, request, entry count, position count, entries …, positions …]
 //     batch      [0, topic, partition, buffer, byte offset, byte length, record count, expected offset | -1]
+//     its CRC pending: [2, …]
 //     reference  [1, topic, partition, source topic, source partition, base offset, record count, expected | -1]
 //     position   [stage, topic, partition, next offset]
 //   appended [OP_APPENDED, sequence, (request, base offset count, base offsets …) …]: one message a group
@@ -21,6 +22,7 @@ export const OP_PLACES = 3
 
 export const ENTRY_IS_BATCH = 0
 export const ENTRY_IS_REFERENCE = 1
+export const ENTRY_IS_CRC_PENDING = 2
 /** Numbers of an entry, and of a position. */
 export const ENTRY_FIELDS = 8
 export const POSITION_FIELDS = 4

@@ -17,7 +17,8 @@ import {
   type AnswerValue,
   type Call,
   ENTRY_FIELDS,
-  ENTRY_IS_BATCH,
+  ENTRY_IS_CRC_PENDING,
+  ENTRY_IS_REFERENCE,
   OP_APPEND,
   OP_APPENDED,
   OP_PLACES,
@@ -82,10 +83,11 @@ class Client {
     const recordCount = message[at + 6]!
     const expected = message[at + 7]!
     const expectedOffset = expected < 0 ? {} : { expectedOffset: expected }
-    if (message[at] === ENTRY_IS_BATCH) {
+    if (message[at] !== ENTRY_IS_REFERENCE) {
       const from = message[at + 4]!
       const batch = this.buffers[message[at + 3]!]!.subarray(from, from + message[at + 5]!)
-      return { topic, partition, batch, recordCount, ...expectedOffset }
+      const isCrcPending = message[at] === ENTRY_IS_CRC_PENDING
+      return { topic, partition, batch, recordCount, isCrcPending, ...expectedOffset }
     }
     const reference = {
       topic: this.names[message[at + 3]!]!,

@@ -35,6 +35,11 @@ export interface BatchAppend {
   /** Records in all batches of `batch`. */
   recordCount: number
   /**
+   * The CRC field is empty and for the log to fill in, in place, over what it is about to store: one pass over the
+   * bytes instead of one by the sender and one that checks it. For senders that build batches in memory of their own.
+   */
+  isCrcPending?: boolean
+  /**
    * append-if-next-offset-is: the whole request is refused (`offset_conflict`) unless the partition's next offset is
    * this; with Kafka, unless no record is at it or after it. One partition of a request may say so.
    */

@@ -54,11 +54,16 @@ export function readInt64(from: DataView, at: number): number {
   return from.getInt32(at) * 0x100000000 + from.getUint32(at + 4)
 }
 
+/** Computes the CRC of the sealed batch at [start, end) and puts it into its header. */
+export function writeBatchCrc(bytes: Uint8Array, start: number, end: number): void {
+  view(bytes).setUint32(start + CRC, crc32c(bytes.subarray(start + ATTRIBUTES, end)))
+}
+
 /**
- * Fills in the header of the batch that lies at [start, end) and computes its CRC. The records from
+ * Fills in the header of the batch that lies at [start, end), but for its CRC (`writeBatchCrc`). The records from
  * `start + RECORDS` on must be there. baseOffset is left 0: the log patches it.
  */
-export function sealBatch(
+export function writeBatchHeader(
   bytes: Uint8Array,
   start: number,
   end: number,
@@ -79,7 +84,19 @@ export function sealBatch(
   header.setInt16(PRODUCER_EPOCH, -1)
   header.setInt32(BASE_SEQUENCE, -1)
   header.setInt32(RECORD_COUNT, recordCount)
-  header.setUint32(CRC, crc32c(bytes.subarray(start + ATTRIBUTES, end)))
+}
+
+/** Header and CRC: see writeBatchHeader. */
+export function sealBatch(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  recordCount: number,
+  baseTimestamp: number,
+  maxTimestamp: number,
+): void {
+  writeBatchHeader(bytes, start, end, recordCount, baseTimestamp, maxTimestamp)
+  writeBatchCrc(bytes, start, end)
 }
 
 /** Sets baseOffset of the batch at `start`; the CRC does not cover it. */
