@@ -11,6 +11,7 @@ import {
 import { EXIT, MillraceError } from '../std/errors.ts'
 import type { Command } from './command.ts'
 import { parse, textTable } from './command.ts'
+import { connectSink, flinkTable, sparkReader } from './schema-export.ts'
 
 export const SHIPPED_CONTRACTS = path.resolve(import.meta.dirname, '../contracts')
 
@@ -18,18 +19,35 @@ export const schema: Command = {
   name: 'schema',
   summary: 'Check a contract, or show what it compiles to',
   help: `Usage: millrace schema check FILE...
-       millrace schema show [FILE | FAMILY] [--avro | --json]
+       millrace schema show [FILE | FAMILY] [--avro | --json | --flink | --spark | --kafka-connect]
 
 check  reads contracts and prints every problem with file, line and field; exit code 0 when there is none, 2 otherwise.
 show   prints fields, rules and table columns of a contract; FAMILY is a shipped one (environment, machine),
        all of them when nothing is named.
 
-  --avro   the Avro schema of each stream, as JSON
-  --json   all of it, as JSON
+  --avro            the Avro schema of each stream, as JSON
+  --json            all of it, as JSON
+  --flink           a Flink SQL table over each normalized topic
+  --spark           a PySpark reader of each normalized topic
+  --kafka-connect   a sink connector of each normalized topic, as JSON
+  --bootstrap HOST:PORT   where those find the topics: the Kafka door, or a broker (127.0.0.1:9092)
+  --registry URL          where those find the schemas (http://127.0.0.1:8080/schema-registry)
 
-docs/contracts.md explains the document.`,
+docs/contracts.md explains the document, docs/consumers.md how its topics are read.`,
   async run(args) {
-    const { values, positionals } = parse(args, { avro: { type: 'boolean' }, json: { type: 'boolean' } }, 100)
+    const { values, positionals } = parse(
+      args,
+      {
+        avro: { type: 'boolean' },
+        json: { type: 'boolean' },
+        flink: { type: 'boolean' },
+        spark: { type: 'boolean' },
+        'kafka-connect': { type: 'boolean' },
+        bootstrap: { type: 'string' },
+        registry: { type: 'string' },
+      },
+      100,
+    )
     const [action, ...files] = positionals
     if (action === 'check') return check(files)
     if (action === 'show') return show(files, values)
@@ -54,10 +72,23 @@ function check(files: readonly string[]): number {
   return worst
 }
 
-function show(
-  names: readonly string[],
-  how: { avro?: boolean | undefined; json?: boolean | undefined },
-): number {
+interface ShowOptions {
+  avro?: boolean | undefined
+  json?: boolean | undefined
+  flink?: boolean | undefined
+  spark?: boolean | undefined
+  'kafka-connect'?: boolean | undefined
+  bootstrap?: string | undefined
+  registry?: string | undefined
+}
+
+function show(names: readonly string[], how: ShowOptions): number {
+  const at = {
+    bootstrap: how.bootstrap ?? '127.0.0.1:9092',
+    registry: how.registry ?? 'http://127.0.0.1:8080/schema-registry',
+  }
+  const exporters = [how.flink && flinkTable, how.spark && sparkReader, how['kafka-connect'] && connectSink]
+  const exporter = exporters.find((one) => typeof one === 'function')
   const files =
     names.length > 0
       ? names.map(contractFile)
@@ -67,7 +98,10 @@ function show(
     if (contract === undefined)
       throw new MillraceError('contract_invalid', problems.map(formatProblem).join('\n'))
     const streams = describeContract(contract)
-    if (how.json === true)
+    if (exporter !== undefined)
+      for (const { stream, avro } of streams)
+        process.stdout.write(`${exporter({ tenant: contract.tenant, stream, avro }, at)}\n`)
+    else if (how.json === true)
       process.stdout.write(
         `${JSON.stringify({ tenant: contract.tenant, family: contract.family, version: contract.version, streams })}\n`,
       )

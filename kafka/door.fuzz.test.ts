@@ -47,20 +47,33 @@ test('a count that is not true costs nothing', () => {
   assert.throws(() => APIS.offsetFetch.request.read(new WireReader(bytes), 1, false), Malformed)
 })
 
-test('what is written is read back', () => {
-  const sample: { [Name in ApiName]?: unknown } = {
-    heartbeat: { groupId: 'g', generationId: 3, memberId: 'ü', groupInstanceId: 'i' },
-    describeGroups: { groups: ['a', 'b'], includeAuthorizedOperations: true },
-    initProducerId: { transactionalId: null, transactionTimeoutMs: 5, producerId: 2 ** 47, producerEpoch: 7 },
-  }
-  for (const [name, value] of Object.entries(sample)) {
-    const { max, flexible } = APIS[name as ApiName]
-    const type = APIS[name as ApiName].request as WireType<unknown>
-    const to = new WireWriter()
-    type.write(to, value, max, max >= flexible)
-    const read = type.read(new WireReader(Buffer.concat(to.finish().chunks)), max, max >= flexible)
-    assert.deepEqual(read, value)
-  }
+test('what is written is read back, of any length', () => {
+  const group = (text: string, count: number) => ({
+    groupId: text,
+    memberId: null,
+    memberEpoch: count,
+    topics: [{ name: text, partitionIndexes: Array.from({ length: count }, (_, i) => i * 7919) }],
+  })
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.string({ unit: 'binary' }), fc.nat(300)), { maxLength: 30 }),
+      (groups) => {
+        for (const version of [8, 9]) {
+          const value = {
+            ...APIS.offsetFetch.request.read(new WireReader(Uint8Array.of(1, 0, 0)), 8, true),
+            groups: groups.map(([text, count]) => group(text, version === 8 ? 0 : count)),
+          }
+          const to = new WireWriter()
+          APIS.offsetFetch.request.write(to, value, version, true)
+          const { chunks, length } = to.finish()
+          const bytes = Buffer.concat(chunks)
+          assert.equal(bytes.length, length)
+          assert.deepEqual(APIS.offsetFetch.request.read(new WireReader(bytes), version, true), value)
+        }
+      },
+    ),
+    { seed, numRuns: LONG ? 10_000 : 30 },
+  )
 })
 
 test('batches of hostile producers are refused or stored as records that fit', () => {

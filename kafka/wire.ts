@@ -139,9 +139,23 @@ export class WireWriter {
     this.#at = 0
   }
 
-  int8 = (value: number): void => this.#view.setInt8(this.#room(1), value)
-  int16 = (value: number): void => this.#view.setInt16(this.#room(2), value)
-  int32 = (value: number): void => this.#view.setInt32(this.#room(4), value)
+  // The position comes first: making room may exchange buffer and view.
+
+  int8 = (value: number): void => {
+    const at = this.#room(1)
+    this.#view.setInt8(at, value)
+  }
+
+  int16 = (value: number): void => {
+    const at = this.#room(2)
+    this.#view.setInt16(at, value)
+  }
+
+  int32 = (value: number): void => {
+    const at = this.#room(4)
+    this.#view.setInt32(at, value)
+  }
+
   int64 = (value: number): void => {
     const at = this.#room(8)
     this.#view.setInt32(at, Math.floor(value / 0x100000000))
@@ -149,11 +163,13 @@ export class WireWriter {
   }
 
   unsignedVarint(value: number): void {
-    while (value >= 0x80) {
-      this.#bytes[this.#room(1)] = (value & 0x7f) | 0x80
-      value = Math.floor(value / 128)
+    let at: number
+    for (; value >= 0x80; value = Math.floor(value / 128)) {
+      at = this.#room(1)
+      this.#bytes[at] = (value & 0x7f) | 0x80
     }
-    this.#bytes[this.#room(1)] = value
+    at = this.#room(1)
+    this.#bytes[at] = value
   }
 
   length(value: number, flexible: boolean, short: boolean): void {
