@@ -318,6 +318,7 @@ export class SinkStage {
       const commit = await feed.commit(this.#tools.options.commitBytesMax)
       this.#tools.counters.add('rowsDiscarded', feed.rowsDiscarded - before)
       if (commit === undefined) return
+      this.#recovered(tended)
       done.push(feed)
       tended.lookedAtMs = now
       positions.push(...commit.positions)
@@ -420,19 +421,24 @@ export class SinkStage {
       positions = opened.positions
       if (opened.notice !== undefined)
         this.#tools.onEvent({ level: 'info', table: tended.feed.name, message: opened.notice })
-      if (tended.failures > 0)
-        this.#tools.onEvent({ level: 'info', table: tended.feed.name, message: 'open again' })
       tended.opened = true
-      tended.error = undefined
     })
     return positions
+  }
+
+  /** What failed has gone well: not when the table could be opened, only when nothing of it waits or rows are in it. */
+  #recovered(tended: Tended): void {
+    if (tended.error !== undefined)
+      this.#tools.onEvent({ level: 'info', table: tended.feed.name, message: 'follows its topic again' })
+    tended.error = undefined
+    tended.failures = 0
   }
 
   /** Runs one table's work; its failure parks the table, and only what no retry can mend goes on up. */
   async #guard(tended: Tended, work: () => Promise<void>): Promise<void> {
     try {
       await work()
-      if (tended.opened) tended.failures = tended.feed.lagRecords > 0 ? tended.failures : 0
+      if (tended.opened && tended.feed.lagRecords === 0) this.#recovered(tended)
     } catch (error) {
       if (!canPark(error)) throw error
       const retryMs = Math.min(RETRY_MS_MAX, RETRY_MS_FIRST * 2 ** tended.failures)

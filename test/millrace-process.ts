@@ -35,11 +35,12 @@ export function temporaryFolder(t: { after(callback: () => void): void }, prefix
   return dir
 }
 
-/** Starts `millrace up` and resolves when /readyz answers 200. */
+/** Starts `millrace up` and resolves when /readyz answers 200, or where `ready` is false, when it answers. */
 export async function startProcess(
   data: string,
   args: string[] = [],
   env: NodeJS.ProcessEnv = {},
+  { ready = true }: { ready?: boolean } = {},
 ): Promise<MillraceProcess> {
   const child: ChildProcessByStdio<null, Readable, Readable> = spawn(
     LAUNCHER,
@@ -63,7 +64,7 @@ export async function startProcess(
     const http = port(/http:\/\/127\.0\.0\.1:(\d+)/)
     if (http !== undefined) {
       const answer = await fetch(`http://127.0.0.1:${http}/readyz`).catch(() => undefined)
-      if (answer?.status === 200) break
+      if (answer !== undefined && (!ready || answer.status === 200)) break
     }
     if (child.exitCode !== null || Date.now() > deadline) {
       child.kill('SIGKILL')
