@@ -6,11 +6,12 @@ import type { CommitTools } from './commit.ts'
 import { currentSchema, defaultSpec, type TableMetadata } from './iceberg/metadata.ts'
 import { bucketCountOf } from './iceberg/partition.ts'
 import { evolveFields, type NestedField, sameFields } from './iceberg/schema.ts'
-import { LAST_ADDED } from './iceberg/updates.ts'
+import { LAST_ADDED, type Update } from './iceberg/updates.ts'
 import {
   COLUMNS_PROPERTY,
   columnNamed,
   newTableLayout,
+  parseColumns,
   printColumns,
   type TableShape,
 } from './table-schema.ts'
@@ -19,14 +20,27 @@ import {
 const TRIES_MAX = 5
 
 /**
- * The table, holding `shape`. Errors: `table_foreign` (a table of that name that Millrace did not make, or
+ * The table, holding `shape`; `onNotice` hears what another engine has done to it. Errors: `table_foreign` (a table of that name that Millrace did not make, or
  * whose partitioning another engine changed), `schema_incompatible`, and the catalog's.
  */
-export async function ensureTable(tools: CommitTools, id: TableId, shape: TableShape): Promise<LoadedTable> {
+export async function ensureTable(
+  tools: CommitTools,
+  id: TableId,
+  shape: TableShape,
+  onNotice: (notice: string) => void = () => {},
+): Promise<LoadedTable> {
   for (let tries = 0; ; tries++) {
     try {
       const table = await tools.catalog.load(id)
-      if (table !== undefined) return await evolveTable(tools, table, shape)
+      if (table !== undefined) {
+        const evolved = await evolveTable(tools, table, shape)
+        const dropped = droppedColumns(table)
+        if (dropped.length > 0)
+          onNotice(
+            `another engine has dropped ${dropped.join(', ')}: what the contract has is made anew, null in the rows from before`,
+          )
+        return evolved
+      }
       await tools.catalog.createNamespace(id.namespace)
       return await tools.catalog.create(id, newTableLayout(shape))
     } catch (error) {
@@ -38,7 +52,8 @@ export async function ensureTable(tools: CommitTools, id: TableId, shape: TableS
 }
 
 export interface TableEvolution {
-  fields: NestedField[]
+  /** Undefined: the schema stays, only COLUMNS_PROPERTY is written. */
+  fields: NestedField[] | undefined
   lastColumnId: number
   /** Of COLUMNS_PROPERTY. */
   columns: string
@@ -54,8 +69,9 @@ export function planEvolution(table: LoadedTable, shape: TableShape): TableEvolu
       `table ${printTableId(table.id)} exists and was not made by Millrace (no property ${COLUMNS_PROPERTY}): rename or drop it; the log keeps the data meanwhile`,
       { table: printTableId(table.id) },
     )
-  const owned = new Set(columns.split(',').map(Number))
+  const owned = parseColumns(columns)
   const current = currentSchema(metadata).fields
+  requireNames(table, current, owned, shape)
   const { fields, lastColumnId } = evolveFields(
     current,
     shape.fields,
@@ -64,8 +80,38 @@ export function planEvolution(table: LoadedTable, shape: TableShape): TableEvolu
   )
   const mine = fields.filter((field) => shape.fields.some((wanted) => wanted.name === field.name))
   checkPartitioning(table, metadata, fields)
-  if (sameFields(current, fields) && columns === printColumns(mine)) return undefined
-  return { fields, lastColumnId, columns: printColumns(mine) }
+  const printed = printColumns(mine)
+  if (!sameFields(current, fields)) return { fields, lastColumnId, columns: printed }
+  return columns === printed ? undefined : { fields: undefined, lastColumnId, columns: printed }
+}
+
+/**
+ * Another engine may add columns. One of ours that it has renamed would look dropped, and its values be lost to the
+ * contract: that is refused, and mended by renaming it back or by a contract that follows.
+ */
+function requireNames(
+  table: LoadedTable,
+  current: readonly NestedField[],
+  owned: ReadonlyMap<number, string | undefined>,
+  shape: TableShape,
+): void {
+  for (const { id, name } of current) {
+    const before = owned.get(id)
+    if (before === undefined || before === name || shape.fields.some((wanted) => wanted.name === name))
+      continue
+    throw new MillraceError(
+      'table_foreign',
+      `table ${printTableId(table.id)}: another engine has renamed column ${before} to ${name}: rename it back, or call the field ${name} in the contract, with aliases: [${before}]`,
+      { table: printTableId(table.id), column: before, found: name },
+    )
+  }
+}
+
+/** Columns of ours that another engine has dropped: they are made anew. */
+function droppedColumns(table: LoadedTable): string[] {
+  const owned = parseColumns(table.metadata.properties[COLUMNS_PROPERTY] ?? '')
+  const current = new Set(currentSchema(table.metadata).fields.map((field) => field.id))
+  return [...owned].flatMap(([id, name]) => (name === undefined || current.has(id) ? [] : [name]))
 }
 
 async function evolveTable(tools: CommitTools, table: LoadedTable, shape: TableShape): Promise<LoadedTable> {
@@ -80,15 +126,22 @@ async function evolveTable(tools: CommitTools, table: LoadedTable, shape: TableS
       { type: 'assert-last-assigned-field-id', 'last-assigned-field-id': metadata['last-column-id'] },
     ],
     [
-      {
-        action: 'add-schema',
-        schema: { ...currentSchema(metadata), type: 'struct', fields: evolution.fields },
-        'last-column-id': evolution.lastColumnId,
-      },
-      { action: 'set-current-schema', 'schema-id': LAST_ADDED },
+      ...schemaUpdates(metadata, evolution),
       { action: 'set-properties', updates: { [COLUMNS_PROPERTY]: evolution.columns } },
     ],
   )
+}
+
+function schemaUpdates(metadata: TableMetadata, { fields, lastColumnId }: TableEvolution): Update[] {
+  if (fields === undefined) return []
+  return [
+    {
+      action: 'add-schema',
+      schema: { ...currentSchema(metadata), type: 'struct', fields },
+      'last-column-id': lastColumnId,
+    },
+    { action: 'set-current-schema', 'schema-id': LAST_ADDED },
+  ]
 }
 
 /** Rows can be put into partitions here only by the day of a time column and a bucket of a string. */

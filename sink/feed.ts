@@ -127,13 +127,14 @@ export class TableFeed {
    * where it starts over. Errors: those of ensureTable, `offset_below_start`, `offset_above_end`.
    */
   async open(): Promise<{ positions: StagePosition[]; notice: string | undefined }> {
-    this.table = await ensureTable(this.#tools, this.spec.id, this.spec.shape)
+    const notices: string[] = []
+    this.table = await ensureTable(this.#tools, this.spec.id, this.spec.shape, (one) => notices.push(one))
     this.#layout = layoutOf(this.table, this.spec.shape)
     const { log } = this.#tools
     const topic = await log.describeTopic(this.spec.topic)
     this.#committed = []
     this.#empty = []
-    if (topic === undefined) return { positions: [], notice: undefined }
+    if (topic === undefined) return { positions: [], notice: notices[0] }
     this.#source = sourceKey(log.id, topic.id)
     const offsets = tableOffsets(this.table.metadata)
     const held = offsets.get(this.#source)
@@ -166,12 +167,11 @@ export class TableFeed {
     if (this.lagRecords > 0) this.dirtySinceMs ??= this.#tools.clock.now()
     const startsOver = held === undefined && currentSnapshot(this.table.metadata) !== undefined
     this.forgetHistory()
-    return {
-      positions: this.#positions(),
-      notice: startsOver
-        ? `${this.name} holds rows, but none of this log (${this.#source}): reading ${this.spec.topic} from its beginning`
-        : undefined,
-    }
+    if (startsOver)
+      notices.push(
+        `${this.name} holds rows, but none of this log (${this.#source}): reading ${this.spec.topic} from its beginning`,
+      )
+    return { positions: this.#positions(), notice: notices.length === 0 ? undefined : notices.join('; ') }
   }
 
   /** Whether the topic was there when it was opened. */

@@ -13,7 +13,8 @@ import { NodeDisk } from '../std/disk.ts'
 import { SimulatedDisk } from '../std/disk-simulated.ts'
 import { MillraceError } from '../std/errors.ts'
 import { MemoryPointers } from './catalog-memory.ts'
-import { currentSnapshot, MAIN } from './iceberg/metadata.ts'
+import { currentSchema, currentSnapshot, MAIN } from './iceberg/metadata.ts'
+import type { NestedField } from './iceberg/schema.ts'
 import { OFFSETS_PROPERTY, tableOffsets } from './offsets.ts'
 import {
   Harness,
@@ -488,6 +489,61 @@ test('a contract that changes evolves the table, old snapshots keep their schema
     metadata.snapshots.map((one) => one['schema-id']),
     [0, 1],
   )
+})
+
+test('columns that another engine adds, renames or drops: kept, refused with words, made anew', async () => {
+  const { w, sink } = await world()
+  await w.send(4)
+  await sink.commitDue()
+  const change = async (edit: (fields: NestedField[]) => NestedField[]): Promise<void> => {
+    const { metadata } = (await sink.catalog.load(ID))!
+    const schema = currentSchema(metadata)
+    const fields = edit(schema.fields)
+    await w.sink().catalog.commit(
+      ID,
+      [],
+      [
+        {
+          action: 'add-schema',
+          schema: { ...schema, fields },
+        },
+        { action: 'set-current-schema', 'schema-id': -1 },
+      ],
+    )
+  }
+  const extra: NestedField = { id: 50, name: 'extra', required: false, type: 'double' }
+  await change((fields) => [extra, ...fields])
+  await w.send(4)
+  await sink.commitDue()
+  await sink.commitDue()
+  await w.check(sink)
+  assert.ok(currentSchema((await sink.catalog.load(ID))!.metadata).fields.some((field) => field.id === 50))
+
+  const rename = (from: string, to: string) => (fields: NestedField[]) =>
+    fields.map((field) => (field.name === from ? { ...field, name: to } : field))
+  await change(rename('seq', 'number'))
+  await w.send(4)
+  await sink.commitDue()
+  const [status] = sink.stage.status()
+  assert.equal(status!.code, 'table_foreign')
+  assert.match(
+    status!.error!,
+    /default\.telemetry: another engine has renamed column seq to number: rename it back/,
+  )
+  assert.equal(status!.lagRecords, 4)
+  await change(rename('number', 'seq'))
+  w.clock.ms += 60_000
+  await sink.commitDue()
+  await w.check(sink)
+
+  await change((fields) => fields.filter((field) => field.name !== 'seq'))
+  w.clock.ms += 60_000
+  await sink.commitDue()
+  assert.ok(sink.events.some((event) => /another engine has dropped seq/.test(event.message)))
+  const { fields } = currentSchema((await sink.catalog.load(ID))!.metadata)
+  const seq = fields.find((field) => field.name === 'seq')!
+  assert.ok(seq.id > 50, JSON.stringify(fields))
+  assert.equal(seq.required, false)
 })
 
 test('another number of buckets than the table has parks it with words, and nothing is written', async () => {

@@ -53,7 +53,10 @@ const REJECTED_LINEAGE: readonly WantedField[] = [
   { name: '_offset', required: true, type: 'long', doc: 'Offset in that partition' },
 ]
 
-/** Top-level column ids that are ours, in a table property: what a contract may drop, and the sign of our tables. */
+/**
+ * Our top-level columns as we left them, in a table property, `1:device_id,2:event_time,…`: what a contract may drop,
+ * by which a change of another engine is told from one of the contract, and the sign of our tables.
+ */
 export const COLUMNS_PROPERTY = 'millrace.columns'
 
 /** Whether Millrace made the table. */
@@ -264,7 +267,17 @@ export function newTableLayout(shape: TableShape): NewTableLayout {
 }
 
 export function printColumns(fields: readonly NestedField[]): string {
-  return fields.map((field) => field.id).join(',')
+  return fields.map((field) => `${field.id}:${field.name}`).join(',')
+}
+
+/** Names by id. A table of earlier days has ids alone. */
+export function parseColumns(text: string): Map<number, string | undefined> {
+  return new Map(
+    text.split(',').map((one) => {
+      const [id, name] = one.split(':')
+      return [Number(id), name]
+    }),
+  )
 }
 
 export function columnNamed(fields: readonly NestedField[], name: string): NestedField {

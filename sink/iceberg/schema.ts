@@ -238,6 +238,23 @@ function printType(type: Type): string {
   return typeof type === 'string' ? type : type.type
 }
 
+/** The highest id of the fields and all within them; 0 where there is none. */
+export function highestFieldId(fields: readonly NestedField[]): number {
+  return fields.reduce((highest, field) => Math.max(highest, field.id, highestIdOf(field.type)), 0)
+}
+
+function highestIdOf(type: Type): number {
+  if (typeof type === 'string') return 0
+  switch (type.type) {
+    case 'struct':
+      return highestFieldId(type.fields)
+    case 'list':
+      return Math.max(type['element-id'], highestIdOf(type.element))
+    case 'map':
+      return Math.max(type['key-id'], type['value-id'], highestIdOf(type.value))
+  }
+}
+
 /** Whether two lists of fields are the same: ids, names, types, order, optionality and documentation. */
 export function sameFields(a: readonly NestedField[], b: readonly NestedField[]): boolean {
   return a.length === b.length && a.every((field, i) => sameField(field, b[i]!))

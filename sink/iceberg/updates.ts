@@ -12,7 +12,7 @@ import {
   type TableMetadata,
 } from './metadata.ts'
 import type { PartitionSpec } from './partition.ts'
-import type { Schema } from './schema.ts'
+import { highestFieldId, type Schema } from './schema.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { SortOrder } from './sort-order.ts'
 
@@ -117,7 +117,11 @@ function applyUpdate(next: TableMetadata, update: Update, nowMs: number): void {
     case 'add-schema': {
       const id = Math.max(-1, ...next.schemas.map((one) => one['schema-id'])) + 1
       next.schemas = [...next.schemas, { ...update.schema, 'schema-id': id }]
-      next['last-column-id'] = Math.max(next['last-column-id'], update['last-column-id'] ?? 0)
+      next['last-column-id'] = Math.max(
+        next['last-column-id'],
+        update['last-column-id'] ?? 0,
+        highestFieldId(update.schema.fields),
+      )
       return
     }
     case 'set-current-schema':
