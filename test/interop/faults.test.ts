@@ -9,6 +9,7 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt, { type MqttClient } from 'mqtt'
+import { seededRandom } from '../../std/disk-simulated.ts'
 import { environmentCodec, reading } from '../environment.ts'
 import { type Fault, FaultProxy } from '../fault-proxy.ts'
 import {
@@ -26,17 +27,6 @@ import { S3_SECRET_KEY, s3Environment, startRestCatalog, startS3 } from './serve
 const SEED = Number(process.env['MILLRACE_SEED'] ?? 20_261_125)
 /** Parked tables are tried again after at most a minute. */
 const RECOVERY_MS_MAX = 90_000
-
-/** mulberry32: a seeded generator, so that a failing run can be run again. */
-function seeded(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
 
 async function proxyOf(t: { after(end: () => Promise<void>): void }, port: number): Promise<FaultProxy> {
   const proxy = await FaultProxy.start(port)
@@ -98,7 +88,7 @@ test(`every fault of S3 and of the catalog at random, for a while (seed ${SEED})
   const warehouse = 's3://warehouse/lake'
   const rest = await startRestCatalog(t, { folder: path.join(folder, 'rest'), warehouse, s3Endpoint: s3.url })
   const [s3Proxy, restProxy] = [await proxyOf(t, s3.port), await proxyOf(t, rest.port)]
-  const random = seeded(SEED)
+  const random = seededRandom(SEED)
   /** Each fault in its turn, at random moments. */
   const inTurn = (faults: readonly Fault[], part: number): (() => Fault | undefined) => {
     let next = 0
