@@ -8,7 +8,7 @@
 // Memory: the files' compressed bytes, 25 bytes of keys and order a row, and one decoded stretch.
 import type { ColumnBatch } from '../schemas/columns.ts'
 import { MillraceError } from '../std/errors.ts'
-import { orderOf } from './decode.ts'
+import { orderOf, type RowOrder } from './decode.ts'
 import type { DataFile } from './iceberg/manifest.ts'
 import type { Schema } from './iceberg/schema.ts'
 import { type FileRows, ParquetFile, readRows } from './parquet/reader.ts'
@@ -28,6 +28,7 @@ const UNSORTED_ROWS_MAX = 2_000_000
 
 /** Rows with the order of their file. */
 interface Run {
+  name: string
   file: ParquetFile
   plans: FileRows['plans']
 }
@@ -48,8 +49,13 @@ export async function rewriteFiles(
   const fields = tableColumns(schema.fields)
   const keyFields = fields.filter((one) => one.fieldId === order.device.id || one.fieldId === order.time.id)
   const runs: Run[] = []
-  for (const file of files) runs.push(await openRun(store, fields, keyFields, order, file))
-  const keys = keysOf(keyFields, runs, order)
+  for (const file of files) runs.push(await openRun(store, fields, file))
+  let keys = keysOf(keyFields, runs, order)
+  const unsorted = unsortedRuns(runs, keys)
+  if (unsorted.length > 0) {
+    for (const at of unsorted) runs[at] = sortedRun(fields, runs[at]!, order)
+    keys = keysOf(keyFields, runs, order)
+  }
   const partitions = sortRows(keys.ranks, keys.rankCount, keys.times, keys.buckets)
   const [only] = partitions
   if (partitions.length !== 1 || only!.day !== partition.day || only!.bucket !== partition.bucket)
@@ -67,13 +73,7 @@ export function sortingColumns(order: TableOrder): { fieldId: number; nullsFirst
   return [order.device, order.time].map((field) => ({ fieldId: field.id, nullsFirst: true }))
 }
 
-async function openRun(
-  store: Store,
-  fields: readonly ParquetField[],
-  keyFields: readonly ParquetField[],
-  order: TableOrder,
-  dataFile: DataFile,
-): Promise<Run> {
+async function openRun(store: Store, fields: readonly ParquetField[], dataFile: DataFile): Promise<Run> {
   const name = dataFile.file_path
   const file = new ParquetFile(name, await store.read(name))
   if (file.rowCount !== Number(dataFile.record_count))
@@ -81,8 +81,12 @@ async function openRun(
       'table_foreign',
       `${name} has ${file.rowCount} rows, its manifest says ${dataFile.record_count}`,
     )
-  const run = { file, plans: file.plan(fields) }
-  if (isSorted(keyFields, run, order)) return run
+  return { name, file, plans: file.plan(fields) }
+}
+
+/** The same rows in order, as a file in memory. */
+function sortedRun(fields: readonly ParquetField[], run: Run, order: TableOrder): Run {
+  const { name, file } = run
   if (file.rowCount > UNSORTED_ROWS_MAX)
     throw new MillraceError(
       'table_foreign',
@@ -94,24 +98,30 @@ async function openRun(
   for (const { indices } of sortRows(ranks, rankCount, times))
     writer.writeSlices([{ batch, from: 0, to: indices.length, order: indices }])
   const sorted = new ParquetFile(name, new Uint8Array(Buffer.concat(writer.finish().parts)))
-  return { file: sorted, plans: sorted.plan(fields) }
+  return { name, file: sorted, plans: sorted.plan(fields) }
 }
 
-function keysOf(keyFields: readonly ParquetField[], runs: readonly Run[], order: TableOrder) {
+/** Of all rows, one run after the other. */
+function keysOf(keyFields: readonly ParquetField[], runs: readonly Run[], order: TableOrder): RowOrder {
   const slices = runs.map(({ file }) => ({ file, plans: file.plan(keyFields), from: 0, to: file.rowCount }))
   return orderOf(readRows(keyFields, slices), order.layout)
 }
 
-function isSorted(keyFields: readonly ParquetField[], run: Run, order: TableOrder): boolean {
-  const { ranks, times } = keysOf(keyFields, [run], {
-    ...order,
-    layout: { ...order.layout, bucket: undefined },
+/** Runs whose rows are not in order, whatever their entries say. */
+function unsortedRuns(runs: readonly Run[], { ranks, times }: RowOrder): number[] {
+  const unsorted: number[] = []
+  let first = 0
+  runs.forEach(({ file }, run) => {
+    const end = first + file.rowCount
+    for (let row = first + 1; row < end; row++) {
+      const step = ranks[row]! - ranks[row - 1]!
+      if (step > 0 || (step === 0 && times[row]! >= times[row - 1]!)) continue
+      unsorted.push(run)
+      break
+    }
+    first = end
   })
-  for (let row = 1; row < ranks.length; row++) {
-    const step = ranks[row]! - ranks[row - 1]!
-    if (step < 0 || (step === 0 && times[row]! < times[row - 1]!)) return false
-  }
-  return true
+  return unsorted
 }
 
 function stretchRows(
