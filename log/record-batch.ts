@@ -356,14 +356,28 @@ export class RecordReader {
   }
 
   #zigzagLong(): number {
-    let value = 0
-    let scale = 1
-    for (let i = 0; i < 10; i++) {
-      const byte = this.bytes[this.#at++]!
+    const { bytes } = this
+    let at = this.#at
+    let byte = bytes[at++]!
+    let low = byte & 0x7f
+    // Deltas of a batch are below 2^28 nearly always: whole numbers as long as they are.
+    for (let shift = 7; byte >= 0x80 && shift < 28; shift += 7) {
+      byte = bytes[at++]!
+      low |= (byte & 0x7f) << shift
+    }
+    if (byte < 0x80) {
+      this.#at = at
+      return (low >>> 1) ^ -(low & 1)
+    }
+    let value = low
+    let scale = 2 ** 28
+    for (let i = 4; i < 10; i++) {
+      byte = bytes[at++]!
       value += (byte & 0x7f) * scale
       if (byte < 0x80) break
       scale *= 128
     }
+    this.#at = at
     return value % 2 === 0 ? value / 2 : -(value + 1) / 2
   }
 }

@@ -1,8 +1,11 @@
 // kill -9 of the real process under QoS 1 load, again and again, on two workers; clients resend what was not
 // acknowledged. Whatever was acknowledged is in the table exactly once. The page cache survives kill -9, so what
 // this cannot show is a missing sync: test/crash.test.ts does, on the simulated disk.
+//
+// Twice: with the load on the door, and with the load on the sink, which commits ten times a second to three days at
+// once, in encoder threads, while expiry, merging and compaction go on beside it.
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt, { type MqttClient } from 'mqtt'
 import { environmentCodec, reading } from './environment.ts'
@@ -15,7 +18,38 @@ import {
   until,
 } from './millrace-process.ts'
 
-const ROUNDS = process.env['MILLRACE_LONG'] ? 100 : 30
+const IS_LONG = process.env['MILLRACE_LONG'] !== undefined
+const DAY_MS = 86_400_000
+
+interface Setting {
+  what: string
+  rounds: number
+  args: readonly string[]
+  /** Event time of a device's message in ms. */
+  eventMs(startedMs: number, seq: number): number
+  /** Milliseconds of load until the kill, at least and at most. */
+  killMs: readonly [number, number]
+}
+
+const DOOR: Setting = {
+  what: 'under load',
+  rounds: IS_LONG ? 100 : 30,
+  args: ['--workers', '2', '--sink-commit-age-ms', '200', '--sink-encoders', '0'],
+  eventMs: (startedMs, seq) => startedMs + seq,
+  killMs: [50, 450],
+}
+
+const SINK: Setting = {
+  what: 'while the sink commits and maintains its table',
+  rounds: IS_LONG ? 60 : 3,
+  args: [
+    ...['--sink-commit-age-ms', '100', '--sink-encoders', '2', '--table-maintenance-ms', '200'],
+    ...['--table-snapshots-max', '3', '--table-snapshot-age-ms', '0'],
+  ],
+  eventMs: (startedMs, seq) => startedMs - (seq % 3) * DAY_MS + seq,
+  killMs: [200, 1200],
+}
+
 const DEVICES = 8
 const SEED = Number(process.env['MILLRACE_SEED'] ?? 20_261_124)
 
@@ -76,11 +110,11 @@ async function run(
   await client.endAsync(true)
 }
 
-test(`${ROUNDS} rounds of kill -9 under load: acknowledged means in the table, exactly once (seed ${SEED})`, {
-  timeout: 600_000,
-}, async (t) => {
+async function kill(t: TestContext, setting: Setting): Promise<void> {
   const data = temporaryFolder(t)
   const next = random(SEED)
+  const { rounds } = setting
+  const [least, most] = setting.killMs
   const devices: Device[] = Array.from({ length: DEVICES }, (_, i) => ({
     id: `device-${i}`,
     next: 0,
@@ -90,18 +124,9 @@ test(`${ROUNDS} rounds of kill -9 under load: acknowledged means in the table, e
   const started = Date.now()
   let running: MillraceProcess | undefined
   t.after(() => running?.kill())
-  for (let round = 0; round <= ROUNDS; round++) {
-    const last = round === ROUNDS
-    running = await startProcess(data, [
-      '--workers',
-      '2',
-      '--sink-commit-age-ms',
-      '200',
-      '--status',
-      'off',
-      '--sink-encoders',
-      '0',
-    ])
+  for (let round = 0; round <= rounds; round++) {
+    const last = round === rounds
+    running = await startProcess(data, ['--status', 'off', ...setting.args])
     const codec = await environmentCodec(running.http)
     let over = false
     const sending = devices.map((device) =>
@@ -109,11 +134,11 @@ test(`${ROUNDS} rounds of kill -9 under load: acknowledged means in the table, e
       run(
         device,
         running!.url,
-        (seq) => codec.encode(reading(seq, started + seq)),
+        (seq) => codec.encode(reading(seq, setting.eventMs(started, seq))),
         () => over,
       ).catch(() => {}),
     )
-    await sleep(last ? 300 : 50 + next() * 400)
+    await sleep(last ? 300 : least + next() * (most - least))
     if (last) {
       over = true
       await Promise.all(sending)
@@ -150,6 +175,15 @@ test(`${ROUNDS} rounds of kill -9 under load: acknowledged means in the table, e
         `${device.id} seq ${seq} was acknowledged and is not in the table`,
       )
     }
-  assert.ok(acknowledged > ROUNDS * DEVICES, `only ${acknowledged} messages got through`)
+  assert.ok(acknowledged > rounds * DEVICES, `only ${acknowledged} messages got through`)
   assert.equal(stored.size, acknowledged)
-})
+}
+
+for (const setting of [DOOR, SINK])
+  test(
+    `${setting.rounds} rounds of kill -9 ${setting.what}: acknowledged means in the table, exactly once (seed ${SEED})`,
+    {
+      timeout: 900_000,
+    },
+    (t) => kill(t, setting),
+  )

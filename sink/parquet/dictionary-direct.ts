@@ -91,6 +91,14 @@ function directInt64(
   const { words, count } = values
   const width = (maxHigh - minHigh) * TWO_32 + (maxLow >>> 0) - (minLow >>> 0)
   if (width > Number.MAX_SAFE_INTEGER) return false
+  if (width === 0) {
+    values.ownIds(count).fill(0, 0, count)
+    const entries = dictionary.ownEntries(2)
+    entries[0] = minLow
+    entries[1] = minHigh
+    dictionary.count = 1
+    return true
+  }
   const step = stepOf(words, count, minLow, minHigh)
   const span = width / step + 1
   if (!(span <= spanMax(count) && Number.isInteger(span))) return false
