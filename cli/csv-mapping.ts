@@ -51,6 +51,8 @@ const FIELD_KEYS = new Set([
   'offset',
 ])
 
+const TYPES = ['number', 'integer', 'string', 'boolean']
+
 const invalid = (file: string, message: string): never => {
   throw new MillraceError('option_invalid', `${file}: ${message}`, { file })
 }
@@ -63,7 +65,7 @@ export function readMapping(file: string): CsvMapping {
   } catch (error) {
     return invalid(file, (error as Error).message.split('\n')[0]!)
   }
-  if (typeof document !== 'object' || document === null)
+  if (typeof document !== 'object' || document === null || Array.isArray(document))
     return invalid(file, 'expected a mapping with `fields`')
   const {
     stream = 'telemetry',
@@ -85,12 +87,54 @@ export function readMapping(file: string): CsvMapping {
       Boolean,
     ).length
     if (sources !== 1) invalid(file, `fields.${name}: give exactly one of column, row, value`)
+    for (const [key, value] of Object.entries(mapping)) {
+      const expected = problemOf(key, value)
+      if (expected !== undefined)
+        invalid(file, `fields.${name}.${key}: read ${JSON.stringify(value)}, expected ${expected}`)
+    }
   }
   return {
     stream: String(stream),
     device: device === undefined ? undefined : String(device),
     delimiter: String(delimiter),
     fields: fields as Record<string, FieldMapping>,
+  }
+}
+
+/** What a key of a field's mapping should be, undefined where it is. */
+function problemOf(key: string, value: unknown): string | undefined {
+  switch (key) {
+    case 'type':
+      return TYPES.includes(value as string) ? undefined : `one of ${TYPES.join(', ')}`
+    case 'time':
+      return isZone(value) ? undefined : 'UTC, an offset (+02:00) or a zone (America/Denver)'
+    case 'missing':
+      return Array.isArray(value) && value.every((one) => typeof one === 'string')
+        ? undefined
+        : 'a list of texts'
+    case 'map':
+      return typeof value === 'object' && value !== null && !Array.isArray(value)
+        ? undefined
+        : 'a mapping of texts to values'
+    case 'scale':
+    case 'offset':
+      return typeof value === 'number' && Number.isFinite(value) ? undefined : 'a number'
+    case 'row':
+      return value === true ? undefined : 'true'
+    case 'column':
+    case 'strip':
+      return typeof value === 'string' && value !== '' ? undefined : 'a text'
+    default:
+      return undefined
+  }
+}
+
+function isZone(zone: unknown): boolean {
+  try {
+    Temporal.PlainDateTime.from('2000-01-01').toZonedDateTime(String(zone))
+    return typeof zone === 'string'
+  } catch {
+    return false
   }
 }
 
@@ -141,9 +185,10 @@ function convert(cell: string, field: FieldMapping, missing: ReadonlySet<string>
     case 'string':
       return text
     case 'boolean':
-      return /^(true|yes|1|on)$/i.test(text)
+      return /^(true|yes|1|on)$/i.test(text) ? true : /^(false|no|0|off)$/i.test(text) ? false : text
     default: {
-      // What is no number goes through as text: the contract refuses it and says why, instead of a guess here.
+      // What is no number goes through as text: the contract refuses it and says why, instead of a guess here. So
+      // does what is no boolean, and no time.
       const value = Number(text)
       if (text === '' || Number.isNaN(value)) return text
       const scaled = value * (field.scale ?? 1) + (field.offset ?? 0)

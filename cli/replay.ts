@@ -135,7 +135,7 @@ export const replay: Command = {
 Publishes each row as JSON to devices/DEVICE/STREAM (MQTT 5, QoS 1) and accounts for every row: acknowledged or
 refused, with the reasons. Exit code 0 when every row was acknowledged, 1 when some were refused.
 
-  --map FILE        mapping of columns to fields (YAML; docs/contracts.md explains it)
+  --map FILE        mapping of columns to fields (YAML; docs/replay.md explains it)
   --device ID       the device [the mapping's, else the file's name without its ending]
   --url URL         mqtt://HOST:PORT or ws://HOST:PORT/mqtt [mqtt://127.0.0.1:1883]
   --username NAME, --password TEXT
