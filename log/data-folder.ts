@@ -49,7 +49,7 @@ export function lockDataFolder(dir: string): DataFolder {
     if ((error as { errcode?: number }).errcode === SQLITE_BUSY)
       throw new MillraceError(
         'data_in_use',
-        `data folder ${folder} is in use by another process`,
+        `data folder ${folder} is in use by another process; for roles in several, give each a folder of its own and Kafka as the log (--log kafka://…)`,
         { dir: folder },
         error,
       )

@@ -147,7 +147,11 @@ describe('a start that fails says why, in one line', { concurrency: 3 }, () => {
     for (const name of ['notes.txt', 'log/notes.txt']) fs.writeFileSync(path.join(data, name), 'mine')
     const first = await startProcess(data)
     t.after(() => first.stop())
-    await refused(['--data', data], 1, /data folder .* is in use by another process \[data_in_use\]/)
+    await refused(
+      ['--data', data],
+      1,
+      /data folder .* is in use by another process; .*--log kafka:.*\[data_in_use\]/,
+    )
     assert.equal(await first.stop(), 0)
     for (const name of ['notes.txt', 'log/notes.txt'])
       assert.equal(fs.readFileSync(path.join(data, name), 'utf8'), 'mine')
