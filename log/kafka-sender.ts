@@ -57,6 +57,8 @@ export class BatchSender {
   readonly #transactionalId: string | null
   readonly #queues = new Map<string, Queue>()
   readonly #requestsInFlight = new Map<number, number>()
+  /** Resolves when the last request to a leader so far has been handed to its connection. */
+  readonly #turns = new Map<number, Promise<void>>()
   #scheduled = false
   #failure: Error | undefined
 
@@ -150,12 +152,21 @@ export class BatchSender {
     })
     let answers: ProducedPartition[] | undefined
     let failure: unknown
+    // In the order of the sequences, also while the connection is being made: of a producer that a broker does not know
+    // yet it takes whatever sequence comes first.
+    const turn = this.#turns.get(leader)
+    const { promise, resolve: started } = Promise.withResolvers<void>()
+    this.#turns.set(leader, promise)
     try {
-      answers = await produce(
-        await this.#cluster.connection(leader, 'write'),
-        this.#transactionalId,
-        partitions,
-      )
+      await turn
+      let answer: Promise<ProducedPartition[]>
+      try {
+        const connection = await this.#cluster.connection(leader, 'write')
+        answer = produce(connection, this.#transactionalId, partitions)
+      } finally {
+        started()
+      }
+      answers = await answer
     } catch (error) {
       failure = error
     }

@@ -12,6 +12,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const ROOT = join(import.meta.dirname, '../..')
 export const KAFKA_CACHE = join(ROOT, '.interop/kafka')
 const LIBS = join(KAFKA_CACHE, 'libs')
+/** Of the jars that pom.xml names. */
+export const KAFKA_VERSION = '4.3.1'
 const READY_MS_MAX = 60_000
 
 /** Why no broker can be started here, or undefined where one can. */

@@ -1,0 +1,111 @@
+// Case (kafka): fetch from a real broker into column batches; CPU against Java's consumer and kafkajs
+//
+// What the sink does: record sets are read as they lie and decoded to columns. The peers hand out records with their
+// values as bytes, and decode nothing.
+import { randomUUID } from 'node:crypto'
+import { type KafkaLog, openKafkaLog } from '../log/log-kafka.ts'
+import { BatchDecoder } from '../sink/decode.ts'
+import {
+  type CaseArguments,
+  type CaseResult,
+  caseMain,
+  caseResult,
+  type Peer,
+  packageVersion,
+  type Run,
+  round,
+  type Summary,
+  summarise,
+} from './harness.ts'
+import { BenchKafka, javaClient, KAFKA_VERSION, scriptClient } from './kafka-broker.ts'
+import { cpuPeer } from './kafka-produce.ts'
+import { PARTITIONS } from './kafka-settings.ts'
+import { Fleet } from './normalize-case.ts'
+import { environmentStream } from './payloads.ts'
+import { pinSelf } from './processes.ts'
+
+const TOPIC = 'fetch'
+const SCHEMA_ID = 2
+const RECORDS = 2_000_000
+const RECORDS_SMOKE = 40_000
+const READ_BYTES = 2 * 1024 * 1024
+const DECODE_ROWS = 250_000
+
+async function run(args: CaseArguments): Promise<CaseResult> {
+  const kafka = await BenchKafka.start()
+  const log = await openKafkaLog(kafka.options(randomUUID()), 'bench')
+  const records = args.smoke ? RECORDS_SMOKE : RECORDS
+  await log.createTopic(TOPIC, {
+    partitions: PARTITIONS,
+    cleanup: 'delete',
+    retentionAgeMs: Infinity,
+    retentionBytes: Infinity,
+    backlogBytesMax: Infinity,
+  })
+  const fleet = new Fleet(args.seed, '1.2.0', PARTITIONS)
+  for (let sent = 0; sent < records; sent += records / 10) await fleet.send(log, TOPIC, records / 10)
+  pinSelf()
+  const runs: Run[] = []
+  kafka.cpu()
+  let brokerRecords = 0
+  for (let i = 0; i <= args.runs; i++) {
+    const one = await readAll(log, records)
+    brokerRecords += one.messages
+    // The first run warms up.
+    if (i > 0 || args.smoke) runs.push(one)
+  }
+  const brokerUs = round((kafka.cpu() * 1e6) / brokerRecords, 3)
+  await log.close()
+  const ours = summarise(runs)
+  const peers = args.noPeers ? [] : measurePeers(kafka, records, ours)
+  await kafka.stop()
+  const verified = `${records} records of the topic = rows decoded, in every run`
+  return {
+    ...caseResult('kafka-fetch', args, 'records/s', ours, verified, peers),
+    notes: [`the broker, on the other core, used ${brokerUs} µs of CPU a record of ours`],
+  }
+}
+
+async function readAll(log: KafkaLog, records: number): Promise<Run> {
+  const stream = environmentStream(SCHEMA_ID)
+  const decoder = new BatchDecoder({
+    schema: stream.schema,
+    writers: [{ id: SCHEMA_ID, schema: stream.schema }],
+    lineage: 'telemetry',
+  })
+  const cpu = process.cpuUsage()
+  const started = performance.now()
+  let rows = 0
+  const next = new Array<number>(PARTITIONS).fill(0)
+  for (let progress = true; progress; ) {
+    progress = false
+    for (let partition = 0; partition < PARTITIONS; partition++) {
+      const { batches, nextOffset } = await log.read(TOPIC, partition, next[partition]!, READ_BYTES)
+      if (nextOffset <= next[partition]!) continue
+      decoder.append(batches, partition, next[partition]!)
+      next[partition] = nextOffset
+      progress = true
+      if (decoder.rowCount >= DECODE_ROWS) rows += decoder.take().rowCount
+    }
+  }
+  rows += decoder.take().rowCount
+  const { user, system } = process.cpuUsage(cpu)
+  if (rows !== records) throw new Error(`${records} records, ${rows} rows`)
+  return { messages: rows, seconds: (performance.now() - started) / 1000, cpuSeconds: (user + system) / 1e6 }
+}
+
+function measurePeers(kafka: BenchKafka, records: number, ours: Summary): Peer[] {
+  const { bootstrap } = kafka.brokers
+  const java = javaClient(
+    'org.apache.kafka.tools.ConsumerPerformance',
+    (count) => ['--bootstrap-server', bootstrap, '--topic', TOPIC, '--num-records', String(count)],
+    records,
+  )
+  const kafkajs = scriptClient(['consume', bootstrap, TOPIC, String(records), '0'])
+  return [
+    cpuPeer('java-consumer', KAFKA_VERSION, java, ours),
+    cpuPeer('kafkajs', packageVersion('kafkajs'), kafkajs, ours),
+  ]
+}
+
+if (import.meta.main) await caseMain(run, 3, 3)
