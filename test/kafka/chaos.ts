@@ -420,7 +420,7 @@ async function judge(
     ]
     const rowsNow = async (): Promise<{ device: string; seq: number; place: string }[]> => {
       const { code, stdout, stderr } = await millrace([
-        ...['query', 'SELECT device_id, seq, _partition, _offset FROM telemetry', '--json', ...tables],
+        ...['query', 'SELECT device_id, seq, _log_partition, _offset FROM telemetry', '--json', ...tables],
       ])
       assert.equal(code, 0, stderr)
       return stdout
@@ -430,7 +430,7 @@ async function judge(
         .map((row) => ({
           device: String(row['device_id']),
           seq: Number(row['seq']),
-          place: `${row['_partition']}/${row['_offset']}`,
+          place: `${row['_log_partition']}/${row['_offset']}`,
         }))
     }
     let last = ''
