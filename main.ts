@@ -1,6 +1,5 @@
 // Starts a process: opens the data folder, the log thread, registry and contracts, then a thread for each part of
 // each role, and HTTP last; drains in the order in which records flow. No record passes through this thread.
-import fs from 'node:fs'
 import path from 'node:path'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { FastifyInstance } from 'fastify'
@@ -12,6 +11,7 @@ import { ACK_LATENCY_BOUNDS_MS, INGEST_COUNTERS, type IngestCounter } from './in
 import type { IngestWorkerData } from './ingest/worker.ts'
 import { KAFKA_COUNTERS, type KafkaCounter } from './kafka/counters.ts'
 import type { KafkaWorkerData } from './kafka/worker.ts'
+import { kafkaOptions } from './kafka-config.ts'
 import { type DataFolder, lockDataFolder } from './log/data-folder.ts'
 import { instanceOf } from './log/instance.ts'
 import type { JournalStats } from './log/journal.ts'
@@ -501,34 +501,6 @@ class Millrace implements Running, ProcessView {
     await this.log.close()
     await this.#logThread?.close()
     this.#folder.release()
-  }
-}
-
-function kafkaOptions(config: Config, instance: string): KafkaOptions {
-  const pem = (file: string | undefined): string | undefined =>
-    file === undefined ? undefined : fs.readFileSync(file, 'utf8')
-  const { logKafkaSasl: mechanism, logKafkaTls } = config
-  return {
-    brokers: config.log
-      .slice('kafka://'.length)
-      .split(',')
-      .map((one) => ({ host: one.split(':')[0]!, port: Number(one.split(':')[1]) })),
-    tls:
-      logKafkaTls === 'off'
-        ? undefined
-        : {
-            ca: pem(config.logKafkaTlsCa),
-            cert: pem(config.logKafkaTlsCert),
-            key: pem(config.logKafkaTlsKey),
-          },
-    sasl:
-      mechanism === 'off'
-        ? undefined
-        : { mechanism, username: config.logKafkaUsername!, password: config.logKafkaPassword! },
-    prefix: config.logKafkaPrefix ?? '',
-    replication: config.logKafkaReplication,
-    compression: config.logKafkaCompression,
-    instance,
   }
 }
 

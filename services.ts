@@ -7,6 +7,7 @@ import type { Account, Check, Services, TableSummary } from './http/server.ts'
 import type { JournalStats } from './log/journal.ts'
 import { COMMIT_MS_BOUNDS } from './log/journal-writer.ts'
 import type { Log } from './log/log.ts'
+import { recordsAfter } from './log/records-after.ts'
 import { type PayloadChecker, RejectedReplay } from './replay-rejected.ts'
 import type { Contract } from './schemas/contract.ts'
 import { normalizedTopic, rawTopic, rejectedTableOf, rejectedTopic, tableOf } from './schemas/names.ts'
@@ -286,6 +287,6 @@ export async function recordsLeft({ log, served }: Pick<ProcessView, 'log' | 'se
         ['sink', normalizedTopic(tenant, stream)],
         ['sink', rejectedTopic(tenant, stream)],
       ] as const)
-        left += (await log.range(topic, partition)).end - ((await log.position(stage, topic, partition)) ?? 0)
+        left += await recordsAfter(log, topic, partition, await log.position(stage, topic, partition))
   return left
 }

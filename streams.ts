@@ -120,7 +120,7 @@ export class ServedStreams {
     if (topic !== undefined && topic.config.partitions !== stream.partitions)
       throw new MillraceError(
         'topic_conflict',
-        `${name}: partitions: read ${stream.partitions}, expected ${topic.config.partitions}: the topics exist, and the number is fixed when they are made`,
+        `${name}: partitions: read ${stream.partitions}, expected ${topic.config.partitions}: the topics exist, and the number is fixed when they are made, because another moves devices between partitions; on Kafka, \`millrace streams repartition\` raises it once the stream is drained`,
       )
     const previous = this.find(stream.tenant, stream.stream)
     const isRegistered = this.#isRegistered(stream)

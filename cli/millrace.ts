@@ -13,6 +13,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   query: async () => (await import('./query.ts')).query,
   tables: async () => (await import('./tables.ts')).tables,
   schema: async () => (await import('./schema.ts')).schema,
+  streams: async () => (await import('./streams.ts')).streams,
   log: async () => (await import('./log.ts')).log,
   credentials: async () => (await import('./credentials.ts')).credentials,
   config: async () => (await import('./config.ts')).config,

@@ -117,6 +117,12 @@ export const ERROR_CODES = {
     meaning:
       'Kafka refuses this process: credentials, rights on a topic, group or transactional id, or a topic configuration that the cluster does not allow. The message has Kafka’s own name of the error.',
   },
+  stream_undrained: {
+    action: 'retry',
+    exit: EXIT.temporary,
+    meaning:
+      'A stream’s number of partitions cannot change while records of it are under way. End ingest, wait until the tables hold everything, try again.',
+  },
   partition_lost: {
     action: 'retry',
     exit: EXIT.temporary,
