@@ -56,6 +56,8 @@ const LATEST = -1n
 const EARLIEST = -2n
 const READ_UNCOMMITTED = 0
 const READ_COMMITTED = 1
+/** How long an end waits for the markers of its last commit. */
+const CLOSE_MS_MAX = 3000
 /** A transaction that is aborted so often is so for a reason that does not pass. */
 const TRANSACTION_ATTEMPTS_MAX = 10
 /** Of writers that take a partition from each other in turn, one gives up in the end. */
@@ -81,6 +83,8 @@ export class KafkaLog implements Log {
   readonly #writers = new Map<string, TransactionalProducer>()
   readonly #groups = new Map<string, KafkaGroup>()
   #sender: Promise<BatchSender> | undefined
+  /** What the last transaction wrote to. */
+  #lastCommitted: readonly TransactionBatch[] = []
 
   constructor(cluster: KafkaCluster, role: string) {
     this.#cluster = cluster
@@ -210,7 +214,9 @@ export class KafkaLog implements Log {
     return this.#transactions.exclusively(async () => {
       for (let attempt = 1; ; attempt++) {
         try {
-          return await this.#transactions.commit(batches, await this.#groupOffsets(positions))
+          const offsets = await this.#transactions.commit(batches, await this.#groupOffsets(positions))
+          this.#lastCommitted = batches
+          return offsets
         } catch (error) {
           if (!(error instanceof TransactionAborted)) throw error
           if (attempt === TRANSACTION_ATTEMPTS_MAX)
@@ -452,7 +458,16 @@ export class KafkaLog implements Log {
     return group
   }
 
+  /** Afterwards others can read what was committed here: markers reach the partitions a moment after the commit. */
   async close(): Promise<void> {
+    const { prefix } = this.#cluster.options
+    const written = new Map(
+      this.#lastCommitted.map(({ topic, partition }) => [`${topic}/${partition}`, { topic, partition }]),
+    )
+    const visible = [...written.values()].map(({ topic, partition }) =>
+      this.stableEnd(topic.slice(prefix.length), partition).catch(() => {}),
+    )
+    await Promise.race([Promise.all(visible), this.#cluster.sleep(CLOSE_MS_MAX)])
     await Promise.all([...this.#groups.values()].map((group) => group.leave()))
     await this.#cluster.close()
     this.#follower.close()

@@ -226,7 +226,9 @@ export class NormalizeStage {
     signal.addEventListener('abort', wake)
     try {
       while (!signal.aborted) await this.step(IDLE_MS)
-      if (this.#options.drainAll ?? true) while ((await this.step(DRAIN_POLL_MS)) > 0 || !this.caughtUp);
+      if (this.#options.drainAll ?? true)
+        do while ((await this.step(DRAIN_POLL_MS)) > 0 || !this.caughtUp);
+        while (await this.#hasGrown())
       try {
         await this.save()
       } catch (error) {
@@ -400,6 +402,17 @@ export class NormalizeStage {
   }
 
   // Following the log
+
+  /** Asks where the partitions end, and takes in those that have more: a log may be late with its news of them. */
+  async #hasGrown(): Promise<boolean> {
+    for (const partition of this.#allPartitions()) {
+      if (partition.stream.stopped) continue
+      const { end } = await this.#log.range(partition.stream.raw, partition.number)
+      partition.end = Math.max(partition.end, end)
+      this.#enqueue(partition)
+    }
+    return this.#ready.length > 0
+  }
 
   /** Takes in which partitions have grown; waits for that, or for `wake`, up to `timeoutMs`. */
   async #follow(timeoutMs: number): Promise<void> {
