@@ -288,7 +288,7 @@ export const OPTIONS = {
   'table-orphan-age-ms': {
     kind: 'integer',
     default: 86_400_000,
-    min: 600_000,
+    min: 3_600_000,
     max: Number.MAX_SAFE_INTEGER,
     unit: 'milliseconds',
     doc: 'Age from which a file of ours that no snapshot refers to is removed.',

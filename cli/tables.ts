@@ -262,13 +262,7 @@ async function maintain(args: string[]): Promise<number> {
   }
 }
 
-function reportText({
-  table,
-  compaction,
-  manifestsMerged,
-  expiry,
-  orphansRemoved,
-}: MaintenanceReport): string {
+function reportText({ table, compaction, manifestsMerged, expiry, orphans }: MaintenanceReport): string {
   const { filesBefore, filesAfter, bytesBefore, bytesAfter, rows, partitions, skipped } = compaction!
   const lines = [
     `${table}`,
@@ -278,7 +272,7 @@ function reportText({
     ...skipped.map((reason) => `              left: ${reason}`),
     `  manifests   ${count(manifestsMerged)} merged`,
     `  expiry      ${count(expiry.snapshots)} snapshots, ${count(expiry.files)} files (${bytesText(expiry.bytes)}) with ${count(expiry.rows)} replaced rows deleted`,
-    `  orphans     ${count(orphansRemoved)} files deleted`,
+    `  orphans     ${count(orphans.files)} files (${bytesText(orphans.bytes)}) deleted`,
   ]
   return lines.join('\n')
 }

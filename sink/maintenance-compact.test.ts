@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { PowerLoss } from '../std/disk-simulated.ts'
+import { MillraceError } from '../std/errors.ts'
 import { rewriteFiles } from './compact-files.ts'
 import { writeManifestList } from './iceberg/manifest-list.ts'
 import { currentSchema, currentSnapshot } from './iceberg/metadata.ts'
@@ -195,7 +196,7 @@ test('a catalog that never answers: nothing is deleted', async () => {
   const { found, reached } = await sink.census(ID)
   assert.ok(found.length > reached.length, 'the new file is kept until it is an orphan by age')
   w.clock.ms += 1e9
-  assert.ok((await removeOrphans(sink.tools, await load(sink), 1e6)) > 0)
+  assert.ok((await removeOrphans(sink.tools, await load(sink), 1e6)).files > 0)
   await w.check(sink)
 })
 
@@ -267,6 +268,56 @@ test('files of older schemas are rewritten in the current one', async () => {
   w.afterDays(1)
   assert.equal((await compact(sink.tools, ID, OPTIONS)).filesAfter, 1)
   assert.deepEqual(await rows(), expected)
+})
+
+test('a full disk fails compaction and leaves nothing; expiry and orphan removal make room', async () => {
+  const w = new SmallFiles()
+  const sink = await w.open()
+  for (let i = 0; i < 6; i++) await w.commit(sink)
+  w.afterDays(1)
+  await compact(sink.tools, ID, OPTIONS)
+  for (let i = 0; i < 3; i++) await w.commit(sink)
+  w.afterDays(2)
+  const options = { ...MAINTENANCE_OPTIONS_DEFAULT, snapshotsMax: 1, compaction: OPTIONS, orphanAgeMs: 1e9 }
+  const put = w.store.put.bind(w.store)
+  w.store.put = async (files) => {
+    if (files.some((file) => file.uri.endsWith('.parquet')))
+      throw new MillraceError('warehouse_unwritable', 'no room')
+    return put(files)
+  }
+  const before = (await sink.census(ID)).found.length
+  await assert.rejects(maintainTable(sink.tools, ID, options), { code: 'warehouse_unwritable' })
+  assert.ok((await sink.census(ID)).found.length < before)
+  w.store.put = put
+  await w.check(sink)
+  const { found, reached } = await sink.census(ID)
+  assert.deepEqual(found, reached)
+})
+
+test('an order that another engine has made the default is not claimed, and ours is kept', async () => {
+  const w = new SmallFiles()
+  const sink = await w.open()
+  await w.commit(sink)
+  const { metadata } = await load(sink)
+  const fields = [
+    { transform: 'identity', 'source-id': 3, direction: 'asc', 'null-order': 'nulls-first' } as const,
+  ]
+  await sink.catalog.commit(
+    ID,
+    [],
+    [
+      { action: 'add-sort-order', 'sort-order': { 'order-id': 2, fields } },
+      { action: 'set-default-sort-order', 'sort-order-id': -1 },
+    ],
+  )
+  await w.commit(sink)
+  w.afterDays(1)
+  assert.equal((await compact(sink.tools, ID, OPTIONS)).filesBefore, 2)
+  const orders = (await liveFiles(sink.tools, (await load(sink)).metadata)).map(
+    ({ entry }) => entry.data_file.sort_order_id,
+  )
+  assert.deepEqual(orders, [metadata['default-sort-order-id']])
+  await w.check(sink)
 })
 
 test('a table with row-level deletes of another engine is left alone', async () => {

@@ -59,6 +59,8 @@ const FILE_ROWS_MAX = 8 * 1024 * 1024
 const OPEN_FILES_MIN = 4
 /** Input bytes after which what was rewritten is committed: what a crash makes do again. */
 const COMMIT_BYTES = 256 * 1024 * 1024
+/** So is what was rewritten that long ago: files must be in the table long before they could pass for orphans. */
+const COMMIT_MS = 300_000
 /** Commits of one batch that met another's replacement of a manifest. */
 const TRIES_MAX = 5
 const DAY_MS = 86_400_000
@@ -124,6 +126,7 @@ export async function compact(
   let doneBytes = 0
   let batch: Rewritten[] = []
   let batchBytes = 0
+  let batchSinceMs = 0
   const flush = async (): Promise<void> => {
     const rewritten = batch
     batch = []
@@ -133,6 +136,7 @@ export async function compact(
   try {
     for (const job of jobs) {
       if (signal?.aborted === true) break
+      if (batch.length === 0) batchSinceMs = tools.clock.now()
       try {
         batch.push({ job, file: await rewrite(tools, table, order, job) })
         batchBytes += bytesOf(job)
@@ -143,7 +147,7 @@ export async function compact(
       }
       doneBytes += bytesOf(job)
       progress(doneBytes, totalBytes)
-      if (batchBytes >= COMMIT_BYTES) await flush()
+      if (batchBytes >= COMMIT_BYTES || tools.clock.now() - batchSinceMs >= COMMIT_MS) await flush()
     }
     await flush()
   } catch (error) {

@@ -8,18 +8,23 @@ import { madeAtMs } from './file-names.ts'
 import { isLive } from './iceberg/manifest.ts'
 import { entriesOf, manifestsOf } from './table-files.ts'
 
+export interface OrphanReport {
+  files: number
+  bytes: number
+}
+
 /** Files deleted at once. */
 const DELETES_MAX = 1000
 
 /**
  * Deletes files of ours in the table's folders that no snapshot reaches and that are older than the safety
- * age (files of a commit under way are young). Returns their number.
+ * age (files of a commit under way are young).
  */
 export async function removeOrphans(
   tools: CommitTools,
   table: LoadedTable,
   safetyAgeMs: number,
-): Promise<number> {
+): Promise<OrphanReport> {
   const reached = new Set<string>()
   await addReached(tools, table, reached)
   const youngestMs = tools.clock.now() - safetyAgeMs
@@ -29,15 +34,20 @@ export async function removeOrphans(
       const madeAt = madeAtMs(uri)
       if (madeAt !== undefined && madeAt < youngestMs && !reached.has(uri)) orphans.push(uri)
     }
-  if (orphans.length === 0) return 0
+  const report = { files: 0, bytes: 0 }
+  if (orphans.length === 0) return report
   // The table may have moved while its files were listed.
   const now = await tools.catalog.load(table.id)
-  if (now?.metadata['table-uuid'] !== table.metadata['table-uuid']) return 0
+  if (now?.metadata['table-uuid'] !== table.metadata['table-uuid']) return report
   await addReached(tools, now!, reached)
   const refuse = orphans.filter((uri) => !reached.has(uri))
-  for (let from = 0; from < refuse.length; from += DELETES_MAX)
-    await tools.store.delete(refuse.slice(from, from + DELETES_MAX))
-  return refuse.length
+  for (let from = 0; from < refuse.length; from += DELETES_MAX) {
+    const some = refuse.slice(from, from + DELETES_MAX)
+    for (const uri of some) report.bytes += await tools.store.byteLength(uri)
+    await tools.store.delete(some)
+    report.files += some.length
+  }
+  return report
 }
 
 /** Adds every file that the table reaches; manifests that are there already are not read again. */

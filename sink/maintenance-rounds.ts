@@ -80,12 +80,12 @@ export class MaintenanceRounds {
     if (after !== undefined) this.#looks.get(name)!.files = fileCount(after)
   }
 
-  #count({ table, compaction, manifestsMerged, expiry, orphansRemoved }: MaintenanceReport): void {
+  #count({ table, compaction, manifestsMerged, expiry, orphans }: MaintenanceReport): void {
     const { counters, onEvent } = this.#tools
     counters.add('manifestsMerged', manifestsMerged)
     counters.add('snapshotsExpired', expiry.snapshots)
     counters.add('filesRemoved', expiry.files)
-    counters.add('orphansRemoved', orphansRemoved)
+    counters.add('orphansRemoved', orphans.files)
     if (compaction === undefined) return
     counters.add('filesCompacted', compaction.filesBefore)
     counters.add('filesWritten', compaction.filesAfter)

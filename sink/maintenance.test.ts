@@ -163,12 +163,12 @@ test('orphans are found by age, and nothing that is reached or not ours is touch
   const orphan = `${location}/data/2026-03-01-${tools.names.uuid()}.parquet`
   const foreign = `${location}/data/00000-0-9a3f6f0e-0000-4000-8000-000000000000.parquet`
   await tools.store.put([
-    { uri: orphan, parts: [] },
+    { uri: orphan, parts: [Uint8Array.of(1, 2, 3)] },
     { uri: foreign, parts: [] },
   ])
-  assert.equal(await removeOrphans(tools, await load(), 60_000), 0, 'too young')
+  assert.equal((await removeOrphans(tools, await load(), 60_000)).files, 0, 'too young')
   clock.ms += 120_000
-  assert.equal(await removeOrphans(tools, await load(), 60_000), 1)
+  assert.deepEqual(await removeOrphans(tools, await load(), 60_000), { files: 1, bytes: 3 })
   assert.ok(await tools.store.exists(foreign))
   await tools.store.delete([foreign])
   await check()

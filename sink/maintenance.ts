@@ -19,7 +19,7 @@ import {
 } from './maintenance-compact.ts'
 import { type Expiry, type ExpiryOptions, expireSnapshots } from './maintenance-expire.ts'
 import { mergeManifests } from './maintenance-manifests.ts'
-import { removeOrphans } from './maintenance-orphans.ts'
+import { type OrphanReport, removeOrphans } from './maintenance-orphans.ts'
 import type { SinkCounter } from './sink-counters.ts'
 
 export interface MaintenanceOptions extends ExpiryOptions {
@@ -101,7 +101,7 @@ export interface MaintenanceReport {
   /** Manifests that became one. */
   manifestsMerged: number
   expiry: Omit<Expiry, 'table' | 'conflict'>
-  orphansRemoved: number
+  orphans: OrphanReport
 }
 
 /** What a table's maintenance is at; `done` of `total` in bytes, where it is compaction. */
@@ -121,18 +121,27 @@ export async function maintainTable(
 ): Promise<MaintenanceReport | undefined> {
   if ((await tools.catalog.load(id)) === undefined) return undefined
   const onBytes: CompactionProgress = (done, total) => progress('compaction', done, total)
-  const compaction = options.compaction && (await compact(tools, id, options.compaction, onBytes, signal))
+  // A full disk fails compaction first, and the other steps make room.
+  let failure: unknown
+  const compaction =
+    options.compaction &&
+    (await compact(tools, id, options.compaction, onBytes, signal).catch((error: unknown) => {
+      if (!isMillraceError(error) || error.action !== 'retry') throw error
+      failure = error
+      return undefined
+    }))
   progress('manifests', 0, 0)
   const manifestsMerged = await mergeAllManifests(tools, id, options.manifestsToMerge)
   progress('expiry', 0, 0)
   const expiry = await expireAfterAll(tools, id, options)
-  let orphansRemoved = 0
+  let orphans: OrphanReport = { files: 0, bytes: 0 }
   const table = await tools.catalog.load(id)
   if (options.orphanAgeMs !== undefined && table !== undefined) {
     progress('orphans', 0, 0)
-    orphansRemoved = await removeOrphans(tools, table, options.orphanAgeMs)
+    orphans = await removeOrphans(tools, table, options.orphanAgeMs)
   }
-  return { table: printTableId(id), compaction, manifestsMerged, expiry, orphansRemoved }
+  if (failure !== undefined) throw failure
+  return { table: printTableId(id), compaction, manifestsMerged, expiry, orphans }
 }
 
 const EXPIRY_TRIES_MAX = 5

@@ -134,6 +134,10 @@ class AnyStore implements Store {
     return (await this.#of(uri)).exists(uri)
   }
 
+  async byteLength(uri: string): Promise<number> {
+    return (await this.#of(uri)).byteLength(uri)
+  }
+
   async list(folderUri: string): Promise<string[]> {
     return (await this.#of(folderUri)).list(folderUri)
   }

@@ -192,7 +192,19 @@ export class S3Store implements Store {
     }
   }
 
-  async #head(place: Place): Promise<{ Metadata?: Record<string, string> | undefined } | undefined> {
+  async byteLength(uri: string): Promise<number> {
+    try {
+      return (await this.#retrying(() => this.#head(placeOf(uri))))?.ContentLength ?? 0
+    } catch (error) {
+      throw unreachable(error, uri)
+    }
+  }
+
+  async #head(
+    place: Place,
+  ): Promise<
+    { Metadata?: Record<string, string> | undefined; ContentLength?: number | undefined } | undefined
+  > {
     try {
       return await this.#client.send(new HeadObjectCommand(place))
     } catch (error) {

@@ -20,6 +20,8 @@ export interface Store {
   /** The whole file. Errors: `table_foreign` with the URI where there is none. */
   read(uri: string): Promise<Uint8Array>
   exists(uri: string): Promise<boolean>
+  /** Size of a file, 0 where there is none. */
+  byteLength(uri: string): Promise<number>
   /** URIs of the files in a folder, not in folders below it; empty where there is no such folder. */
   list(folderUri: string): Promise<string[]>
   /** Deletes; a file that is not there is no error. */
@@ -123,6 +125,16 @@ export class LocalStore implements Store {
 
   async exists(uri: string): Promise<boolean> {
     return this.#disk.exists(filePath(uri))
+  }
+
+  async byteLength(uri: string): Promise<number> {
+    if (!this.#disk.exists(filePath(uri))) return 0
+    const file = this.#disk.open(filePath(uri), 'read')
+    try {
+      return file.size()
+    } finally {
+      file.close()
+    }
   }
 
   async list(folderUri: string): Promise<string[]> {
