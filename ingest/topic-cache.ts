@@ -4,6 +4,7 @@
 // The table is open addressing over a hash of the topic's bytes. It is emptied when it is full: a client that
 // invents topics cannot make it grow, and one that needs a few more than fit pays a resolution now and then.
 import { murmur2 } from '../std/hash.ts'
+import { viewOf } from '../std/last-view.ts'
 import type { AdmissionTarget } from './admission.ts'
 import { TOPIC_CACHE_ENTRIES_MAX } from './limits.ts'
 import type { TokenBucket } from './rate-limit.ts'
@@ -69,22 +70,42 @@ export class TopicEntry {
 }
 
 const CAPACITY_MIN = 16
+const TEXT_BYTES_MIN = 512
+// A row of the table: what decides about a topic lies together, because with thousands of topics in random order
+// each object that is looked at is a cache miss, and four of them cost more than all the rest of a message.
+const HASH = 0
+const TEXT = 1
+/** 0: the row is free. */
+const LENGTH = 2
+const ROW = 3
 
 export class TopicCache {
   /** Entries held. */
   count = 0
   /** Whether entries were dropped to make room: what this connection used is no longer known in full. */
   isIncomplete = false
-  #slots: (TopicEntry | undefined)[] = new Array(CAPACITY_MIN)
-  #hashes = new Int32Array(CAPACITY_MIN)
+  #entries: (TopicEntry | undefined)[] = new Array(CAPACITY_MIN)
+  #rows = new Int32Array(CAPACITY_MIN * ROW)
+  #mask = CAPACITY_MIN - 1
+  /** The topics, one after the other. */
+  #text = new Uint8Array(TEXT_BYTES_MIN)
+  #textView = new DataView(this.#text.buffer)
+  #textEnd = 0
 
   get(bytes: Uint8Array, start: number, end: number): TopicEntry | undefined {
     const hash = murmur2(bytes, start, end)
-    const mask = this.#hashes.length - 1
+    const rows = this.#rows
+    const mask = this.#mask
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
-      const entry = this.#slots[slot]
-      if (entry === undefined) return undefined
-      if (this.#hashes[slot] === hash && entry.equals(bytes, start, end)) return entry
+      const row = slot * ROW
+      const length = rows[row + LENGTH]!
+      if (length === 0) return undefined
+      if (
+        rows[row + HASH] === hash &&
+        length === end - start &&
+        this.#isText(rows[row + TEXT]!, bytes, start, length)
+      )
+        return this.#entries[slot]
     }
   }
 
@@ -92,10 +113,12 @@ export class TopicCache {
   add(entry: TopicEntry): void {
     if (this.count >= TOPIC_CACHE_ENTRIES_MAX) {
       this.isIncomplete = true
+      this.#textEnd = 0
       this.#allocate(CAPACITY_MIN)
-    } else if (this.count * 2 >= this.#hashes.length) {
-      const held = this.#slots
-      this.#allocate(this.#hashes.length * 2)
+    } else if (this.count * 2 > this.#mask) {
+      const held = this.#entries
+      this.#textEnd = 0
+      this.#allocate((this.#mask + 1) * 2)
       for (const one of held) if (one !== undefined) this.#insert(one)
     }
     this.#insert(entry)
@@ -103,22 +126,48 @@ export class TopicCache {
 
   /** Every entry held. */
   *entries(): Generator<TopicEntry> {
-    for (const entry of this.#slots) if (entry !== undefined) yield entry
+    for (const entry of this.#entries) if (entry !== undefined) yield entry
   }
 
   #insert(entry: TopicEntry): void {
     const hash = murmur2(entry.bytes)
-    const mask = this.#hashes.length - 1
-    let slot = hash & mask
-    while (this.#slots[slot] !== undefined) slot = (slot + 1) & mask
-    this.#slots[slot] = entry
-    this.#hashes[slot] = hash
+    const { length } = entry.bytes
+    let slot = hash & this.#mask
+    while (this.#entries[slot] !== undefined) slot = (slot + 1) & this.#mask
+    if (this.#textEnd + length > this.#text.length) this.#growText(length)
+    this.#text.set(entry.bytes, this.#textEnd)
+    this.#entries[slot] = entry
+    this.#rows[slot * ROW + HASH] = hash
+    this.#rows[slot * ROW + TEXT] = this.#textEnd
+    this.#rows[slot * ROW + LENGTH] = length
+    this.#textEnd += length
     this.count++
   }
 
+  #growText(length: number): void {
+    const grown = new Uint8Array(Math.max(this.#text.length * 2, this.#textEnd + length))
+    grown.set(this.#text.subarray(0, this.#textEnd))
+    this.#text = grown
+    this.#textView = new DataView(grown.buffer)
+  }
+
+  /** A word at a time, the last one overlapping the one before. */
+  #isText(at: number, bytes: Uint8Array, start: number, length: number): boolean {
+    if (length < 4) {
+      for (let i = 0; i < length; i++) if (this.#text[at + i] !== bytes[start + i]) return false
+      return true
+    }
+    const own = this.#textView
+    const view = viewOf(bytes)
+    const last = length - 4
+    for (let i = 0; i < last; i += 4) if (own.getInt32(at + i) !== view.getInt32(start + i)) return false
+    return own.getInt32(at + last) === view.getInt32(start + last)
+  }
+
   #allocate(capacity: number): void {
-    this.#slots = new Array(capacity)
-    this.#hashes = new Int32Array(capacity)
+    this.#entries = new Array(capacity)
+    this.#rows = new Int32Array(capacity * ROW)
+    this.#mask = capacity - 1
     this.count = 0
   }
 }
