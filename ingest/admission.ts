@@ -71,6 +71,9 @@ class StreamAdmission {
   /** Writer of the last payload with the Confluent frame: devices of one firmware follow one another. */
   recent!: Writer
   json!: JsonEncoder
+  /** By partition, made when first needed. */
+  readonly raw: PartitionHandle[] = []
+  readonly rejected: PartitionHandle[] = []
 
   constructor(descriptor: StreamDescriptor) {
     this.update(descriptor)
@@ -126,6 +129,8 @@ interface Budget {
 }
 
 const encoder = new TextEncoder()
+/** Room for the longest device id. */
+const keyScratch = new Uint8Array(512)
 
 export class Admission {
   /** Rejections since the start, and those of them that were counted only. */
@@ -160,14 +165,19 @@ export class Admission {
   target(tenant: string, stream: string, device: string): AdmissionTarget | undefined {
     const admission = this.#streams.get(`${tenant}/${stream}`)
     if (admission === undefined) return undefined
-    const key = encoder.encode(device)
-    const partition = partitionOfKey(key, 0, key.length, admission.descriptor.partitions)
+    // Through one buffer: a gateway comes with thousands of devices, and memory of its own for each is slow to get.
+    const { written } = encoder.encodeInto(device, keyScratch)
+    const key = keyScratch.subarray(0, written)
+    const partition = partitionOfKey(key, 0, written, admission.descriptor.partitions)
     return new AdmissionTarget(
       admission,
       device,
       new RecordKey(key),
-      this.#accumulator.partition(rawTopic(tenant, stream), partition),
-      this.#accumulator.partition(rejectedTopic(tenant, stream), partition),
+      (admission.raw[partition] ??= this.#accumulator.partition(rawTopic(tenant, stream), partition)),
+      (admission.rejected[partition] ??= this.#accumulator.partition(
+        rejectedTopic(tenant, stream),
+        partition,
+      )),
     )
   }
 

@@ -19,7 +19,7 @@
 import type { AppendResult, BatchAppend, Log } from '../log/log.ts'
 import { RECORDS, writeBatchHeader } from '../log/record-batch.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
-import { writeUnsigned, writeZigzagInt } from '../std/varint.ts'
+import { sizeOfZigzagInt, writeUnsigned } from '../std/varint.ts'
 import { orderOf, SlabArena } from './slab-arena.ts'
 
 /** From `append`: memory is full until a flush is durable. Hold the packet and stop reading. */
@@ -73,14 +73,16 @@ export class RecordKey {
   readonly words: Int32Array
 
   constructor(key: Uint8Array) {
-    const encoded = new Uint8Array((key.length + 5 + 3) & ~3)
-    const keyStart = writeZigzagInt(encoded, 0, key.length)
-    encoded.set(key, keyStart)
-    this.encodedBytes = keyStart + key.length
+    this.encodedBytes = sizeOfZigzagInt(key.length) + key.length
     this.words = new Int32Array((this.encodedBytes + 3) >>> 2)
-    for (let i = 0, at = 0; i < this.words.length; i++, at += 4)
-      this.words[i] =
-        encoded[at]! | (encoded[at + 1]! << 8) | (encoded[at + 2]! << 16) | (encoded[at + 3]! << 24)
+    const lengthBytes = this.encodedBytes - key.length
+    for (let i = 0, length = key.length << 1; i < lengthBytes; i++, length >>>= 7)
+      this.#put(i, length < 0x80 ? length : (length & 0x7f) | 0x80)
+    for (let i = 0; i < key.length; i++) this.#put(lengthBytes + i, key[i]!)
+  }
+
+  #put(at: number, byte: number): void {
+    this.words[at >>> 2]! |= byte << ((at & 3) << 3)
   }
 }
 

@@ -31,7 +31,9 @@ export type Resolution =
   | { kind: 'ordinary' }
   | { kind: 'refused'; refusal: Refusal; detail: string }
 
-const RESERVED_FIRST_LEVELS = new Set(TEMPLATES.map(({ template }) => template.split('/')[0]!))
+/** Each template's levels: a word, or a variable's name in braces. */
+const TEMPLATE_LEVELS = TEMPLATES.map(({ template }) => template.split('/'))
+const RESERVED_FIRST_LEVELS = new Set(TEMPLATE_LEVELS.map(([first]) => first!))
 
 export class TopicTable {
   /** Raised by every update; what was resolved before is resolved anew. */
@@ -53,7 +55,7 @@ export class TopicTable {
     const levels = topic.split('/')
     if (levels.length > TOPIC_LEVELS_MAX)
       return refused(Refusal.topicUnknown, `a topic has at most ${TOPIC_LEVELS_MAX} levels`)
-    for (const { template } of TEMPLATES) {
+    for (const template of TEMPLATE_LEVELS) {
       const variables = matchTemplate(template, levels)
       if (variables !== undefined) return this.#telemetry(principal, variables.device!, variables.stream!)
     }
@@ -83,8 +85,10 @@ function refused(refusal: Refusal, detail: string): Resolution {
   return { kind: 'refused', refusal, detail }
 }
 
-function matchTemplate(template: string, levels: readonly string[]): Record<string, string> | undefined {
-  const parts = template.split('/')
+function matchTemplate(
+  parts: readonly string[],
+  levels: readonly string[],
+): Record<string, string> | undefined {
   if (parts.length !== levels.length) return undefined
   const variables: Record<string, string> = {}
   for (let i = 0; i < parts.length; i++) {
