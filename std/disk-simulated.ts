@@ -200,6 +200,13 @@ class SimulatedFile implements DiskFile {
     this.#inode.sync()
   }
 
+  /** Others go on before it is done, as on a real disk. */
+  async syncLater(): Promise<void> {
+    this.#check()
+    await Promise.resolve()
+    this.sync()
+  }
+
   truncate(size: number): void {
     this.#check()
     const lost = this.#disk.countOperation()
@@ -318,6 +325,15 @@ export class SimulatedDisk implements Disk {
     if (this.takeSyncFailure()) throw errno('EIO', `i/o error, fsync '${dir}'`)
     for (const change of this.#changes.get(folder) ?? []) apply(this.#durableEntries, change)
     this.#changes.delete(folder)
+  }
+
+  /** As `syncLater` of a file; a process that died meanwhile syncs nothing any more. */
+  async syncDirLater(dir: string): Promise<void> {
+    const { boot } = this
+    this.checkPower()
+    await Promise.resolve()
+    if (this.boot !== boot) throw new PowerLoss()
+    this.syncDir(dir)
   }
 
   freeBytes(_dir: string): number {

@@ -250,6 +250,7 @@ test('without the sync of files the same rounds fail: the simulation can tell', 
         return (...args: Parameters<Disk['open']>) => {
           const file = target.open(...args)
           file.sync = () => {}
+          file.syncLater = async () => {}
           return file
         }
       },
