@@ -380,14 +380,21 @@ function clampClass(ringClass: number): number {
 export class PayloadHash {
   low = 0
   high = 0
+  #bytes: Uint8Array = new Uint8Array(0)
+  #view = new DataView(this.#bytes.buffer)
 
   hash(bytes: Uint8Array, start: number, end: number, seed: number): void {
+    if (bytes !== this.#bytes) {
+      this.#bytes = bytes
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    }
+    const view = this.#view
     let low = seed ^ 0x2f693b52
     let high = Math.imul(seed, 0x9e3779b1) ^ 0x51ed270b
     const whole = start + ((end - start) & ~3)
     let at = start
     for (; at < whole; at += 4) {
-      const k = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
+      const k = view.getInt32(at, true)
       low = Math.imul(low ^ Math.imul(k, 0xcc9e2d51), 0x1b873593)
       low ^= low >>> 15
       high = Math.imul(high, 0x85ebca77) + Math.imul(k, 0xc2b2ae3d)
