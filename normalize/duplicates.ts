@@ -264,7 +264,8 @@ export class DuplicateWindows {
       if (this.#class[slot] !== 0) live += 1 << Math.min(this.#class[slot]!, this.#classNow)
     }
     let entries = POOL_ENTRIES_MIN
-    while (entries < live + room) entries *= 2
+    // Twice the room, as far as the budget goes: else rings that grow one after the other rebuild it every time.
+    while (entries < (live + room) * 2) entries *= 2
     const pool = new Int32Array(Math.min(entries, Math.max(live + room, this.#entriesMax)) * 2)
     let end = 0
     for (let slot = 0; slot < this.#slotCount; slot++) {
@@ -274,11 +275,10 @@ export class DuplicateWindows {
       this.evictions += this.#length[slot]! - length
       const base = this.#base[slot]!
       const mask = (1 << this.#class[slot]!) - 1
-      for (let i = 0; i < length; i++) {
-        const entry = (base + ((this.#head[slot]! - length + i) & mask)) * 2
-        pool[(end + i) * 2] = this.#pool[entry]!
-        pool[(end + i) * 2 + 1] = this.#pool[entry + 1]!
-      }
+      const start = (this.#head[slot]! - length) & mask
+      const first = Math.min(length, mask + 1 - start)
+      pool.set(this.#pool.subarray((base + start) * 2, (base + start + first) * 2), end * 2)
+      pool.set(this.#pool.subarray(base * 2, (base + length - first) * 2), (end + first) * 2)
       this.#base[slot] = end
       this.#class[slot] = kept
       this.#length[slot] = length
