@@ -43,6 +43,10 @@ export interface BrokerCase {
   cpuRatio?: readonly string[]
   /** Whether brokers without contracts can take the load. Default: true. */
   peers?: boolean
+  /** What opening the connections takes, where it is more than a moment. */
+  openingSeconds?: number
+  /** The log is read record by record: of how many devices. */
+  countDevices?: boolean
   /** Peers that cannot take the load, by name, and why. */
   leftOut?: Readonly<Record<string, string>>
   /** Connections at smoke size. Default: those of the load. */
@@ -132,17 +136,20 @@ export class OurSide {
   }
 
   /** Stops the server and compares the log with what was sent. */
-  async verify(): Promise<string> {
+  async verify(countDevices = false): Promise<string> {
     // At QoS 0 nothing told the sender that it is durable.
     const { raw, rejectedAtDoor } = await this.server.accountOf(this.#sent)
     await this.server.stop()
     const found = await this.server.countLog()
+    const devices = new Set<string>()
+    if (countDevices) await this.server.eachRecord((device) => devices.add(device))
     this.server.removeData()
     if (found !== this.#sent || raw !== this.#sent || rejectedAtDoor !== 0)
       throw new Error(
         `${this.#sent} messages were sent; the account says ${raw} and ${rejectedAtDoor} rejected, the log holds ${found}`,
       )
-    return `${found} messages sent = records read back from the log, every batch by its CRC`
+    const of = countDevices ? `, of ${devices.size} devices` : ''
+    return `${found} messages sent = records read back from the log${of}, every batch by its CRC`
   }
 }
 
@@ -208,7 +215,15 @@ export async function runBrokerCase(
 ): Promise<CaseResult> {
   const { name, webSocket = false, baseline, cpuRatio = [], allCores = false, leftOut = {} } = definition
   const sized = (load: Load): Load =>
-    args.smoke ? { ...load, connections: definition.smokeConnections ?? load.connections } : load
+    args.smoke && definition.smokeConnections !== undefined
+      ? {
+          ...load,
+          connections: definition.smokeConnections,
+          ...(load.rate === undefined
+            ? {}
+            : { rate: (load.rate / load.connections) * definition.smokeConnections }),
+        }
+      : load
   const folder = definition.serverArgs === undefined ? undefined : temporaryFolder()
   const side =
     ours ??
@@ -226,7 +241,10 @@ export async function runBrokerCase(
   const warmup = args.smoke ? 0.1 : WARMUP_SECONDS
   const seconds = Math.min(
     args.seconds,
-    MEASURING_SECONDS_MAX / (args.runs * contestants) - warmup - OVERHEAD_SECONDS,
+    MEASURING_SECONDS_MAX / (args.runs * contestants) -
+      warmup -
+      OVERHEAD_SECONDS -
+      (definition.openingSeconds ?? 0),
   )
   if (seconds <= 0) throw new Error(`${args.runs} runs of ${contestants} brokers do not fit into a case`)
 
@@ -252,7 +270,10 @@ export async function runBrokerCase(
   }
   for (const broker of brokers === undefined ? peers : []) await broker.process?.stop()
   const threads = lastOf(side.threads)
-  const counted = ours === undefined ? await side.verify() : 'the log is counted by who started the server'
+  const counted =
+    ours === undefined
+      ? await side.verify(definition.countDevices)
+      : 'the log is counted by who started the server'
   const verified =
     definition.load.qos === 1 || peers.length === 0
       ? counted

@@ -122,6 +122,10 @@ export class BenchProcess {
     throw new Error(`waited for ${what}; the process wrote:\n${this.#text}`)
   }
 
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name)
+  }
+
   /** SIGKILL. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL')

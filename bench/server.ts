@@ -2,7 +2,7 @@
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openEmbeddedLog } from '../log/log-embedded.ts'
-import { batchCrcMatches, readBatchHeader } from '../log/record-batch.ts'
+import { batchCrcMatches, RecordReader, readBatchHeader } from '../log/record-batch.ts'
 import { NodeDisk } from '../std/disk.ts'
 import { BenchProcess, removeFolder, SERVER_CORE, temporaryFolder } from './processes.ts'
 
@@ -32,6 +32,9 @@ export interface ServerOptions {
   startMsMax?: number
   /** A data folder that is there already. */
   data?: string
+  /** Default: a free one. */
+  mqttPort?: number
+  env?: Readonly<Record<string, string>>
 }
 
 export class BenchServer {
@@ -55,12 +58,13 @@ export class BenchServer {
   static async start(options: ServerOptions): Promise<BenchServer> {
     const data = options.data ?? temporaryFolder()
     const any = '127.0.0.1:0'
-    const args = ['up', '--data', data, '--mqtt', any, '--ws', any, '--http', any]
+    const mqtt = `127.0.0.1:${options.mqttPort ?? 0}`
+    const args = ['up', '--data', data, '--mqtt', mqtt, '--ws', any, '--http', any]
     // All records stay in the log until they are counted.
     args.push('--roles', options.roles, '--status', 'off', '--log-level', 'warn')
     args.push('--log-retention-bytes', String(1e12), '--log-backlog-bytes', String(1e12))
     const core = options.core === null ? undefined : (options.core ?? SERVER_CORE)
-    const process = new BenchProcess(LAUNCHER, [...args, ...(options.args ?? [])], core)
+    const process = new BenchProcess(LAUNCHER, [...args, ...(options.args ?? [])], core, options.env)
     const http = await process.until(
       'millrace',
       async () => {
@@ -102,26 +106,52 @@ export class BenchServer {
 
   /** After the stop: the records of all raw topics, read batch by batch, each against its CRC. */
   async countLog(): Promise<number> {
+    let records = 0
+    await this.#readLog((batches) => {
+      records += countBatches(batches)
+    })
+    return records
+  }
+
+  /** After the stop: every record of the raw topics, by its key and the bytes of its value. */
+  async eachRecord(onRecord: (device: string, value: Uint8Array) => void): Promise<void> {
+    const reader = new RecordReader()
+    await this.#readLog((batches) => {
+      for (let at = 0; at < batches.length; ) {
+        const batch = batches.subarray(at, at + readBatchHeader(batches, at)!.byteLength)
+        reader.reset(batch)
+        while (reader.next()) {
+          const key = Buffer.from(
+            batch.buffer,
+            batch.byteOffset + reader.keyStart,
+            reader.keyEnd - reader.keyStart,
+          )
+          onRecord(key.toString('latin1'), batch.subarray(reader.valueStart, reader.valueEnd))
+        }
+        at += batch.length
+      }
+    })
+  }
+
+  async #readLog(onBatches: (batches: Uint8Array) => void): Promise<void> {
     const log = openEmbeddedLog({
       dir: path.join(this.data, 'log'),
       disk: new NodeDisk(),
       background: false,
       verifyReads: false,
     })
-    let records = 0
     for (const { name, config } of await log.listTopics()) {
       if (!name.endsWith('.raw')) continue
       for (let partition = 0; partition < config.partitions; partition++) {
         const { start, end } = await log.range(name, partition)
         for (let offset = start; offset < end; ) {
           const { batches, nextOffset } = await log.read(name, partition, offset, READ_BYTES)
-          records += countBatches(batches)
+          onBatches(batches)
           offset = nextOffset
         }
       }
     }
     await log.close()
-    return records
   }
 
   removeData(): void {
