@@ -34,6 +34,12 @@ bench: install ## measure every case with its peers (some minutes)
 bench-peers: install ## install the peers that the package registries have
 	@./bench/install-peers
 
+bench-report: install ## a page with plots of the stored results: bench/results/report.html
+	@./millrace bench report
+
+bench-compare: install ## measure, against the stored medians of this kind of machine; fails when slower
+	@./millrace bench compare
+
 docs: install ## write the generated documents
 	./millrace config --markdown > docs/config.md
 	./millrace config --errors-markdown > docs/errors.md
@@ -53,4 +59,4 @@ soak: install ## the long tests: fuzz, crash rounds, kill -9 rounds
 clean: ## remove what was installed and built; keeps ./data
 	rm -rf node_modules .peers .interop
 
-.PHONY: help install run demo test test-interop check bench bench-peers docs kafka-up kafka-down chaos soak clean
+.PHONY: help install run demo test test-interop check bench bench-peers bench-report bench-compare docs kafka-up kafka-down chaos soak clean

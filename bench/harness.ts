@@ -39,6 +39,13 @@ export interface Baseline {
   ratio: number
 }
 
+export interface Calibration {
+  /** MB a second of the clock: what other processes and a noisy neighbour left. */
+  wall: number
+  /** MB a second of CPU time: how fast the core is. */
+  cpu: number
+}
+
 export interface CaseResult {
   case: string
   machine: string
@@ -53,8 +60,8 @@ export interface CaseResult {
   cpuUsPerMessage: number
   /** What was counted and compared after the runs. */
   verified: string
-  /** MB/s of the calibration loop, which ran between the runs: how fast the machine was that minute. */
-  calibration: number
+  /** The calibration loop, which ran between the runs: how fast the machine was that minute. */
+  calibration: Calibration
   peers: Peer[]
   baseline?: Baseline
   latencyMs?: Latency
@@ -64,12 +71,13 @@ export interface CaseResult {
   /** CPU µs per message of each thread of the server, by the thread's name. */
   threads?: Record<string, number>
   /** Figures against something that grows, a row each: connections, topics, sizes. */
-  table?: Table
+  tables?: Table[]
   /** What else was seen, in sentences. */
   notes?: string[]
 }
 
 export interface Table {
+  title: string
   columns: string[]
   rows: (string | number)[][]
 }
@@ -173,8 +181,17 @@ export function machine(): string {
 }
 
 const CALIBRATION_BYTES = 64 << 10
-const CALIBRATION_MS = 40
-const calibrations: number[] = []
+const CALIBRATION_ROUNDS = 400
+const CALIBRATION_ROUNDS_SHORT = 20
+const calibrations: Calibration[] = []
+
+/** The loop: bytes in, integers multiplied. */
+function calibrationLoop(bytes: Uint8Array, rounds: number): number {
+  let hash = 0x811c9dc5
+  for (let round = 0; round < rounds; round++)
+    for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193)
+  return hash
+}
 
 /**
  * Notes the speed of a fixed loop over bytes. Called between runs, never during one; results of other hours and
@@ -182,19 +199,16 @@ const calibrations: number[] = []
  */
 export function calibrate(short = false): void {
   const bytes = new Uint8Array(CALIBRATION_BYTES).map((_, i) => i)
-  const ms = short ? 1 : CALIBRATION_MS
-  let hash = 0x811c9dc5
-  // Once more where it runs for the first time: not compiled yet.
-  for (let round = calibrations.length === 0 ? 0 : 1; round < 2; round++) {
-    const started = performance.now()
-    let elapsed = 0
-    let done = 0
-    for (; elapsed < ms; done += bytes.length, elapsed = performance.now() - started)
-      for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193)
-    if (round === 1) calibrations.push(done / 1000 / elapsed)
-  }
-  // The loop must not be optimised away.
-  if (hash === 0) throw new Error('unreachable')
+  const rounds = short ? CALIBRATION_ROUNDS_SHORT : CALIBRATION_ROUNDS
+  // Not compiled yet.
+  if (calibrations.length === 0) calibrationLoop(bytes, rounds)
+  const cpuBefore = process.threadCpuUsage()
+  const started = performance.now()
+  calibrationLoop(bytes, rounds)
+  const elapsedUs = (performance.now() - started) * 1000
+  const { user, system } = process.threadCpuUsage(cpuBefore)
+  const done = bytes.length * rounds
+  calibrations.push({ wall: done / elapsedUs, cpu: done / Math.max(1, user + system) })
 }
 
 /** One timed run. */
@@ -278,11 +292,15 @@ export function caseResult(
     ...ours,
     verified,
     peers,
-    calibration: Math.round(median(calibrations)),
+    calibration: {
+      wall: Math.round(median(calibrations.map((one) => one.wall))),
+      cpu: Math.round(median(calibrations.map((one) => one.cpu))),
+    },
   }
 }
 
-const RESULTS = path.join(import.meta.dirname, 'results')
+/** Where the newest result of each case lies. */
+export const RESULTS = path.join(import.meta.dirname, 'results')
 
 /** Prints the result, one line of JSON or of text, and keeps it for the report. */
 export function printResult(result: CaseResult, args: CaseArguments): void {

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { round } from './harness.ts'
 
 const STOP_MS_MAX = 25_000
-const STARTED_MS_MAX = 20_000
+const STARTED_MS_MAX = 60_000
 /** USER_HZ, which Linux has fixed at 100 for what /proc shows. */
 const TICKS_PER_SECOND = 100
 

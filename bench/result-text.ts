@@ -16,13 +16,14 @@ export function lineOf(result: CaseResult): string {
 }
 
 export function detailsOf(result: CaseResult): string[] {
-  const { threads, table, notes = [] } = result
+  const { threads, tables = [], notes = [] } = result
   const lines: string[] = []
   if (threads !== undefined) {
     const each = Object.entries(threads).map(([name, us]) => `${name} ${us}`)
     lines.push(`threads, µs each: ${each.join(', ')}`)
   }
-  if (table !== undefined) for (const row of [table.columns, ...table.rows]) lines.push(row.join(' | '))
+  for (const table of tables)
+    lines.push(table.title, ...[table.columns, ...table.rows].map((row) => row.join(' | ')))
   lines.push(...notes, `verified: ${result.verified}`)
   lines.push(`${result.machine}, Node ${result.node}, seed ${result.seed}`)
   return lines.map((line) => `  ${line}`)

@@ -1,0 +1,115 @@
+// A page with plots of the newest result of each case (results/), in one file that needs no network; and, with
+// --picture, the plot for the README. `./millrace bench report [--out FILE] [--picture FILE.svg]`
+import fs from 'node:fs'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { type CaseResult, RESULTS, type Table } from './harness.ts'
+import { cpuPerMessage, latencies, legend, residentMemory, stacked, throughput } from './report-plots.ts'
+import { lineOf } from './result-text.ts'
+
+const { values: flags } = parseArgs({
+  options: {
+    out: { type: 'string', default: path.join(RESULTS, 'report.html') },
+    picture: { type: 'string' },
+  },
+})
+
+/** Brokers under load, as the README shows them: the cases that differ from one another. */
+const PICTURE = [
+  'tcp-qos0',
+  'tcp-qos1-8x1024',
+  'tcp-qos1-8x64',
+  'tcp-qos1-100x16',
+  'json-qos1',
+  'ws-qos1-8x1024',
+  'unbatched-1000',
+]
+const MESSAGES = 'msg/s'
+
+function readResults(): CaseResult[] {
+  const files = fs.existsSync(RESULTS) ? fs.readdirSync(RESULTS).filter((name) => name.endsWith('.json')) : []
+  return files
+    .sort()
+    .map((name) => JSON.parse(fs.readFileSync(path.join(RESULTS, name), 'utf8')) as CaseResult)
+}
+
+const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`)
+
+function tableHtml(table: Table): string {
+  const row = (cells: readonly (string | number)[], tag: string) =>
+    `<tr>${cells.map((cell) => `<${tag}>${escapeHtml(String(cell))}</${tag}>`).join('')}</tr>`
+  return `<h3>${escapeHtml(table.title)}</h3><table>${row(table.columns, 'th')}${table.rows.map((cells) => row(cells, 'td')).join('')}</table>`
+}
+
+function memoryPlot(results: readonly CaseResult[]): string {
+  const table = results.flatMap((one) => one.tables ?? []).find((one) => one.columns.includes('RSS MiB'))
+  if (table === undefined) return '<p>No result of the case growth yet.</p>'
+  const [connections, mebibytes] = [table.columns.indexOf('connections'), table.columns.indexOf('RSS MiB')]
+  return residentMemory(
+    table.rows.map((row) => ({ connections: Number(row[connections]), mebibytes: Number(row[mebibytes]) })),
+  )
+}
+
+function page(results: readonly CaseResult[]): string {
+  const others = [...new Set(results.map((one) => one.unit))].filter(
+    (unit) => !['msg/s', 'B/connection'].includes(unit),
+  )
+  const machines = [...new Set(results.map((one) => `${one.machine}, Node ${one.node}`))]
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Millrace: benchmark</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h2 { margin-top: 2.5rem } svg { max-width: 100%; height: auto }
+table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: right }
+pre { white-space: pre-wrap; font-size: 12.5px } .fine { color: #555 }
+</style></head><body>
+<h1>Millrace: benchmark</h1>
+<p class="fine">${machines.map(escapeHtml).join('<br>')}. Medians of the newest run of each case. Millrace validates every payload and
+syncs it to disk before it acknowledges; the brokers look at no payload and sync nothing.</p>
+${legend(results)}
+<h2>Throughput</h2>
+${throughput(results, MESSAGES)}
+${others.map((unit) => `<h3>${escapeHtml(unit)}</h3>${throughput(results, unit)}`).join('\n')}
+<h2>CPU per message</h2>
+${cpuPerMessage(results, MESSAGES)}
+<h2>Latency to PUBACK</h2>
+${latencies(results)}
+<h2>Memory against connections</h2>
+${memoryPlot(results)}
+<h2>How cost grows</h2>
+${results
+  .flatMap((one) => one.tables ?? [])
+  .map(tableHtml)
+  .join('\n')}
+<h2>All results</h2>
+<pre>${results.map((one) => escapeHtml(`${lineOf(one)}\n  verified: ${one.verified}`)).join('\n')}</pre>
+</body></html>
+`
+}
+
+function picture(results: readonly CaseResult[]): string {
+  const chosen = PICTURE.flatMap((name) => results.filter((one) => one.case === name))
+  const { machine, node } = chosen[0]!
+  return stacked(
+    'MQTT in on one core: Millrace validates and syncs, the brokers keep it in memory',
+    `${machine}, Node ${node}; server and generator on a core each; medians of ${chosen[0]!.runs} runs by turns`,
+    [
+      { title: '', svg: legend(chosen) },
+      { title: 'Messages per second (right is better)', svg: throughput(chosen, MESSAGES) },
+      { title: 'CPU of the server per message (left is better)', svg: cpuPerMessage(chosen, MESSAGES) },
+    ],
+  )
+}
+
+const results = readResults()
+if (results.length === 0) {
+  process.stderr.write('no results in bench/results: run `./millrace bench CASE` first\n')
+  process.exit(1)
+}
+fs.mkdirSync(path.dirname(flags.out), { recursive: true })
+fs.writeFileSync(flags.out, page(results))
+process.stdout.write(`${flags.out}: ${results.length} results\n`)
+if (flags.picture !== undefined) {
+  fs.writeFileSync(flags.picture, picture(results))
+  process.stdout.write(`${flags.picture}\n`)
+}
