@@ -49,7 +49,13 @@ async function run(args: CaseArguments): Promise<CaseResult> {
       `${records} raw records = rows in the tables, with each number of processes`,
       [],
     ),
-    table: { columns: ['processes', 'records/s in all', 'CPU µs per record'], rows },
+    tables: [
+      {
+        title: 'Processes of normalize and sink',
+        columns: ['processes', 'records/s in all', 'CPU µs per record'],
+        rows,
+      },
+    ],
     notes: [`CPU per record with the most processes over that with one: at most ${spread}`],
   }
 }
