@@ -27,6 +27,7 @@ import { S3_SECRET_KEY, s3Environment, startRestCatalog, startS3 } from './serve
 const SEED = Number(process.env['MILLRACE_SEED'] ?? 20_261_125)
 /** Parked tables are tried again after at most a minute. */
 const RECOVERY_MS_MAX = 90_000
+const PUBLISH_MS_MAX = 60_000
 
 async function proxyOf(t: { after(end: () => Promise<void>): void }, port: number): Promise<FaultProxy> {
   const proxy = await FaultProxy.start(port)
@@ -35,7 +36,7 @@ async function proxyOf(t: { after(end: () => Promise<void>): void }, port: numbe
 }
 
 async function connect(running: MillraceProcess, clientId: string): Promise<MqttClient> {
-  return mqtt.connectAsync(running.url, { clientId, protocolVersion: 5, reconnectPeriod: 0 })
+  return mqtt.connectAsync(running.url, { clientId, protocolVersion: 5, reconnectPeriod: 500 })
 }
 
 /** Sends readings `from` to `to`, and resolves when all are acknowledged. */
@@ -45,7 +46,9 @@ async function publish(running: MillraceProcess, device: string, from: number, t
   const sent: Promise<unknown>[] = []
   for (let seq = from; seq < to; seq++)
     sent.push(client.publishAsync(`devices/${device}/telemetry`, encode(reading(seq)), { qos: 1 }))
-  await Promise.all(sent)
+  const late = sleep(PUBLISH_MS_MAX, 'late', { ref: false })
+  if ((await Promise.race([Promise.all(sent), late])) === 'late')
+    assert.fail(`no acknowledgement of ${device} for ${PUBLISH_MS_MAX} ms:\n${running.output().slice(-4000)}`)
   await client.endAsync()
 }
 
@@ -82,7 +85,7 @@ const ANY: readonly Fault[] = [
   'slow',
 ]
 
-test(`every fault of S3 and of the catalog at random, for a while (seed ${SEED})`, async (t) => {
+test(`every fault of S3 and of the catalog at random, for a while, and a kill -9 in the middle (seed ${SEED})`, async (t) => {
   const folder = temporaryFolder(t)
   const s3 = await startS3(t, path.join(folder, 's3'))
   const warehouse = 's3://warehouse/lake'
@@ -98,17 +101,28 @@ test(`every fault of S3 and of the catalog at random, for a while (seed ${SEED})
   // Of the catalog's requests only a commit meets a conflict.
   const [onCommit, onOther] = [inTurn(['lost-409', 'status-409', ...ANY], 0.4), inTurn(ANY, 0.15)]
   restProxy.plan = (method, url) => (method === 'POST' && url.includes('/tables/') ? onCommit() : onOther())
-  const running = await startProcess(
-    path.join(folder, 'data'),
-    ['--catalog', restProxy.url, '--sink-commit-age-ms', '100', '--warehouse-timeout-ms', '500'],
-    s3Environment(s3Proxy.url),
-    { ready: false },
-  )
-  t.after(() => running.kill())
+  const start = async (): Promise<MillraceProcess> => {
+    const started = await startProcess(
+      path.join(folder, 'data'),
+      ['--catalog', restProxy.url, '--sink-commit-age-ms', '100', '--warehouse-timeout-ms', '500'],
+      s3Environment(s3Proxy.url),
+      { ready: false },
+    )
+    t.after(() => started.kill())
+    return started
+  }
+  let running = await start()
   let sent = 0
-  for (const end = Date.now() + 15_000; Date.now() < end; await sleep(200)) {
-    await publish(running, `d${sent % 7}`, sent, sent + 20)
-    sent += 20
+  for (let half = 0; half < 2; half++) {
+    for (const end = Date.now() + 8000; Date.now() < end; await sleep(200)) {
+      await publish(running, `d${sent % 7}`, sent, sent + 20)
+      sent += 20
+    }
+    // In the middle of whatever it is doing.
+    if (half === 0) {
+      await running.kill()
+      running = await start()
+    }
   }
   s3Proxy.plan = restProxy.plan = () => undefined
   await rowsCommitted(running, sent)
@@ -246,7 +260,7 @@ test('credentials that are refused: the status says by whom and where, the log k
   assert.doesNotMatch(running.output(), new RegExp(`a-token-of-ours|${S3_SECRET_KEY}`))
 })
 
-test('the disk of the warehouse is full: rows wait in the log, and go on when there is room', async (t) => {
+test('the disk of the warehouse is full, then read-only: rows wait in the log, and go on when they can', async (t) => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millrace-disk-'))
   const disk = path.join(folder, 'disk')
   fs.mkdirSync(disk)
@@ -281,6 +295,13 @@ test('the disk of the warehouse is full: rows wait in the log, and go on when th
   assert.equal((await account(running.http))['rows'], 10)
   fs.unlinkSync(ballast)
   await rowsCommitted(running, 40)
+
+  execFileSync('mount', ['-o', 'remount,ro', disk])
+  await publish(running, 'dut', 40, 45)
+  const refusal = await trouble(running, /table default\.telemetry: file:\/\/.*EROFS/)
+  assert.ok(refusal.includes(warehouse), refusal)
+  execFileSync('mount', ['-o', 'remount,rw', disk])
+  await rowsCommitted(running, 45)
   assert.equal(await running.stop(), 0)
   const flags = ['--data', path.join(folder, 'data'), '--warehouse', warehouse]
   const answer = await millrace([
@@ -289,5 +310,5 @@ test('the disk of the warehouse is full: rows wait in the log, and go on when th
     '--json',
     ...flags,
   ])
-  assert.deepEqual(JSON.parse(answer.stdout || answer.stderr), { d: 40 })
+  assert.deepEqual(JSON.parse(answer.stdout || answer.stderr), { d: 45 })
 })

@@ -1,12 +1,23 @@
 // The whole pipeline on other people's catalog and store: `./millrace up` with the Iceberg project's REST catalog and an
-// S3 server; rows come by MQTT and are read through both by PyIceberg, DuckDB, Spark and `millrace query`.
+// S3 server; rows come by MQTT and are read through both by PyIceberg, DuckDB, Spark and `millrace query`. Spark commits
+// to the tables in between.
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import mqtt from 'mqtt'
+import type { LoadedTable } from '../../sink/catalog.ts'
+import { RestCatalog } from '../../sink/catalog-rest.ts'
+import { systemClock } from '../../sink/file-names.ts'
 import { makeGoldenTables } from '../golden-tables.ts'
-import { account, millrace, startProcess, temporaryFolder, until } from '../millrace-process.ts'
+import {
+  account,
+  type MillraceProcess,
+  millrace,
+  startProcess,
+  temporaryFolder,
+  until,
+} from '../millrace-process.ts'
 import { bySeq, codec, environment, machine, withoutEmptyMaps } from './contract-rows.ts'
 import { compareGolden } from './golden-rows.ts'
 import { type Row, readDuckDb, readPyIceberg, readSpark } from './readers.ts'
@@ -16,6 +27,34 @@ const TELEMETRY = 200
 const MACHINES = 60
 /** Tables with a type that Spark has not: "Spark does not support time fields". */
 const SPARK_CANNOT = new Set(['golden.times'])
+
+async function rowsIn(running: MillraceProcess, rows: number, rejectedRows = 0): Promise<void> {
+  await until(
+    `${rows} rows`,
+    async () => {
+      const value = await account(running.http)
+      return value['rows'] === rows && value['rejectedRows'] === rejectedRows ? true : undefined
+    },
+    60_000,
+  )
+}
+
+async function snapshots(uri: string, name: string): Promise<LoadedTable> {
+  const catalog = new RestCatalog(
+    'rest',
+    {
+      uri,
+      warehouse: undefined,
+      token: undefined,
+      credential: undefined,
+      oauth2Uri: undefined,
+      scope: '',
+      requestTimeoutMs: 30_000,
+    },
+    systemClock,
+  )
+  return (await catalog.load({ namespace: 'default', name }))!
+}
 
 test('devices to a REST catalog and S3, and four readers find every value', async (t) => {
   const folder = temporaryFolder(t)
@@ -39,10 +78,11 @@ test('devices to a REST catalog and S3, and four readers find every value', asyn
   const publish = (stream: string, payload: Buffer): void => {
     publishing.push(client.publishAsync(`devices/dut/${stream}`, payload, { qos: 1 }))
   }
-  for (let i = 0; i < TELEMETRY; i++) {
-    sent.push(environment(i, now))
-    publish('telemetry', telemetry(sent[i]))
-  }
+  for (let i = 0; i < TELEMETRY; i++) sent.push(environment(i, now))
+  // In two snapshots, so that there is one to roll back to.
+  for (const row of sent.slice(0, TELEMETRY / 2)) publish('telemetry', telemetry(row))
+  await rowsIn(running, TELEMETRY / 2)
+  for (const row of sent.slice(TELEMETRY / 2)) publish('telemetry', telemetry(row))
   for (let i = 0; i < MACHINES; i++) {
     const one = machine(i, now)
     machines.push(one.expected)
@@ -50,11 +90,7 @@ test('devices to a REST catalog and S3, and four readers find every value', asyn
   }
   await Promise.all(publishing)
   await assert.rejects(client.publishAsync('devices/dut/telemetry', Buffer.from('{"seq":"x"}'), { qos: 1 }))
-  await client.endAsync()
-  await until('all rows', async () => {
-    const value = await account(running.http)
-    return value['rows'] === TELEMETRY + MACHINES && value['rejectedRows'] === 1 ? true : undefined
-  })
+  await rowsIn(running, TELEMETRY + MACHINES, 1)
 
   const columns = (rows: Row[], like: Row): Row[] =>
     [...rows]
@@ -81,10 +117,15 @@ test('devices to a REST catalog and S3, and four readers find every value', asyn
   // Spark's one start reads the golden tables too.
   const golden = await makeGoldenTables(fs.mkdtempSync(path.join(folder, 'golden-')))
   const goldenRead = golden.tables.filter((table) => !SPARK_CANNOT.has(table.name))
-  const [g, h, i, ...rows] = await readSpark(
+  const [first] = (await snapshots(rest.url, 'telemetry')).metadata.snapshots
+  const [g, h, i, , , , ...rows] = await readSpark(
     { rest: rest.url, data: path.dirname(golden.catalog) },
     [
       ...tables.map((table) => `SELECT * FROM rest.${table}`),
+      // And commits to the tables between two of ours: a rollback; a row of its own; expiry of all but that snapshot.
+      `CALL rest.system.rollback_to_snapshot('default.telemetry', ${first!['snapshot-id']})`,
+      'INSERT INTO rest.default.machine SELECT * FROM rest.default.machine WHERE seq = 7',
+      `CALL rest.system.expire_snapshots(table => 'default.machine', older_than => TIMESTAMP '2100-01-01 00:00:00', retain_last => 1)`,
       ...goldenRead.map(({ name, snapshot }) => {
         const asOf = snapshot === undefined ? '' : ` VERSION AS OF ${snapshot}`
         return `SELECT * FROM millrace.${name}${asOf}`
@@ -94,6 +135,22 @@ test('devices to a REST catalog and S3, and four readers find every value', asyn
   )
   check('Spark', g!, h!, i!)
   for (const [index, table] of goldenRead.entries()) compareGolden('Spark', table, rows[index]!)
+
+  // The rows that were rolled back come again from the log; where no snapshot of ours is left, its place is the
+  // table's property.
+  assert.equal((await snapshots(rest.url, 'machine')).metadata.snapshots.length, 1)
+  publish('telemetry', telemetry(environment(TELEMETRY, now)))
+  publish('machine', nested(machine(MACHINES, now).sent))
+  await rowsIn(running, TELEMETRY + 1 + MACHINES + 1 + 1, 1)
+  await client.endAsync()
+  const seqs = async (table: string): Promise<number[]> =>
+    (await readPyIceberg(rest.url, table, env)).map((row) => Number(row['seq'])).sort((x, y) => x - y)
+  const upTo = (last: number): number[] => Array.from({ length: last + 1 }, (_, n) => n)
+  assert.deepEqual(await seqs('default.telemetry'), upTo(TELEMETRY))
+  assert.deepEqual(
+    await seqs('default.machine'),
+    [...upTo(MACHINES), 7].sort((x, y) => x - y),
+  )
 
   const flags = ['--data', path.join(folder, 'nothing'), '--catalog', rest.url]
   const answer = await millrace(
@@ -108,9 +165,9 @@ test('devices to a REST catalog and S3, and four readers find every value', asyn
   assert.equal(answer.code, 0, answer.stderr)
   assert.match(answer.stderr, /^fetched \d+ files, .* into /)
   assert.deepEqual(JSON.parse(answer.stdout), {
-    n: String(TELEMETRY),
-    s: String((TELEMETRY * (TELEMETRY - 1)) / 2),
-    t: -40 + (TELEMETRY - 1) * 0.37,
+    n: String(TELEMETRY + 1),
+    s: String((TELEMETRY * (TELEMETRY + 1)) / 2),
+    t: -40 + TELEMETRY * 0.37,
   })
   const listed = await millrace(['tables', '--json', ...flags], env)
   assert.equal(listed.code, 0, listed.stderr)
@@ -121,9 +178,9 @@ test('devices to a REST catalog and S3, and four readers find every value', asyn
       .map((line) => JSON.parse(line) as { tenant: string; table: string; rows: number })
       .map(({ tenant, table, rows }) => [`${tenant}.${table}`, rows]),
     [
-      ['default.machine', MACHINES],
+      ['default.machine', MACHINES + 2],
       ['default.machine_rejected', 0],
-      ['default.telemetry', TELEMETRY],
+      ['default.telemetry', TELEMETRY + 1],
       ['default.telemetry_rejected', 1],
     ],
   )
@@ -133,6 +190,6 @@ test('devices to a REST catalog and S3, and four readers find every value', asyn
   const again = await startProcess(path.join(folder, 'data'), ['--catalog', rest.url], env)
   t.after(() => again.kill())
   const after = await account(again.http)
-  assert.deepEqual([after['rows'], after['rejectedRows']], [TELEMETRY + MACHINES, 1])
+  assert.deepEqual([after['rows'], after['rejectedRows']], [TELEMETRY + MACHINES + 3, 1])
   assert.equal(await again.stop(), 0)
 })
