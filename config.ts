@@ -120,6 +120,31 @@ export const OPTIONS = {
   'log-kafka-username': { kind: 'text', default: undefined, doc: 'Name for SASL.' },
   'log-kafka-password': { kind: 'secret', default: undefined, doc: 'Password for SASL. Not as a flag.' },
   'log-kafka-password-file': { kind: 'path', default: undefined, doc: 'File that holds it.' },
+  'schema-registry': {
+    kind: 'text',
+    default: 'off',
+    pattern: /^(off|https?:\/\/[^\s@]+)$/,
+    expected: 'off, or http(s)://HOST[:PORT][/PATH]',
+    doc: 'External schema registry with Confluent’s API, which gives the ids and judges compatibility; `off`: the embedded one does.',
+  },
+  'schema-registry-username': { kind: 'text', default: undefined, doc: 'User name for the registry.' },
+  'schema-registry-password': {
+    kind: 'secret',
+    default: undefined,
+    doc: 'Password for the registry. Not as a flag.',
+  },
+  'schema-registry-password-file': { kind: 'path', default: undefined, doc: 'File that holds it.' },
+  'schema-registry-ca': {
+    kind: 'path',
+    default: undefined,
+    doc: 'PEM file of the authorities that the registry’s certificate is checked against; the system’s where absent.',
+  },
+  'schema-registry-unknown': {
+    kind: 'choice',
+    default: 'wait',
+    choices: ['wait', 'refuse'],
+    doc: 'What becomes of a schema that is not known here yet while the registry does not answer: its registration waits, or is refused.',
+  },
   roles: {
     kind: 'choices',
     default: ['ingest', 'normalize', 'sink'],
@@ -389,6 +414,12 @@ export interface Config {
   logKafkaUsername: string | undefined
   logKafkaPassword: string | undefined
   kafkaAdvertised: Address | undefined
+  /** `off`, or its URL. */
+  schemaRegistry: string
+  schemaRegistryUsername: string | undefined
+  schemaRegistryPassword: string | undefined
+  schemaRegistryCa: string | undefined
+  schemaRegistryUnknown: 'wait' | 'refuse'
   roles: Role[]
   workers: number
   contracts: string | undefined
@@ -607,10 +638,13 @@ export function configOf(
     ]),
   )
   const config = values as unknown as Config
-  const { catalogCredentialFile, catalogTokenFile, logKafkaPasswordFile, ...rest } = values as Record<
-    string,
-    string | undefined
-  >
+  const {
+    catalogCredentialFile,
+    catalogTokenFile,
+    logKafkaPasswordFile,
+    schemaRegistryPasswordFile,
+    ...rest
+  } = values as Record<string, string | undefined>
   const pathStyle = rest['s3PathStyle']
   const endpoint = environment['AWS_ENDPOINT_URL_S3'] ?? environment['AWS_ENDPOINT_URL']
   const result: Config = {
@@ -618,6 +652,11 @@ export function configOf(
     warehouse: warehouseOf(config),
     catalogCredential: secretOf('catalog-credential', config.catalogCredential, catalogCredentialFile),
     catalogToken: secretOf('catalog-token', config.catalogToken, catalogTokenFile),
+    schemaRegistryPassword: secretOf(
+      'schema-registry-password',
+      config.schemaRegistryPassword,
+      schemaRegistryPasswordFile,
+    ),
     logKafkaPassword: secretOf('log-kafka-password', config.logKafkaPassword, logKafkaPasswordFile),
     s3PathStyle: pathStyle === 'on' || (pathStyle === 'auto' && endpoint !== undefined),
   }

@@ -24,6 +24,7 @@ import { NORMALIZE_COUNTERS, type NormalizeCounter } from './normalize/counters.
 import type { NormalizeWorkerData } from './normalize/worker.ts'
 import { REJECTED_SUBJECT } from './schemas/names.ts'
 import { SchemaRegistry } from './schemas/registry.ts'
+import { ExternalRegistry } from './schemas/registry-external.ts'
 import { REJECTED_SCHEMA } from './schemas/rejected.ts'
 import type { StreamDescriptor } from './schemas/stream.ts'
 import { accountOf, createServices, type ProcessView, recordsLeft, type Status } from './services.ts'
@@ -64,6 +65,8 @@ const DRAIN_MS_MAX = 18_000
 const LOG_WATCH_MS = 1000
 /** How often schemas of other processes are looked for, where there can be others. */
 const REGISTRY_WATCH_MS = 1000
+/** How often an external registry is asked for new versions of our subjects. */
+const MIRROR_MS = 2000
 const LOG_SILENT_MS_MAX = 5000
 
 interface Stage<Name extends string> {
@@ -86,6 +89,9 @@ class Millrace implements Running, ProcessView {
   #kafka: KafkaOptions | undefined
   #logWatch: NodeJS.Timeout | undefined
   #registryWatch: NodeJS.Timeout | undefined
+  #mirrorTimer: NodeJS.Timeout | undefined
+  /** Versions of the external registry that cannot be taken over, and whether it answers: each said once. */
+  readonly #mirrorTold = new Set<string>()
   #logAnsweredAt = Date.now()
   #rejectedSchemaId = 0
   #http: FastifyInstance | undefined
@@ -118,9 +124,11 @@ class Millrace implements Running, ProcessView {
   async start(): Promise<void> {
     const { config } = this
     await this.#startLog()
-    this.registry = await SchemaRegistry.open(this.log)
+    const external = externalRegistry(config, (message) => this.#logger.warn(message))
+    this.registry = await SchemaRegistry.open(this.log, external && { external })
     this.#rejectedSchemaId = (await this.registry.register(REJECTED_SUBJECT, REJECTED_SCHEMA)).id
     this.served = await ServedStreams.open(config, this.log, this.registry, () => this.#streamsChanged())
+    if (external !== undefined) this.#mirrorTimer = setTimeout(() => void this.#mirror(), MIRROR_MS).unref()
 
     if (config.roles.includes('sink')) this.#sink = await this.#startSink()
     if (this.#sink && config.tableMaintenanceMs > 0) this.#maintenance = await this.#startMaintenance()
@@ -173,6 +181,24 @@ class Millrace implements Running, ProcessView {
   #logSource(role: string): LogSource {
     if (this.#kafka !== undefined) return { kind: 'kafka', options: this.#kafka, role }
     return { kind: 'embedded', port: this.#logThread!.newPort() }
+  }
+
+  /** Takes over what others have registered at the external registry; goes on as it is while that does not answer. */
+  async #mirror(): Promise<void> {
+    const tell = (message: string): void => {
+      if (!this.#mirrorTold.has(message)) this.#logger.warn(message)
+      this.#mirrorTold.add(message)
+    }
+    try {
+      await this.registry.mirror((subject, version, error) =>
+        tell(`subject ${subject}, version ${version}, is left out: ${error.message}`),
+      )
+    } catch (error) {
+      if (this.isDraining) return
+      if (!isMillraceError(error, 'registry_unreachable')) return this.#fail(error)
+      tell(`${error.message}; known schemas go on`)
+    }
+    if (!this.isDraining) this.#mirrorTimer = setTimeout(() => void this.#mirror(), MIRROR_MS).unref()
   }
 
   /** Schemas that another process has registered. */
@@ -486,6 +512,7 @@ class Millrace implements Running, ProcessView {
   async abort(): Promise<void> {
     clearInterval(this.#logWatch)
     clearInterval(this.#registryWatch)
+    clearTimeout(this.#mirrorTimer)
     await Promise.all(this.#threads.map((thread) => thread.terminate()))
     await this.log?.close().catch(() => {})
     await this.#logThread?.close().catch(() => {})
@@ -496,6 +523,7 @@ class Millrace implements Running, ProcessView {
   async #close(): Promise<void> {
     clearInterval(this.#logWatch)
     clearInterval(this.#registryWatch)
+    clearTimeout(this.#mirrorTimer)
     await this.#http?.close()
     await Promise.all(this.#threads.map((thread) => thread.terminate()))
     await this.log.close()
@@ -517,6 +545,29 @@ function tornOffsets({ offsets }: TornTail): string {
   if (offsets.length === 0) return ''
   const list = offsets.map(({ topic, partition, baseOffset }) => `${topic}/${partition} from ${baseOffset}`)
   return ` (${list.join(', ')})`
+}
+
+/** The registry of `--schema-registry`; undefined where the embedded one gives the ids. */
+function externalRegistry(
+  config: Config,
+  onWarning: (message: string) => void,
+): ExternalRegistry | undefined {
+  if (config.schemaRegistry === 'off') return undefined
+  const { schemaRegistryCa: ca } = config
+  let pem: string | undefined
+  try {
+    pem = ca === undefined ? undefined : fs.readFileSync(ca, 'utf8')
+  } catch (error) {
+    throw new MillraceError('option_invalid', `--schema-registry-ca: ${(error as Error).message}`)
+  }
+  return new ExternalRegistry({
+    url: config.schemaRegistry,
+    username: config.schemaRegistryUsername,
+    password: config.schemaRegistryPassword,
+    ca: pem,
+    unknown: config.schemaRegistryUnknown,
+    onWarning,
+  })
 }
 
 /** A MessageChannel between every two of `count` workers: row w holds worker w's ends. */

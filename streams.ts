@@ -125,7 +125,7 @@ export class ServedStreams {
     const previous = this.find(stream.tenant, stream.stream)
     const isRegistered = this.#isRegistered(stream)
     if (isRegistered && (previous === undefined || isSameLayout(previous, stream))) return
-    if (!isRegistered) this.#registry.requireCompatible(stream.subject, stream.schema)
+    if (!isRegistered) await this.#registry.ensureCompatible(stream.subject, stream.schema)
     const problem = previous && tableEvolutionProblem(previous.schema, stream.schema)
     if (problem !== undefined) throw new MillraceError('schema_incompatible', `${name}: ${problem}`)
     if (!tablesExist(this.#config)) return

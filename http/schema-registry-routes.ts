@@ -143,12 +143,16 @@ export function schemaRegistryRoutes(registry: SchemaRegistry): FastifyPluginAsy
       },
     )
 
-    const compatible = (
+    const compatible = async (
       subject: string,
       body: unknown,
       version: number | 'latest' | undefined,
       flags: Flags,
     ) => {
+      if (registry.isExternal) {
+        const messages = await registry.externalIncompatibilities(subject, schemaOf(body))
+        return { is_compatible: messages.length === 0, ...(on(flags.verbose) ? { messages } : {}) }
+      }
       const found = registry.incompatibilities(subject, schemaOf(body), version)
       const messages = found.map((one) => `${one.direction} with version ${one.version}: ${one.message}`)
       return { is_compatible: found.length === 0, ...(on(flags.verbose) ? { messages } : {}) }

@@ -13,7 +13,7 @@ export async function registerStreams(
   streams: readonly CompiledStream[],
 ): Promise<StreamDescriptor[]> {
   await registry.refresh()
-  for (const { subject, schema } of streams) registry.requireCompatible(subject, schema)
+  for (const { subject, schema } of streams) await registry.ensureCompatible(subject, schema)
   const descriptors: StreamDescriptor[] = []
   for (const stream of streams) {
     const current = await registry.register(stream.subject, stream.schema)

@@ -4,9 +4,12 @@
 // Its truth is the compacted topic `millrace._schemas`. A change is planned on the state up to the topic's end and
 // appended on condition that the end is still there (append-if-next-offset-is); where another writer was first,
 // its events are applied and the change is planned anew. So any number of processes may write to one topic.
+//
+// With an external registry (registry-external.ts) the topic is a mirror of it: ids, versions and compatibility come from
+// there, what was seen once stays known when it does not answer, and deletes and levels are its own business.
 import type { Log } from '../log/log.ts'
 import { RecordBatchBuilder, RecordReader } from '../log/record-batch.ts'
-import { isMillraceError } from '../std/errors.ts'
+import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { parseAvroSchema } from './avro-schema.ts'
 import { REJECTED_SUBJECT, SCHEMAS_TOPIC } from './names.ts'
 import {
@@ -16,7 +19,14 @@ import {
   type Incompatibility,
 } from './registry-compatibility.ts'
 import { decodeEvent, encodeEvent, type RegistryEvent } from './registry-events.ts'
-import { REGISTRY_CODE, type RegisteredVersion, RegistryState, registryError } from './registry-state.ts'
+import type { ExternalRegistry, ExternalVersion } from './registry-external.ts'
+import {
+  REGISTRY_CODE,
+  type RegisteredVersion,
+  RegistryState,
+  registryError,
+  schemaIdentity,
+} from './registry-state.ts'
 import { isStreamSubject, requireTable, resolveSubject } from './registry-table.ts'
 
 export type { CompatibilityLevel } from './registry-compatibility.ts'
@@ -27,6 +37,8 @@ export interface RegistryOptions {
   isStream?: (subject: string) => boolean
   /** Milliseconds since the epoch. */
   now?: () => number
+  /** The registry that this one mirrors. */
+  external?: ExternalRegistry
 }
 
 /** What changed, for those who keep schemas elsewhere (workers, caches). */
@@ -50,6 +62,7 @@ export class SchemaRegistry {
   readonly #log: Log
   readonly #isStream: (subject: string) => boolean
   readonly #now: () => number
+  readonly #external: ExternalRegistry | undefined
   readonly #state = new RegistryState()
   readonly #listeners = new Set<(change: RegistryChange) => void>()
   #nextOffset = 0
@@ -60,6 +73,7 @@ export class SchemaRegistry {
     this.#log = log
     this.#isStream = options.isStream ?? isStreamSubject
     this.#now = options.now ?? Date.now
+    this.#external = options.external
   }
 
   /** Makes the topic where there is none, and reads it from its beginning. */
@@ -168,6 +182,37 @@ export class SchemaRegistry {
     if (found.length > 0) throw incompatible(subject, level, found)
   }
 
+  /** As `requireCompatible`, asked of the external registry where there is one. Errors: also registry_unreachable. */
+  async ensureCompatible(name: string, schema: string): Promise<void> {
+    if (this.#external === undefined) return this.requireCompatible(name, schema)
+    const found = await this.externalIncompatibilities(name, schema)
+    if (found.length > 0)
+      throw registryError(
+        'schema_incompatible',
+        REGISTRY_CODE.incompatible,
+        `Schema being registered is incompatible with an earlier schema for subject "${this.resolve(name)}", says ${this.#external.url}: ${found.join('; ')}`,
+      )
+  }
+
+  /** What the external registry has against the schema. */
+  async externalIncompatibilities(name: string, schema: string): Promise<string[]> {
+    const subject = this.resolve(name)
+    this.#requireAllowed(subject, schema)
+    if (this.#known(subject, schema) !== undefined) return []
+    return this.#external!.inTime(`subject ${subject}`, () =>
+      this.#external!.incompatibilities(subject, schema),
+    )
+  }
+
+  get isExternal(): boolean {
+    return this.#external !== undefined
+  }
+
+  #known(subject: string, schema: string): RegisteredVersion | undefined {
+    const known = this.#state.idOf(schema)
+    return known === undefined ? undefined : this.#state.live(subject).findLast((one) => one.id === known)
+  }
+
   /** The subject that a name stands for: `<topic>-value` is the topic's stream. */
   resolve(name: string): string {
     return resolveSubject(name, REJECTED_SUBJECT)
@@ -185,7 +230,85 @@ export class SchemaRegistry {
         `a subject has 1 to ${SUBJECT_LENGTH_MAX} characters`,
       )
     this.#requireAllowed(subject, schema)
+    if (this.#external !== undefined) return this.#registerExternally(this.#external, subject, schema)
     return this.#change(() => this.#planRegister(subject, schema))
+  }
+
+  async #registerExternally(
+    external: ExternalRegistry,
+    subject: string,
+    schema: string,
+  ): Promise<RegisteredVersion> {
+    await this.refresh()
+    const known = this.#known(subject, schema)
+    const ask = () => external.register(subject, schema)
+    if (known === undefined) {
+      const given = await external.inTime(`subject ${subject}`, ask)
+      return this.#change(() => this.#planMirror(given))
+    }
+    try {
+      const given = await ask()
+      return await this.#change(() => this.#planMirror(given))
+    } catch (error) {
+      // What is known goes on without it.
+      if (isMillraceError(error, 'registry_unreachable')) return known
+      throw error
+    }
+  }
+
+  #planMirror(given: ExternalVersion): Plan<RegisteredVersion> {
+    const { subject, version, id } = given
+    const existing = this.#find(subject, version)
+    const known = this.#state.byId(id)
+    const idHere = this.#state.idOf(given.schema)
+    if (
+      (existing !== undefined && existing.id !== id) ||
+      (idHere !== undefined && idHere !== id) ||
+      (known !== undefined && schemaIdentity(known.schema) !== schemaIdentity(given.schema))
+    )
+      throw new MillraceError(
+        'option_invalid',
+        `--schema-registry: ${this.#external?.url} gives id ${id} to version ${version} of ${subject}, but records of this log carry other ids: a log keeps the registry that it began with`,
+      )
+    if (existing !== undefined && !existing.deleted) return { events: [], result: () => existing }
+    const value = { id, schema: known?.schema ?? given.schema, deleted: false }
+    return {
+      events: [{ kind: 'schema', subject, version, value }],
+      result: () => ({ subject, version, ...value }),
+    }
+  }
+
+  /**
+   * Takes over the versions of our subjects that others have registered at the external registry. Those that no
+   * table can hold are given to `onRefused` and left out. Errors: registry_unreachable.
+   */
+  async mirror(onRefused: (subject: string, version: number, error: Error) => void): Promise<void> {
+    const external = this.#external
+    if (external === undefined) return
+    for (const subject of this.subjects()) {
+      for (const version of await external.versions(subject)) {
+        if (this.#find(subject, version) !== undefined) continue
+        const given = await external.version(subject, version)
+        if (given === undefined) continue
+        try {
+          this.#requireAllowed(subject, given.schema)
+          await this.#change(() => this.#planMirror(given))
+        } catch (error) {
+          if (!isMillraceError(error) || error.action !== 'reject') throw error
+          onRefused(subject, version, error)
+        }
+      }
+    }
+  }
+
+  /** Errors: 42205 where an external registry decides. */
+  #requireOwn(): void {
+    if (this.#external !== undefined)
+      throw registryError(
+        'schema_invalid',
+        REGISTRY_CODE.notPermitted,
+        `deletes and compatibility levels are the business of ${this.#external.url}`,
+      )
   }
 
   #planRegister(subject: string, schema: string): Plan<RegisteredVersion> {
@@ -205,7 +328,8 @@ export class SchemaRegistry {
   }
 
   /** Soft-deletes all versions, or deletes soft-deleted ones for good; the versions. Errors: 40401, 40404, 40405, 42205. */
-  deleteSubject(name: string, permanent: boolean): Promise<number[]> {
+  async deleteSubject(name: string, permanent: boolean): Promise<number[]> {
+    this.#requireOwn()
     const subject = this.resolve(name)
     return this.#change(() => {
       const all = this.#state.versions(subject)
@@ -230,7 +354,8 @@ export class SchemaRegistry {
   }
 
   /** The same for one version. Errors: also 40402, 40406, 40407. */
-  deleteVersion(name: string, version: number | 'latest', permanent: boolean): Promise<number> {
+  async deleteVersion(name: string, version: number | 'latest', permanent: boolean): Promise<number> {
+    this.#requireOwn()
     const subject = this.resolve(name)
     return this.#change(() => {
       const entry = this.version(subject, version, version !== 'latest')
@@ -270,6 +395,7 @@ export class SchemaRegistry {
 
   /** Sets the level of a subject, or the global one. Errors: 42203. */
   async setLevel(level: string, name?: string): Promise<CompatibilityLevel> {
+    this.#requireOwn()
     const known = COMPATIBILITY_LEVELS.find((one) => one === level.toUpperCase())
     if (known === undefined)
       throw registryError(
@@ -282,7 +408,8 @@ export class SchemaRegistry {
   }
 
   /** Takes a subject's level back (40408 where it has none), or the global one to BACKWARD; the level that was. */
-  deleteLevel(name?: string): Promise<CompatibilityLevel> {
+  async deleteLevel(name?: string): Promise<CompatibilityLevel> {
+    this.#requireOwn()
     const subject = name === undefined ? undefined : this.resolve(name)
     return this.#change(() => {
       const before = subject === undefined ? this.#state.globalLevel : this.#state.levelOf(subject)

@@ -151,6 +151,12 @@ export const ERROR_CODES = {
     exit: EXIT.failure,
     meaning: 'No schema has that id, subject or version.',
   },
+  registry_unreachable: {
+    action: 'retry',
+    exit: EXIT.temporary,
+    meaning:
+      'The external schema registry does not answer, or refuses us. Schemas that are known go on; a new one waits or is refused (--schema-registry-unknown).',
+  },
   rule_invalid: {
     action: 'reject',
     exit: EXIT.usage,

@@ -61,7 +61,7 @@ export async function startProcess(
   }
   const deadline = Date.now() + READY_MS_MAX
   for (;;) {
-    const http = port(/http:\/\/127\.0\.0\.1:(\d+)/)
+    const http = port(/HTTP\s+http:\/\/127\.0\.0\.1:(\d+)/)
     if (http !== undefined) {
       const answer = await fetch(`http://127.0.0.1:${http}/readyz`).catch(() => undefined)
       if (answer !== undefined && (!ready || answer.status === 200)) break
@@ -72,7 +72,7 @@ export async function startProcess(
     }
     await sleep(25)
   }
-  const httpPort = port(/http:\/\/127\.0\.0\.1:(\d+)/)!
+  const httpPort = port(/HTTP\s+http:\/\/127\.0\.0\.1:(\d+)/)!
   const mqttPort = port(/mqtt:\/\/127\.0\.0\.1:(\d+)/) ?? 0
   return {
     pid: child.pid!,

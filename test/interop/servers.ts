@@ -161,3 +161,22 @@ export async function startRestCatalog(t: AfterTest, options: CatalogServerOptio
   t.after(() => server.stop())
   return server
 }
+
+/** Apicurio Registry, in memory; Confluent's API is at /apis/ccompat/v7. */
+export async function startApicurio(t: AfterTest): Promise<Server> {
+  const port = await freePort()
+  const folder = path.join(INSTALLED, 'apicurio')
+  const [runner] = fs.readdirSync(folder).filter((name) => name.endsWith('-runner.jar'))
+  assert.ok(runner, 'test/interop/setup installs Apicurio')
+  const classPath = [path.join(folder, runner), path.join(folder, 'lib/*')].join(':')
+  const server = new Server(
+    port,
+    'java',
+    [...['-Xmx256m', '-XX:+UseSerialGC', '-cp', classPath], 'io.quarkus.runner.GeneratedMain'],
+    { QUARKUS_HTTP_HOST: '127.0.0.1', QUARKUS_HTTP_PORT: String(port) },
+    '/apis/ccompat/v7/subjects',
+  )
+  await server.start()
+  t.after(() => server.stop())
+  return server
+}
