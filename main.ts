@@ -1,5 +1,6 @@
 // Starts a process: opens the data folder, the log thread, registry and contracts, then a thread for each part of
 // each role, and HTTP last; drains in the order in which records flow. No record passes through this thread.
+import fs from 'node:fs'
 import path from 'node:path'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { FastifyInstance } from 'fastify'
