@@ -84,7 +84,22 @@ export async function commitSnapshot(
   snapshotId: number,
   plan: SnapshotPlan,
 ): Promise<CommitOutcome> {
-  let ambiguous = false
+  const state = { ambiguous: false }
+  try {
+    return await tryToCommit(tools, id, snapshotId, plan, state)
+  } catch (error) {
+    // Whatever fails after a try without an answer (a read, a full disk): that try may yet be done.
+    throw state.ambiguous && !isAmbiguous(error) ? markAmbiguous(error) : error
+  }
+}
+
+async function tryToCommit(
+  tools: CommitTools,
+  id: TableId,
+  snapshotId: number,
+  plan: SnapshotPlan,
+  state: { ambiguous: boolean },
+): Promise<CommitOutcome> {
   // The list of a try that met a conflict. Only a look at the table makes it refuse: a gateway that lost the first
   // answer and sent the commit again gets "conflict" for what it has done itself.
   let doubtful: string | undefined
@@ -94,29 +109,27 @@ export async function commitSnapshot(
   for (let tries = 0; ; tries++) {
     if (tries > 0) await tools.clock.sleep(backoffMs(tries, tools.names))
     const table = await tools.catalog.load(id).catch((error: unknown) => {
-      throw ambiguous || doubtful !== undefined ? markAmbiguous(error) : error
+      throw doubtful !== undefined ? markAmbiguous(error) : error
     })
-    if (table === undefined) {
-      const missing = new MillraceError('table_missing', `table ${printTableId(id)} does not exist`)
-      throw ambiguous ? markAmbiguous(missing) : missing
-    }
+    if (table === undefined)
+      throw new MillraceError('table_missing', `table ${printTableId(id)} does not exist`)
     if (snapshotById(table.metadata, snapshotId) !== undefined)
       return { committed: true, table, snapshotId, manifestCount, conflicts }
-    if (doubtful !== undefined && !ambiguous) await discard(tools.store, [doubtful])
+    if (doubtful !== undefined && !state.ambiguous) await discard(tools.store, [doubtful])
     doubtful = undefined
     if (tries === TRIES_MAX) break
-    if (!plan.holds(table)) return { committed: false, mayDelete: !ambiguous, conflicts }
+    if (!plan.holds(table)) return { committed: false, mayDelete: !state.ambiguous, conflicts }
 
     const parent = currentSnapshot(table.metadata)
-    // A manifest that only tells of files that are gone has told it in its own snapshot.
-    const current =
-      parent === undefined
-        ? []
-        : readManifestList(await tools.store.read(parent['manifest-list'])).filter(holdsFiles)
+    const current = await manifestsOfParent(tools, table, parent)
+    if (current === undefined) {
+      conflicts++
+      continue
+    }
     const sequenceNumber = BigInt(table.metadata['last-sequence-number']) + 1n
     const sequence = sequenceNumber <= Number.MAX_SAFE_INTEGER ? Number(sequenceNumber) : sequenceNumber
     const manifests = plan.manifests(current, snapshotId, sequence)
-    if (manifests === undefined) return { committed: false, mayDelete: !ambiguous, conflicts }
+    if (manifests === undefined) return { committed: false, mayDelete: !state.ambiguous, conflicts }
 
     manifestCount = manifests.length
     const parentId = parent?.['snapshot-id']
@@ -160,21 +173,43 @@ export async function commitSnapshot(
       )
       return { committed: true, table: after, snapshotId, manifestCount, conflicts }
     } catch (error) {
-      if (isMillraceError(error, 'commit_ambiguous')) ambiguous = true
+      if (isMillraceError(error, 'commit_ambiguous')) state.ambiguous = true
       else if (isMillraceError(error, 'table_conflict')) {
         conflicts++
         doubtful = list
       } else {
-        if (ambiguous) throw markAmbiguous(error)
-        await tools.store.delete([list]).catch(() => {})
+        if (!state.ambiguous) await discard(tools.store, [list])
         throw error
       }
     }
   }
   const message = `${printTableId(id)}: ${TRIES_MAX} tries, each met by a conflict or no answer`
-  throw ambiguous
+  throw state.ambiguous
     ? new MillraceError('commit_ambiguous', message)
     : new MillraceError('table_conflict', message)
+}
+
+/** Manifests of the current snapshot that hold files; undefined where it has expired since the table was loaded. */
+async function manifestsOfParent(
+  tools: CommitTools,
+  table: LoadedTable,
+  parent: Snapshot | undefined,
+): Promise<ManifestFile[] | undefined> {
+  if (parent === undefined) return []
+  try {
+    // A manifest that only tells of files that are gone has told it in its own snapshot.
+    return readManifestList(await tools.store.read(parent['manifest-list'])).filter(holdsFiles)
+  } catch (error) {
+    if (!(await hasMoved(tools, table, error))) throw error
+    return undefined
+  }
+}
+
+/** Whether an error says that a file is not there because another writer has moved the table on since it was loaded. */
+export async function hasMoved(tools: CommitTools, table: LoadedTable, error: unknown): Promise<boolean> {
+  if (!isMillraceError(error, 'table_foreign')) return false
+  const now = await tools.catalog.load(table.id)
+  return now?.metadataLocation !== table.metadataLocation
 }
 
 /** Whether a failed commit may yet turn out to be done. */

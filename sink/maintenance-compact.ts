@@ -14,7 +14,7 @@
 // A table with row-level deletes of another engine is left alone: rewriting its rows would bring the deleted back.
 import { isMillraceError } from '../std/errors.ts'
 import { type LoadedTable, printTableId, type TableId } from './catalog.ts'
-import { type CommitTools, commitSnapshot, discard, isAmbiguous, sumOf } from './commit.ts'
+import { type CommitTools, commitSnapshot, discard, hasMoved, isAmbiguous, sumOf } from './commit.ts'
 import { rewriteFiles } from './compact-files.ts'
 import { describeFile } from './data-file.ts'
 import { madeAtMs } from './file-names.ts'
@@ -288,7 +288,14 @@ async function commitBatch(
   for (let tries = 0; tries < TRIES_MAX; tries++) {
     const now = await tools.catalog.load(table.id)
     if (now === undefined || now.metadata['table-uuid'] !== table.metadata['table-uuid']) break
-    const plan = await planReplacement(tools, now, old, after)
+    let plan: Replacement | undefined
+    try {
+      plan = await planReplacement(tools, now, old, after)
+    } catch (error) {
+      if (await hasMoved(tools, now, error)) continue
+      await discard(tools.store, newPaths)
+      throw error
+    }
     if (plan === undefined) break
     const manifestPaths = plan.newFiles.map((file) => file.uri)
     try {

@@ -9,7 +9,7 @@
 // metadata stays small whatever else happens; and a thread of its own, or `millrace tables maintain`, all of them.
 import { isMillraceError } from '../std/errors.ts'
 import { type LoadedTable, printTableId, type TableId } from './catalog.ts'
-import type { CommitTools } from './commit.ts'
+import { type CommitTools, hasMoved } from './commit.ts'
 import {
   COMPACTION_OPTIONS_DEFAULT,
   type CompactionOptions,
@@ -125,28 +125,51 @@ export async function maintainTable(
   let failure: unknown
   const compaction =
     options.compaction &&
-    (await compact(tools, id, options.compaction, onBytes, signal).catch((error: unknown) => {
-      if (!isMillraceError(error) || error.action !== 'retry') throw error
-      failure = error
-      return undefined
-    }))
+    (await retried(tools, id, () => compact(tools, id, options.compaction!, onBytes, signal)).catch(
+      (error: unknown) => {
+        if (!isMillraceError(error) || error.action !== 'retry') throw error
+        failure = error
+        return undefined
+      },
+    ))
   progress('manifests', 0, 0)
   const manifestsMerged = await mergeAllManifests(tools, id, options.manifestsToMerge)
   progress('expiry', 0, 0)
   const expiry = await expireAfterAll(tools, id, options)
-  let orphans: OrphanReport = { files: 0, bytes: 0 }
-  const table = await tools.catalog.load(id)
-  if (options.orphanAgeMs !== undefined && table !== undefined) {
+  let orphans: OrphanReport | undefined
+  const { orphanAgeMs } = options
+  if (orphanAgeMs !== undefined) {
     progress('orphans', 0, 0)
-    orphans = await removeOrphans(tools, table, options.orphanAgeMs)
+    orphans = await retried(tools, id, (table) => removeOrphans(tools, table, orphanAgeMs))
   }
   if (failure !== undefined) throw failure
-  return { table: printTableId(id), compaction, manifestsMerged, expiry, orphans }
+  return { table: printTableId(id), compaction, manifestsMerged, expiry, orphans: orphans ?? NO_ORPHANS }
 }
 
-const EXPIRY_TRIES_MAX = 5
+const NO_ORPHANS: OrphanReport = { files: 0, bytes: 0 }
+const TRIES_MAX = 5
 /** Tiers of manifests of one table, at the utmost. */
 const MERGES_MAX = 32
+
+/**
+ * Runs a step on the table as it is now, again where another writer has moved the table on and removed what the step was
+ * about to read. Undefined where there is no table.
+ */
+async function retried<T>(
+  tools: CommitTools,
+  id: TableId,
+  step: (table: LoadedTable) => Promise<T>,
+): Promise<T | undefined> {
+  for (let tries = 1; ; tries++) {
+    const table = await tools.catalog.load(id)
+    if (table === undefined) return undefined
+    try {
+      return await step(table)
+    } catch (error) {
+      if (tries === TRIES_MAX || !(await hasMoved(tools, table, error))) throw error
+    }
+  }
+}
 
 /** A commit that comes first makes expiry stand back: it looks again, some times. */
 async function expireAfterAll(
@@ -154,10 +177,10 @@ async function expireAfterAll(
   id: TableId,
   options: ExpiryOptions,
 ): Promise<MaintenanceReport['expiry']> {
-  for (let tries = 0; tries < EXPIRY_TRIES_MAX; tries++) {
-    const table = await tools.catalog.load(id)
-    if (table === undefined) break
-    const { table: _, conflict, ...done } = await expireSnapshots(tools, table, options)
+  for (let tries = 0; tries < TRIES_MAX; tries++) {
+    const expired = await retried(tools, id, (table) => expireSnapshots(tools, table, options))
+    if (expired === undefined) break
+    const { table: _, conflict, ...done } = expired
     if (!conflict) return done
   }
   return { snapshots: 0, files: 0, rows: 0, bytes: 0 }
@@ -166,8 +189,7 @@ async function expireAfterAll(
 async function mergeAllManifests(tools: CommitTools, id: TableId, count: number): Promise<number> {
   let merged = 0
   for (let round = 0; round < MERGES_MAX; round++) {
-    const table = await tools.catalog.load(id)
-    const one = table && (await mergeManifests(tools, table, count).catch(standBack))
+    const one = await retried(tools, id, (table) => mergeManifests(tools, table, count)).catch(standBack)
     if (one === undefined) break
     merged += one.manifests
   }

@@ -291,6 +291,29 @@ for (const fault of ['ambiguous-done', 'ambiguous-not-done'] as const)
     await w.check(sink)
   })
 
+test('an answer that comes after the disk has failed: what it refers to is still there', async () => {
+  const { w, sink } = await world()
+  const swap = w.pointers.swap.bind(w.pointers)
+  const put = w.store.put.bind(w.store)
+  let late: (() => Promise<boolean>) | undefined
+  w.pointers.swap = async (id, expected, next) => {
+    late = () => swap(id, expected, next)
+    w.pointers.swap = swap
+    w.store.put = async () => {
+      throw new MillraceError('warehouse_unwritable', 'no room for the manifest list of the second try')
+    }
+    throw new Error('the catalog did not answer')
+  }
+  await w.send(4)
+  await sink.commitDue()
+  assert.equal(sink.stage.status()[0]!.code, 'commit_ambiguous')
+  w.store.put = put
+  assert.equal(await late!(), true)
+  w.clock.ms += 60_000
+  await sink.commitDue()
+  await w.check(sink)
+})
+
 test('a catalog that answers nothing at all parks the table, and it recovers by itself', async () => {
   const { w, sink } = await world()
   await w.send(4)

@@ -56,6 +56,11 @@ export class SmallFiles {
 
   /** Rows of several devices on `days` days, devices and times out of order over the commits. */
   async commit(sink: Harness, rows = 6, days = 1, firstDay = 0): Promise<void> {
+    assert.equal(await this.append(rows, days, sink, firstDay), 1)
+  }
+
+  /** The same, whatever comes of the commit: how many tables were committed. */
+  async append(rows: number, days: number, sink: Harness, firstDay = 0): Promise<number> {
     for (let partition = 0; partition < 2; partition++) {
       const records: SensorRecord[] = []
       for (let i = 0; i < rows; i++) {
@@ -67,7 +72,7 @@ export class SmallFiles {
       const batch = sensorBatch(records)
       await this.log.append({ entries: [{ topic: TOPIC, partition, batch, recordCount: rows }] })
     }
-    assert.equal(await sink.commitDue(), 1)
+    return sink.commitDue()
   }
 
   /** Every row sent is there once, and the rows of each file are in order. */
