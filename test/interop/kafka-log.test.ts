@@ -1,6 +1,7 @@
 // The contract of the log against a real Kafka: the same suite that the embedded log passes.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Admin, Producer, stringSerializers } from '@platformatic/kafka'
@@ -11,11 +12,12 @@ import { openKafkaLog } from '../../log/log-kafka.ts'
 import { isMillraceError } from '../../std/errors.ts'
 import { type KafkaBrokers, startKafka } from '../kafka/broker.ts'
 
+const USER = { username: 'millrace', password: 'a-secret' }
 let brokers: Promise<KafkaBrokers> | undefined
 after(async () => (await brokers)?.stop())
 
 async function options(): Promise<KafkaOptions> {
-  brokers ??= startKafka()
+  brokers ??= startKafka({ secured: USER })
   const { bootstrap } = await brokers
   return {
     brokers: bootstrap
@@ -131,3 +133,31 @@ test('no broker at the address', async () => {
   const options1 = { ...settings, bootstrapMsMax: 500 }
   await assert.rejects(openKafkaLog(options1, 'test'), (error) => isMillraceError(error, 'kafka_unreachable'))
 })
+
+for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'] as const)
+  test(`TLS and SASL ${mechanism}: let in with the password, refused without`, async () => {
+    const settings = await options()
+    const { address, ca } = (await brokers!).secured!
+    const [host, port] = address.split(':') as [string, string]
+    const secured: KafkaOptions = {
+      ...settings,
+      brokers: [{ host, port: Number(port) }],
+      tls: { ca: readFileSync(ca, 'utf8'), cert: undefined, key: undefined },
+      sasl: { mechanism, ...USER },
+    }
+    const log = await openKafkaLog(secured, 'secured')
+    await log.createTopic('secured', TOPIC_DEFAULTS)
+    await log.append({ entries: [entry('secured', 0, [['a', mechanism]])] })
+    assert.deepEqual(await readAll(log, 'secured', 0), [`0:a=${mechanism}`])
+    await log.close()
+    const refused = { ...secured, sasl: { mechanism, ...USER, password: 'wrong' }, bootstrapMsMax: 2000 }
+    await assert.rejects(openKafkaLog(refused, 'secured'), (error) => isMillraceError(error, 'kafka_refused'))
+    const untrusted = {
+      ...secured,
+      tls: { ca: undefined, cert: undefined, key: undefined },
+      bootstrapMsMax: 2000,
+    }
+    await assert.rejects(openKafkaLog(untrusted, 'secured'), (error) =>
+      isMillraceError(error, 'kafka_unreachable'),
+    )
+  })

@@ -14,7 +14,7 @@ export const KAFKA_CACHE = join(ROOT, '.interop/kafka')
 const LIBS = join(KAFKA_CACHE, 'libs')
 /** Of the jars that pom.xml names. */
 export const KAFKA_VERSION = '4.3.1'
-const READY_MS_MAX = 60_000
+const READY_MS_MAX = 150_000
 
 /** Why no broker can be started here, or undefined where one can. */
 export function kafkaMissing(): string | undefined {
@@ -64,6 +64,8 @@ async function freePort(): Promise<number> {
 export interface BrokerOptions {
   /** Default 1. With three, topics are replicated three times and two copies acknowledge. */
   brokers?: number
+  /** A second listener of one broker, on localhost, with TLS and SASL (PLAIN, SCRAM) for this user. */
+  secured?: { username: string; password: string }
   /** Whether the brokers outlive this process. */
   detached?: boolean
 }
@@ -73,6 +75,8 @@ export class KafkaBrokers {
   /** `host:port`, comma-separated. */
   readonly bootstrap: string
   readonly folder: string
+  /** `localhost:port` of the secured listener, and the file of its authority. */
+  secured: { address: string; ca: string } | undefined
   readonly #processes: (ChildProcess | undefined)[] = []
   readonly #ports: number[]
   readonly #detached: boolean
@@ -175,6 +179,8 @@ export async function startKafka(options: BrokerOptions = {}): Promise<KafkaBrok
   const replication = Math.min(3, count)
   const clusterId = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url')
   const brokers = new KafkaBrokers(folder, ports.slice(0, count), options.detached ?? false)
+  const secured = options.secured === undefined ? undefined : await securedListener(folder, options.secured)
+  brokers.secured = secured
   for (let i = 0; i < count; i++) {
     const file = join(folder, `broker-${i}.properties`)
     writeFileSync(
@@ -182,11 +188,11 @@ export async function startKafka(options: BrokerOptions = {}): Promise<KafkaBrok
       `process.roles=broker,controller
 node.id=${i + 1}
 controller.quorum.voters=${voters}
-listeners=PLAINTEXT://127.0.0.1:${ports[i]},CONTROLLER://127.0.0.1:${ports[count + i]}
-advertised.listeners=PLAINTEXT://127.0.0.1:${ports[i]}
+listeners=PLAINTEXT://127.0.0.1:${ports[i]},CONTROLLER://127.0.0.1:${ports[count + i]}${secured ? `,SASL_SSL://${secured.address}` : ''}
+advertised.listeners=PLAINTEXT://127.0.0.1:${ports[i]}${secured ? `,SASL_SSL://${secured.address}` : ''}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs=${join(folder, `data-${i}`)}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
+${secured?.properties ?? ''}log.dirs=${join(folder, `data-${i}`)}
 offsets.topic.replication.factor=${replication}
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=${replication}
@@ -204,7 +210,17 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
     )
     execFileSync(
       'java',
-      ['-cp', classPath, 'kafka.tools.StorageTool', 'format', '-t', clusterId, '-c', file],
+      [
+        '-cp',
+        classPath,
+        'kafka.tools.StorageTool',
+        'format',
+        '-t',
+        clusterId,
+        '-c',
+        file,
+        ...(secured?.format ?? []),
+      ],
       {
         stdio: 'ignore',
       },
@@ -218,4 +234,36 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
     throw error
   }
   return brokers
+}
+
+/** What makes a listener with TLS and SASL: a certificate of its own, and one user known to PLAIN and SCRAM. */
+async function securedListener(
+  folder: string,
+  { username, password }: { username: string; password: string },
+): Promise<{ address: string; ca: string; properties: string; format: string[] }> {
+  const key = join(folder, 'key.pem')
+  const ca = join(folder, 'cert.pem')
+  const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', key, '-out', ca]
+  execFileSync('openssl', [...request, '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'], {
+    stdio: 'ignore',
+  })
+  const oneLine = (file: string): string => readFileSync(file, 'utf8').trim().replaceAll('\n', '\\n')
+  const module = 'org.apache.kafka.common.security'
+  const users = `username="broker" password="${password}" user_${username}="${password}"`
+  const properties = [
+    'sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
+    'ssl.keystore.type=PEM',
+    `ssl.keystore.key=${oneLine(key)}`,
+    `ssl.keystore.certificate.chain=${oneLine(ca)}`,
+    `listener.name.sasl_ssl.plain.sasl.jaas.config=${module}.plain.PlainLoginModule required ${users};`,
+    ...['scram-sha-256', 'scram-sha-512'].map(
+      (name) => `listener.name.sasl_ssl.${name}.sasl.jaas.config=${module}.scram.ScramLoginModule required;`,
+    ),
+    '',
+  ].join('\n')
+  const scram = ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((name) => [
+    '--add-scram',
+    `${name}=[name=${username},password=${password}]`,
+  ])
+  return { address: `localhost:${await freePort()}`, ca, properties, format: scram }
 }

@@ -24,9 +24,9 @@ import { type KafkaBrokers, startKafka } from './broker.ts'
 const ROLES = ['ingest', 'normalize', 'sink'] as const
 const INSTANCES = 2
 const DEVICES = 16
-const IN_FLIGHT_MAX = 30
+const IN_FLIGHT_MAX = 20
 /** Pause of a device between two looks at its window: bounds the load, which is not the point here. */
-const DEVICE_PAUSE_MS = 20
+const DEVICE_PAUSE_MS = 200
 const SETTLE_MS_MAX = 180_000
 
 /** mulberry32: a seeded generator, so that a failing run can be run again. */
