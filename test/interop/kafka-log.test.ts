@@ -152,6 +152,7 @@ for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'] as const)
     await log.close()
     const refused = { ...secured, sasl: { mechanism, ...USER, password: 'wrong' }, bootstrapMsMax: 2000 }
     await assert.rejects(openKafkaLog(refused, 'secured'), (error) => isMillraceError(error, 'kafka_refused'))
+    if (mechanism !== 'PLAIN') return
     const untrusted = {
       ...secured,
       tls: { ca: undefined, cert: undefined, key: undefined },
