@@ -1,4 +1,4 @@
-// Case: a thousand tenants of two streams, a row a second each, in one process
+// Case (long): a thousand tenants of two streams, a row a second each, in one process
 //
 // Every tenant has a contract and a device of its own, which publishes at QoS 1 to both streams for --seconds. What is
 // asked is not throughput: no row may wait longer than a minute for its snapshot, memory must not grow, and CPU and
