@@ -186,6 +186,62 @@ test('while a request is in flight batches fill, and its end sends them', async 
   assert.deepEqual(durable, [1, 2])
 })
 
+const recordsOf = ({ entries }: AppendRequest): number =>
+  entries.reduce((sum, { recordCount }) => sum + recordCount, 0)
+
+test('two halves of what is in flight become one commit once the first is acknowledged', async () => {
+  const { log, accumulator, durable } = await setUp()
+  log.gated = true
+  const handle = accumulator.partition('t', 0)
+  const addFour = () => {
+    for (let i = 0; i < 4; i++) add(accumulator, handle)
+    accumulator.endRead()
+  }
+  addFour()
+  await turn()
+  addFour()
+  log.release.shift()!()
+  await turn()
+  // Acknowledged, and the other half waits for the answers.
+  assert.deepEqual(durable, [1])
+  assert.equal(log.requests.length, 1)
+  addFour()
+  await turn()
+  assert.deepEqual(log.requests.map(recordsOf), [4, 8])
+  log.gated = false
+  log.release.shift()!()
+  await accumulator.drained()
+  assert.deepEqual(durable, [1, 2])
+})
+
+test('what is awaited and does not come delays a commit by a moment, and the next ones not at all', async () => {
+  const { log, accumulator } = await setUp()
+  log.gated = true
+  const handle = accumulator.partition('t', 0)
+  const commit = async () => {
+    for (let i = 0; i < 4; i++) add(accumulator, handle)
+    accumulator.endRead()
+    log.release.shift()!()
+    await turn()
+  }
+  for (let i = 0; i < 4; i++) add(accumulator, handle)
+  await turn()
+  await commit()
+  assert.equal(log.requests.length, 1)
+  while (log.requests.length === 1) await new Promise((resolve) => setTimeout(resolve, 1))
+  assert.deepEqual(log.requests.map(recordsOf), [4, 4])
+  await commit()
+  assert.equal(log.requests.length, 3, 'the next one goes at once')
+  // Who drains waits for nobody.
+  for (let i = 0; i < 4; i++) add(accumulator, handle)
+  const drained = accumulator.drained()
+  log.gated = false
+  log.release.shift()!()
+  await turn()
+  assert.equal(log.requests.length, 4)
+  await drained
+})
+
 test('full memory is answered, nothing is added, and durable flushes free it', async () => {
   const { log, accumulator } = await setUp({ bytesInFlightMax: 65_536 })
   log.gated = true

@@ -442,7 +442,7 @@ export class BatchAccumulator {
 
   /** Puts the next commit off until what this one acknowledges has been answered by as much again. */
   #putOff(batches: readonly SealedBatch[]): boolean {
-    if (this.#requestsInFlight !== 0) return false
+    if (this.#requestsInFlight !== 0 || this.#waiters.length > 0) return false
     let records = 0
     let bytes = this.#bytesSealed
     for (const { entry } of batches) {
