@@ -44,7 +44,8 @@ async function start(port: MessagePort, data: MaintenanceWorkerData): Promise<vo
   port.postMessage({ type: 'ready' })
   while (!stop.signal.aborted) {
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, data.intervalMs)
+      // Processes that share tables do not look at the same moment.
+      const timer = setTimeout(resolve, data.intervalMs * (0.75 + Math.random() / 2))
       wake = () => {
         clearTimeout(timer)
         resolve()
