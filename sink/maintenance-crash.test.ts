@@ -12,7 +12,7 @@ import { removeOrphans } from './maintenance-orphans.ts'
 import { type Harness, sensorStream } from './sink-harness.ts'
 import { DAY_MS, ID, SmallFiles } from './small-files.ts'
 
-const ROUNDS = process.env['MILLRACE_LONG'] === '1' ? 1000 : 12
+const ROUNDS = process.env['MILLRACE_LONG'] === '1' ? 300 : 12
 const STEPS = 12
 const only = process.env['MILLRACE_SEED']
 
