@@ -98,6 +98,7 @@ class Millrace implements Running, ProcessView {
   #http: FastifyInstance | undefined
   #fail!: (error: unknown) => void
   #parked: string[] = []
+  #tablesMade = false
   /** Changes of the streams are told one after the other. */
   #telling: Promise<void> = Promise.resolve()
   readonly failed: Promise<never>
@@ -253,6 +254,9 @@ class Millrace implements Running, ProcessView {
       this.#parked = tables
         .filter((table) => table.state === 'parked')
         .map((table) => `table ${table.table}: ${table.error}`)
+    })
+    thread.on('made', () => {
+      this.#tablesMade = true
     })
     thread.on('event', (message) => {
       const { event } = message as unknown as Extract<SinkReport, { type: 'event' }>
@@ -427,6 +431,7 @@ class Millrace implements Running, ProcessView {
 
   #troubles(): string[] {
     const trouble = [...this.#parked]
+    if (this.#sink !== undefined && !this.#tablesMade) trouble.push('sink: tables are being made')
     trouble.push(...this.#journalTroubles())
     const waiting = this.#normalize?.counters.get('streams_waiting') ?? 0
     const streams = this.#normalize?.counters.get('streams_stopped') ?? 0

@@ -1,6 +1,7 @@
 // The entry of the sink's thread (std/thread.ts).
 //
 //   main ── workerData ──► sink ── ready (every table that can exist does, or SETTLE_MS is over) ──► main
+//   sink ── made (every table was tried: it exists or is parked) ──► main
 //   main ── streams ──► sink: tables are made and evolve ── streams (done, or SETTLE_MS is over) ──► main
 //   sink ── tables (states, when they change) | event (parked, recovered, started over) ──► main
 //   main ── drain ──► sink: commits all that the log holds for it ── drained ──► main
@@ -41,6 +42,8 @@ export type SinkCommand = { type: 'streams'; streams: StreamDescriptor[] } | { t
 /** From the sink to main; and `error` (std/thread.ts). */
 export type SinkReport =
   | { type: 'ready' }
+  /** Every table of the first streams exists, or is parked with its reason. */
+  | { type: 'made' }
   /** Every table of those `streams` that can exist does, or the wait for them is over. */
   | { type: 'streams' }
   | { type: 'tables'; tables: TableStatus[] }
@@ -96,6 +99,8 @@ async function start(port: MessagePort, data: SinkWorkerData): Promise<void> {
   reportStates()
   const timer = setInterval(reportStates, STATUS_MS)
   await tables
+  reportStates()
+  report({ type: 'made' })
   await stage.run(stop.signal)
   if (data.drainAll ?? true) await stage.drain()
   clearInterval(timer)

@@ -27,9 +27,14 @@ interface Started {
 }
 
 /** Starts `up` in a process group of its own, as a shell does; `by` is what it is started with. */
-function start(t: TestContext, by: readonly string[] = [LAUNCHER], env: NodeJS.ProcessEnv = {}): Started {
+function start(
+  t: TestContext,
+  by: readonly string[] = [LAUNCHER],
+  env: NodeJS.ProcessEnv = {},
+  data = temporaryFolder(t),
+): Started {
   const [command, ...before] = by
-  const child = spawn(command!, [...before, 'up', '--data', temporaryFolder(t), ...FREE], {
+  const child = spawn(command!, [...before, 'up', '--data', data, ...FREE], {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     env: { ...process.env, ...env },
@@ -106,6 +111,23 @@ describe('signals', { concurrency: 3 }, () => {
     await endsWith(started, 0)
     assert.match(started.output(), /drained: everything acknowledged is in the tables/)
   })
+})
+
+test('it is not ready while its tables are still being made', async (t) => {
+  // A catalog that takes every call and answers none.
+  const silent = net.createServer((socket) => t.after(() => socket.destroy())).listen(0, '127.0.0.1')
+  await new Promise((resolve) => silent.once('listening', resolve))
+  t.after(() => silent.close())
+  const { port } = silent.address() as net.AddressInfo
+  const data = temporaryFolder(t)
+  // The contracts are registered: nothing but the tables is left to be done at the next start.
+  assert.equal(await (await startProcess(data)).stop(), 0)
+  const started = start(t, [LAUNCHER], { MILLRACE_CATALOG: `http://127.0.0.1:${port}` }, data)
+  await running(started)
+  const http = /http:\/\/127\.0\.0\.1:\d+/.exec(started.output().split('HTTP ')[1]!)![0]
+  const answer = await fetch(`${http}/readyz`)
+  assert.equal(answer.status, 503)
+  assert.match(await answer.text(), /tables are being made/)
 })
 
 describe('a start that fails says why, in one line', { concurrency: 3 }, () => {
