@@ -48,6 +48,8 @@ export type IngestReport =
   /** No reason to stop: a credentials file that cannot be read, for one. */
   | { type: 'warning'; message: string }
 
+const KAFKA_REQUESTS_IN_FLIGHT = 4
+
 async function run(port: MessagePort, data: IngestWorkerData): Promise<void> {
   const report = (message: IngestReport) => port.postMessage(message)
   const log = await openLogSource(data.log)
@@ -59,6 +61,8 @@ async function run(port: MessagePort, data: IngestWorkerData): Promise<void> {
     index: data.index,
     ports: data.hubPorts,
     counters: data.counters,
+    // Kafka never refuses for a backlog, and one partition without a leader must not hold up the others.
+    requestsInFlightMax: data.log.kind === 'kafka' ? KAFKA_REQUESTS_IN_FLIGHT : 1,
     onFailure: fail,
     onWarning: (error) => report({ type: 'warning', message: toThreadError(error).message }),
   })

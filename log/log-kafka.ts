@@ -115,6 +115,10 @@ export class KafkaLog implements Log {
     return this.#topics.addPartitions(name, count)
   }
 
+  #isKnown(topic: string, partition: number): boolean {
+    return this.#cluster.knownTopic(this.#topics.nameOf(topic))?.leaders[partition] !== undefined
+  }
+
   async #metadata(topic: string, partition: number): Promise<TopicMetadata> {
     const metadata = await this.#cluster.topic(this.#topics.nameOf(topic))
     if (metadata === undefined) throw topicUnknown(topic)
@@ -132,9 +136,10 @@ export class KafkaLog implements Log {
     const firsts: number[] = []
     let expecting: (BatchAppend | ReferenceAppend) | undefined
     for (const entry of entries) {
-      await this.#metadata(entry.topic, entry.partition)
+      // Nothing is waited for where the topic is known: appends of one caller keep their order.
+      if (!this.#isKnown(entry.topic, entry.partition)) await this.#metadata(entry.topic, entry.partition)
       firsts.push(batches.length)
-      await this.#prepare(entry, batches)
+      this.#prepare(entry, 'batch' in entry ? entry.batch : await this.#referenced(entry), batches)
       if (entry.expectedOffset === undefined) continue
       if (
         expecting !== undefined &&
@@ -158,8 +163,7 @@ export class KafkaLog implements Log {
     return { baseOffsets: firsts.map((first) => offsets[first]!) }
   }
 
-  async #prepare(entry: BatchAppend | ReferenceAppend, into: TransactionBatch[]): Promise<void> {
-    const bytes = 'batch' in entry ? entry.batch : await this.#referenced(entry)
+  #prepare(entry: BatchAppend | ReferenceAppend, bytes: Uint8Array, into: TransactionBatch[]): void {
     const topic = this.#topics.nameOf(entry.topic)
     const { partition } = entry
     let at = 0

@@ -317,6 +317,7 @@ async function disturb({
   const undone: Promise<void>[] = []
   const started = Date.now()
   let brokerIsDown = false
+  let failure: unknown
   const actions: [weight: number, name: string, act: () => Promise<void>][] = [
     [4, 'kill -9', async () => one().end('SIGKILL')],
     [2, 'stop and start', async () => one().end('SIGTERM')],
@@ -374,12 +375,18 @@ async function disturb({
     say(`${((Date.now() - started) / 1000).toFixed(1)} s: ${name} (${sent} acknowledged)`)
     if (isBroker) brokerIsDown = true
     undone.push(
-      act().finally(() => {
-        if (isBroker) brokerIsDown = false
-      }),
+      act()
+        .catch((error: unknown) => {
+          failure ??= error
+        })
+        .finally(() => {
+          if (isBroker) brokerIsDown = false
+        }),
     )
+    if (failure !== undefined) break
   }
   await Promise.all(undone)
+  if (failure !== undefined) throw failure
   return counts
 }
 
