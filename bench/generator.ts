@@ -29,7 +29,9 @@ const USAGE = `Usage: generator.ts --url mqtt://HOST:PORT|ws://HOST:PORT [option
   --stream NAME:ID     stream and schema id of the payload, repeatable (telemetry:1)
   --devices N          devices on each connection, drawn at random (1)
   --prefix NAME        device i of connection c is NAME-c, or NAME-c-i with several (bench)
-  --username U --password P   CONNECT with these; {client} in them is the client id
+  --username U --password P   CONNECT with these; {client} in them is the client id, {tenant} the number of
+                       the connection modulo --tenants
+  --tenants N          (1)
   --seed N             (1)
 `
 
@@ -51,6 +53,7 @@ const { values: flags } = parseArgs({
     devices: { type: 'string', default: '1' },
     prefix: { type: 'string', default: 'bench' },
     username: { type: 'string' },
+    tenants: { type: 'string', default: '1' },
     password: { type: 'string' },
     seed: { type: 'string', default: '1' },
     help: { type: 'boolean', default: false },
@@ -93,6 +96,7 @@ const warmup = flags.messages === undefined ? number('warmup', flags.warmup, 0, 
 const messagesMax = flags.messages === undefined ? Infinity : number('messages', flags.messages, 1, 1e12)
 const rate = flags.rate === undefined ? undefined : number('rate', flags.rate, 0.01, 1e8)
 const devices = number('devices', flags.devices, 1, 100_000)
+const tenants = number('tenants', flags.tenants, 1, 100_000)
 const seed = number('seed', flags.seed, 0, 2 ** 31)
 
 const totals = new Totals()
@@ -136,7 +140,8 @@ function makeConnection(index: number, host: string, port: number, webSocket: bo
     startMs: startMs + index,
   })
   const clientId = `${flags.prefix}-${index}`
-  const fill = (text: string | undefined) => text?.replaceAll('{client}', clientId)
+  const fill = (text: string | undefined) =>
+    text?.replaceAll('{client}', clientId).replaceAll('{tenant}', String(index % tenants))
   return new GeneratorConnection(
     {
       host,

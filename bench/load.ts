@@ -20,6 +20,10 @@ export interface Load {
   /** Streams to publish on; default `telemetry`. */
   streams?: readonly string[]
   devices?: number
+  /** Connection i is of tenant i modulo this: `{tenant}` in the username. */
+  tenants?: number
+  /** Of client ids and devices. */
+  prefix?: string
   username?: string
   password?: string
 }
@@ -90,6 +94,8 @@ function flags(url: string, load: Load, timing: Timing, schemaIds: ReadonlyMap<s
   add('rate', load.rate)
   add('payload', load.payload)
   add('devices', load.devices)
+  add('tenants', load.tenants)
+  add('prefix', load.prefix)
   add('username', load.username)
   add('password', load.password)
   for (const stream of load.streams ?? ['telemetry']) add('stream', `${stream}:${schemaIds.get(stream) ?? 1}`)
