@@ -24,7 +24,7 @@ const STRETCH_ROWS_MAX = 1_000_000
 /** About how many bytes a stretch takes decoded. */
 const STRETCH_BYTES_MAX = 64 * 1024 * 1024
 /** Rows of a file out of order that is put in order in memory. */
-const UNSORTED_ROWS_MAX = 2_000_000
+export const UNSORTED_ROWS_MAX = 2_000_000
 
 /** Rows with the order of their file. */
 interface Run {

@@ -15,7 +15,7 @@
 import { isMillraceError } from '../std/errors.ts'
 import { type LoadedTable, printTableId, type TableId } from './catalog.ts'
 import { type CommitTools, commitSnapshot, discard, hasMoved, isAmbiguous, sumOf } from './commit.ts'
-import { rewriteFiles } from './compact-files.ts'
+import { rewriteFiles, UNSORTED_ROWS_MAX } from './compact-files.ts'
 import { describeFile } from './data-file.ts'
 import { madeAtMs } from './file-names.ts'
 import {
@@ -188,10 +188,10 @@ export function planCompaction(
     const { partition } = files[0]!.entry.data_file
     // Rows of one device and time stay in the order in which they were committed.
     files.sort((a, b) => Number(a.entry.sequence_number) - Number(b.entry.sequence_number))
-    const small = files.filter(
-      ({ entry }) =>
-        Number(entry.data_file.file_size_in_bytes) < options.fileBytes * LARGE_SHARE ||
-        !isInOrder(entry.data_file, order),
+    const small = files.filter(({ entry: { data_file: file } }) =>
+      isInOrder(file, order)
+        ? Number(file.file_size_in_bytes) < options.fileBytes * LARGE_SHARE
+        : Number(file.record_count) <= UNSORTED_ROWS_MAX,
     )
     const bins = isClosed(partition, files, order, options, nowMs)
       ? pack(small, options).filter((bin) => bin.length > 1 || !isInOrder(bin[0]!.entry.data_file, order))
