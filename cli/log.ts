@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import fs from 'node:fs'
 import path from 'node:path'
+import { configOf, mergeOptions } from '../config.ts'
 import { lockDataFolder } from '../log/data-folder.ts'
 import { type DumpedPartition, LogDump } from '../log/dump.ts'
 import { type RepairReport, repairJournal } from '../log/journal-repair.ts'
@@ -12,7 +13,7 @@ import { bytesText, count, parse, textTable } from './command.ts'
 import { lineOf, RecordPrinter } from './log-records.ts'
 
 const FLAGS = {
-  data: { type: 'string', default: './data' },
+  data: { type: 'string' },
   topic: { type: 'string' },
   partition: { type: 'string' },
   offset: { type: 'string' },
@@ -34,7 +35,7 @@ dump    prints records, a line each: topic/partition, offset, time, key, schema 
 repair  mends a log that \`up\` refuses as corrupt: what is damaged is copied to log/damaged-N, cut out and named
         with its place, and so are the offsets that are lost. Asks nothing; needs the folder for itself.
 
-  --data DIR      data folder [./data]
+  --data DIR      data folder [MILLRACE_DATA, else ./data]
   --topic T       only this topic, for instance default.telemetry.raw
   --partition N   only this partition
   --offset N      from this offset on [the first there is]
@@ -46,7 +47,8 @@ Exit codes: 0 the log was read, or is whole now; 1 no such topic, or another pro
   async run(args) {
     const { values, positionals } = parse(args, FLAGS, 1)
     const [action] = positionals
-    const data = path.resolve(values.data!)
+    // As for `up`: by flag, variable, or ./data.
+    const data = configOf(mergeOptions(values.data === undefined ? {} : { data: values.data })).data
     if (action !== 'topics' && action !== 'dump' && action !== 'repair')
       throw new MillraceError(
         'option_invalid',
@@ -55,7 +57,7 @@ Exit codes: 0 the log was read, or is whole now; 1 no such topic, or another pro
     if (!fs.existsSync(path.join(data, 'log')))
       throw new MillraceError(
         'option_invalid',
-        `--data: read ${JSON.stringify(values.data)}, expected a data folder; there is no log in ${data}`,
+        `--data: read ${JSON.stringify(values.data ?? data)}, expected a data folder; there is no log in ${data}`,
       )
     for (const name of ['topic', 'partition', 'offset', 'limit'] as const)
       if (action !== 'dump' && values[name] !== undefined)
