@@ -251,7 +251,7 @@ export class KafkaLog implements Log {
         try {
           const offsets = await writer.commit(batches, await this.#groupOffsets(positions))
           // Who writes so reads what it wrote next: it must not find less.
-          await this.stableEnd(topic, partition)
+          await this.#stableEnd(topic, partition)
           return offsets
         } catch (error) {
           if (!(error instanceof TransactionAborted)) throw error
@@ -264,7 +264,7 @@ export class KafkaLog implements Log {
 
   /** Throws `offset_conflict` unless no record is at `expected` or after it, and the partition reaches as far. */
   async #requireEnd(topic: string, partition: number, expected: number): Promise<void> {
-    const end = await this.stableEnd(topic, partition)
+    const end = await this.#stableEnd(topic, partition)
     if (expected > end) throw offsetConflict(topic, partition, expected, end)
     for (let at = expected; at < end; ) {
       const { batches, nextOffset } = await this.read(topic, partition, at, FETCH_BYTES_MIN)
@@ -279,12 +279,19 @@ export class KafkaLog implements Log {
     }
   }
 
-  /** The end, once the markers of the transactions that have ended are there: until then their records are in doubt. */
-  stableEnd(topic: string, partition: number): Promise<number> {
+  async settled(topic: string, partition: number): Promise<void> {
+    await this.#stableEnd(topic, partition)
+  }
+
+  /**
+   * The end, once all that lies in the partition now can be read: a transaction that is open there has ended, and the
+   * marker of one that has ended is there. Until then a reader sees less than what was committed.
+   */
+  async #stableEnd(topic: string, partition: number): Promise<number> {
+    const { end: last } = await this.#rangeOf(topic, partition, READ_UNCOMMITTED)
     return this.#cluster.retry(`end of ${topic}/${partition}`, async () => {
       const { end } = await this.#rangeOf(topic, partition, READ_COMMITTED)
-      const all = await this.#rangeOf(topic, partition, READ_UNCOMMITTED)
-      if (end < all.end) throw Object.assign(new Error('a transaction is open'), { code: 'EOPEN' })
+      if (end < last) throw Object.assign(new Error('a transaction is open'), { code: 'EOPEN' })
       return end
     })
   }
@@ -469,7 +476,7 @@ export class KafkaLog implements Log {
       this.#lastCommitted.map(({ topic, partition }) => [`${topic}/${partition}`, { topic, partition }]),
     )
     const visible = [...written.values()].map(({ topic, partition }) =>
-      this.stableEnd(topic.slice(prefix.length), partition).catch(() => {}),
+      this.#stableEnd(topic.slice(prefix.length), partition).catch(() => {}),
     )
     await Promise.race([Promise.all(visible), this.#cluster.sleep(CLOSE_MS_MAX)])
     await Promise.all([...this.#groups.values()].map((group) => group.leave()))

@@ -134,6 +134,11 @@ export interface Log {
   read(topic: string, partition: number, offset: number, bytesMax: number): Promise<ReadResult>
   range(topic: string, partition: number): Promise<PartitionRange>
   /**
+   * Resolves when all that was appended to the partition before can be read, by whomever it was appended. Only logs
+   * where an atomic append becomes readable after it has settled (Kafka's transactions) have it.
+   */
+  settled?(topic: string, partition: number): Promise<void>
+  /**
    * Partitions that grew since `sequence` (0: all that hold records); waits up to `timeoutMs` while there are none.
    * With Kafka, of those partitions whose range this client has asked for.
    */

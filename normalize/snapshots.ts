@@ -66,8 +66,12 @@ export class Snapshots {
     })
   }
 
-  /** Reads the state topic once for all of them. */
+  /**
+   * Reads the state topic once for all of them. Their positions have been asked for before: a snapshot that they speak of
+   * must be seen here, or what it holds would be missed without a sign.
+   */
   static async load(log: Log, all: readonly Snapshots[]): Promise<void> {
+    await log.settled?.(NORMALIZE_STATE_TOPIC, 0)
     const owners = new Map(all.map((one) => [headKey(one.#topic.name, one.#partition), one]))
     const { start, end } = await log.range(NORMALIZE_STATE_TOPIC, 0)
     const reader = new RecordReader()

@@ -41,7 +41,7 @@ describeLog('kafka', async () => {
     hasGaps: true,
     hasBacklog: false,
     // Markers of a committed transaction reach the partitions a moment after the commit.
-    settled: (topic, partition) => log.stableEnd(topic, partition),
+    settled: (topic, partition) => log.settled(topic, partition),
     close: () => log.close(),
   }
 })
@@ -126,6 +126,21 @@ test('of two writers of a partition the later fences the earlier, who finds out 
     ['1', '2', '3'],
   )
   await Promise.all([first.close(), second.close()])
+})
+
+test('what another has committed atomically can be read once it is settled', async () => {
+  const settings = await options()
+  const [writer, reader] = await Promise.all([
+    openKafkaLog(settings, 'writer'),
+    openKafkaLog(settings, 'reader'),
+  ])
+  const t = (await writer.createTopic('settled', TOPIC_DEFAULTS)).name
+  for (let i = 1; i <= 30; i++) {
+    await writer.append({ entries: [entry(t, 0, [['k', `${i}`]]), entry(t, 1, [['k', `${i}`]])] })
+    await reader.settled(t, 0)
+    assert.equal((await readAll(reader, t, 0)).length, i)
+  }
+  await Promise.all([writer.close(), reader.close()])
 })
 
 test('no broker at the address', async () => {
