@@ -8,7 +8,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import type { KafkaOptions } from '../log/kafka-options.ts'
 import { KAFKA_VERSION, type KafkaBrokers, kafkaClassPath, startKafka } from '../test/kafka/broker.ts'
-import type { Run } from './harness.ts'
+import { type Run, round } from './harness.ts'
 import { cpuSeconds, GENERATOR_CORE, pinning, SERVER_CORE } from './processes.ts'
 
 export { KAFKA_VERSION }
@@ -59,14 +59,20 @@ export class BenchKafka {
   }
 }
 
+export interface JavaRun extends Run {
+  /** CPU µs per record of the long run as it is, with the start of the virtual machine. */
+  wholeUs: number
+}
+
 /** Runs a class of Kafka's tools with `args(records)`, twice, and takes the difference. */
-export function javaClient(name: string, args: (records: number) => string[], records: number): Run {
+export function javaClient(name: string, args: (records: number) => string[], records: number): JavaRun {
   const short = Math.round(records / 8)
   const [few, many] = [short, records].map((count) => timeOf(javaCommand(name, args(count))))
   return {
     messages: records - short,
     seconds: many!.seconds - few!.seconds,
     cpuSeconds: many!.cpuSeconds - few!.cpuSeconds,
+    wholeUs: round((many!.cpuSeconds * 1e6) / records, 3),
   }
 }
 

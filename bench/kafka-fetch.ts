@@ -57,12 +57,12 @@ async function run(args: CaseArguments): Promise<CaseResult> {
   const brokerUs = round((kafka.cpu() * 1e6) / brokerRecords, 3)
   await log.close()
   const ours = summarise(runs)
-  const peers = args.noPeers ? [] : measurePeers(kafka, records, ours)
+  const { peers, notes } = args.noPeers ? { peers: [], notes: [] } : measurePeers(kafka, records, ours)
   await kafka.stop()
   const verified = `${records} records of the topic = rows decoded, in every run`
   return {
     ...caseResult('kafka-fetch', args, 'records/s', ours, verified, peers),
-    notes: [`the broker, on the other core, used ${brokerUs} µs of CPU a record of ours`],
+    notes: [`the broker, on the other core, used ${brokerUs} µs of CPU a record of ours`, ...notes],
   }
 }
 
@@ -94,7 +94,12 @@ async function readAll(log: KafkaLog, records: number): Promise<Run> {
   return { messages: rows, seconds: (performance.now() - started) / 1000, cpuSeconds: (user + system) / 1e6 }
 }
 
-function measurePeers(kafka: BenchKafka, records: number, ours: Summary): Peer[] {
+interface Measured {
+  peers: Peer[]
+  notes: string[]
+}
+
+function measurePeers(kafka: BenchKafka, records: number, ours: Summary): Measured {
   const { bootstrap } = kafka.brokers
   const java = javaClient(
     'org.apache.kafka.tools.ConsumerPerformance',
@@ -102,10 +107,11 @@ function measurePeers(kafka: BenchKafka, records: number, ours: Summary): Peer[]
     records,
   )
   const kafkajs = scriptClient(['consume', bootstrap, TOPIC, String(records), '0'])
-  return [
+  const peers = [
     cpuPeer('java-consumer', KAFKA_VERSION, java, ours),
     cpuPeer('kafkajs', packageVersion('kafkajs'), kafkajs, ours),
   ]
+  return { peers, notes: [`java-consumer with its start: ${java.wholeUs} µs of CPU a record`] }
 }
 
 if (import.meta.main) await caseMain(run, 3, 3)

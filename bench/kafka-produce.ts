@@ -81,16 +81,21 @@ async function run(args: CaseArguments): Promise<CaseResult> {
   await log.close()
   if (stored !== sent) throw new Error(`${sent} records were sent, the broker has ${stored}`)
   const ours = summarise(runs)
-  const peers = args.noPeers ? [] : measurePeers(kafka, args, ours)
+  const { peers, notes } = args.noPeers ? { peers: [], notes: [] } : measurePeers(kafka, args, ours)
   await kafka.stop()
   const verified = `${sent} records sent and acknowledged = offsets of the topic`
   return {
     ...caseResult('kafka-produce', args, 'records/s', ours, verified, peers),
-    notes: [`the broker, on the other core, used ${brokerUs} µs of CPU a record of ours`],
+    notes: [`the broker, on the other core, used ${brokerUs} µs of CPU a record of ours`, ...notes],
   }
 }
 
-function measurePeers(kafka: BenchKafka, args: CaseArguments, ours: Summary): Peer[] {
+interface Measured {
+  peers: Peer[]
+  notes: string[]
+}
+
+function measurePeers(kafka: BenchKafka, args: CaseArguments, ours: Summary): Measured {
   const { bootstrap } = kafka.brokers
   const java = javaClient(
     'org.apache.kafka.tools.ProducerPerformance',
@@ -103,10 +108,11 @@ function measurePeers(kafka: BenchKafka, args: CaseArguments, ours: Summary): Pe
     args.smoke ? 50_000 : JAVA_RECORDS,
   )
   const kafkajs = scriptClient(['produce', bootstrap, TOPIC, '0', String(args.seconds)])
-  return [
+  const peers = [
     cpuPeer('java-producer', KAFKA_VERSION, java, ours),
     cpuPeer('kafkajs', packageVersion('kafkajs'), kafkajs, ours),
   ]
+  return { peers, notes: [`java-producer with its start: ${java.wholeUs} µs of CPU a record`] }
 }
 
 export function cpuPeer(name: string, version: string, run: Run, ours: Summary): Peer {
