@@ -139,7 +139,13 @@ async function tryToCommit(
       { id: snapshotId, parentId, sequenceNumber: sequence },
       tools.names.bytes(16),
     )
-    await tools.store.put([...unwritten, { uri: list, parts: [listBytes] }])
+    try {
+      await tools.store.put([...unwritten, { uri: list, parts: [listBytes] }])
+    } catch (error) {
+      // The catalog was never told of this list: whatever came of earlier tries, nothing can refer to it.
+      await discard(tools.store, [list])
+      throw error
+    }
     unwritten = []
     const offsets = plan.offsets(table)
     const snapshot: Snapshot = {
