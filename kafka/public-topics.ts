@@ -40,7 +40,8 @@ export class PublicTopics {
         rejected: rejectedTopic(stream.tenant, stream.stream),
       }
       for (const kind of ['raw', 'normalized', 'rejected'] as const) {
-        const topic = await this.#log.describeTopic(names[kind])
+        // Ids do not change while the process lives: a new contract among thousands asks for its own topics only.
+        const topic = this.#byName.get(names[kind]) ?? (await this.#log.describeTopic(names[kind]))
         if (topic === undefined) continue
         const { name, id, config } = topic
         const found: PublicTopic = { name, id, kind, partitions: config.partitions, config, stream }
