@@ -8,7 +8,8 @@ import { kafkaErrorCode, mayRetry } from './kafka-errors.ts'
 import { fetchBatches } from './kafka-wire.ts'
 import type { Change, Changes } from './log.ts'
 
-const WAIT_MS = 5000
+/** Also bounds how late a partition that was added meanwhile is followed. */
+const WAIT_MS = 1000
 const PAUSE_MS = 5
 const RETRY_MS = 200
 
