@@ -8,7 +8,8 @@ import { text } from 'node:stream/consumers'
 import { parseJson } from '../../sink/iceberg/json.ts'
 
 const PYTHON = path.resolve(import.meta.dirname, '../../.interop/venv/bin/python')
-const READ_MS_MAX = 150_000
+/** Spark takes half a minute to a minute on two free cores. */
+const READ_MS_MAX = 300_000
 
 export type Row = Record<string, unknown>
 

@@ -39,7 +39,7 @@ async function rowsIn(running: MillraceProcess, rows: number, rejectedRows = 0):
   )
 }
 
-async function snapshots(uri: string, name: string): Promise<LoadedTable> {
+async function tableOf(uri: string, name: string): Promise<LoadedTable> {
   const catalog = new RestCatalog(
     'rest',
     {
@@ -56,7 +56,9 @@ async function snapshots(uri: string, name: string): Promise<LoadedTable> {
   return (await catalog.load({ namespace: 'default', name }))!
 }
 
-test('devices to a REST catalog and S3, and four readers find every value', async (t) => {
+test('devices to a REST catalog and S3, and four readers find every value', {
+  timeout: 600_000,
+}, async (t) => {
   const folder = temporaryFolder(t)
   const s3 = await startS3(t, path.join(folder, 's3'))
   const env = { ...s3Environment(s3.url), MILLRACE_CATALOG_CREDENTIAL: 'client:secret' }
@@ -117,7 +119,7 @@ test('devices to a REST catalog and S3, and four readers find every value', asyn
   // Spark's one start reads the golden tables too.
   const golden = await makeGoldenTables(fs.mkdtempSync(path.join(folder, 'golden-')))
   const goldenRead = golden.tables.filter((table) => !SPARK_CANNOT.has(table.name))
-  const [first] = (await snapshots(rest.url, 'telemetry')).metadata.snapshots
+  const [first] = (await tableOf(rest.url, 'telemetry')).metadata.snapshots
   const [g, h, i, , , , ...rows] = await readSpark(
     { rest: rest.url, data: path.dirname(golden.catalog) },
     [
@@ -138,7 +140,7 @@ test('devices to a REST catalog and S3, and four readers find every value', asyn
 
   // The rows that were rolled back come again from the log; where no snapshot of ours is left, its place is the
   // table's property.
-  assert.equal((await snapshots(rest.url, 'machine')).metadata.snapshots.length, 1)
+  assert.equal((await tableOf(rest.url, 'machine')).metadata.snapshots.length, 1)
   publish('telemetry', telemetry(environment(TELEMETRY, now)))
   publish('machine', nested(machine(MACHINES, now).sent))
   await rowsIn(running, TELEMETRY + 1 + MACHINES + 1 + 1, 1)
@@ -184,6 +186,13 @@ test('devices to a REST catalog and S3, and four readers find every value', asyn
       ['default.telemetry_rejected', 1],
     ],
   )
+
+  // Maintenance goes the same way, beside the process: files become few, all but the newest snapshots go, rows stay.
+  const kept = ['--table-snapshots-max', '1', '--table-orphan-age-ms', String(3_600_000)]
+  const maintained = await millrace(['tables', 'maintain', '--json', ...kept, ...flags], env)
+  assert.equal(maintained.code, 0, maintained.stderr)
+  assert.deepEqual(await seqs('default.telemetry'), upTo(TELEMETRY))
+  assert.ok((await tableOf(rest.url, 'telemetry')).metadata.snapshots.length <= 2)
 
   // A second start finds its tables, and where they end.
   assert.equal(await running.stop(), 0)
