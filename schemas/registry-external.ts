@@ -1,5 +1,5 @@
 // An external schema registry with Confluent's API (Confluent, Apicurio, Karapace), as registry.ts needs it: ids and
-// compatibility are its own. A thin client: docs/decisions/0008-external-registry-client.md says why.
+// compatibility are its own. A thin client: docs/decisions/0010-external-registry-client.md says why.
 //
 // Errors: registry_unreachable where it does not answer, or not as a registry does; schema_incompatible and
 // schema_invalid where it refuses a schema, with its own words.

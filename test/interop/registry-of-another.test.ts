@@ -8,8 +8,8 @@ import {
   type ExternalServer,
   externalRegistrySuite,
   registerContract,
-} from './external-registry.ts'
-import { LAUNCHER, startProcess, temporaryFolder } from './millrace-process.ts'
+} from '../external-registry.ts'
+import { LAUNCHER, startProcess, temporaryFolder } from '../millrace-process.ts'
 
 const NO_STREAMS = ['--mqtt', 'off', '--ws', 'off']
 
