@@ -91,7 +91,7 @@ function picture(results: readonly CaseResult[]): string {
   const chosen = PICTURE.flatMap((name) => results.filter((one) => one.case === name))
   const { machine, node } = chosen[0]!
   return stacked(
-    'MQTT in on one core: Millrace validates and syncs, the brokers keep it in memory',
+    'MQTT in on one core: Millrace syncs, the brokers keep it in memory',
     `${machine}, Node ${node}; server and generator on a core each; medians of ${chosen[0]!.runs} runs by turns`,
     [
       { title: '', svg: legend(chosen) },
