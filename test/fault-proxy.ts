@@ -7,20 +7,20 @@
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 
-export const FAULTS = [
+/** Faults that pass by themselves: whoever meets one tries again. */
+export const PASSING_FAULTS = [
   'status-500',
   'status-503',
-  'status-401',
-  'status-409',
   'reset',
   'hang',
-  'lost-409',
   'lost-500',
   'lost-reset',
   'lost-hang',
   'partial',
   'slow',
 ] as const
+
+const FAULTS = [...PASSING_FAULTS, 'status-401', 'status-409', 'lost-409'] as const
 
 export type Fault = (typeof FAULTS)[number]
 

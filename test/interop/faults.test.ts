@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt, { type MqttClient } from 'mqtt'
 import { seededRandom } from '../../std/disk-simulated.ts'
 import { environmentCodec, reading } from '../environment.ts'
-import { type Fault, FaultProxy } from '../fault-proxy.ts'
+import { type Fault, FaultProxy, PASSING_FAULTS } from '../fault-proxy.ts'
 import {
   account,
   type MillraceProcess,
@@ -73,18 +73,6 @@ function rowsCommitted(running: MillraceProcess, rows: number): Promise<true> {
   )
 }
 
-const ANY: readonly Fault[] = [
-  'status-500',
-  'status-503',
-  'reset',
-  'hang',
-  'lost-500',
-  'lost-reset',
-  'lost-hang',
-  'partial',
-  'slow',
-]
-
 test(`every fault of S3 and of the catalog at random, for a while, and a kill -9 in the middle (seed ${SEED})`, async (t) => {
   const folder = temporaryFolder(t)
   const s3 = await startS3(t, path.join(folder, 's3'))
@@ -97,9 +85,12 @@ test(`every fault of S3 and of the catalog at random, for a while, and a kill -9
     let next = 0
     return () => (random() < part ? faults[next++ % faults.length] : undefined)
   }
-  s3Proxy.plan = inTurn(ANY, 0.2)
+  s3Proxy.plan = inTurn(PASSING_FAULTS, 0.2)
   // Of the catalog's requests only a commit meets a conflict.
-  const [onCommit, onOther] = [inTurn(['lost-409', 'status-409', ...ANY], 0.4), inTurn(ANY, 0.15)]
+  const [onCommit, onOther] = [
+    inTurn(['lost-409', 'status-409', ...PASSING_FAULTS], 0.4),
+    inTurn(PASSING_FAULTS, 0.15),
+  ]
   restProxy.plan = (method, url) => (method === 'POST' && url.includes('/tables/') ? onCommit() : onOther())
   const start = async (): Promise<MillraceProcess> => {
     const started = await startProcess(
@@ -126,7 +117,7 @@ test(`every fault of S3 and of the catalog at random, for a while, and a kill -9
   }
   s3Proxy.plan = restProxy.plan = () => undefined
   await rowsCommitted(running, sent)
-  for (const fault of [...ANY, 'status-409', 'lost-409'] as const) {
+  for (const fault of [...PASSING_FAULTS, 'status-409', 'lost-409'] as const) {
     const count = (s3Proxy.counts.get(fault) ?? 0) + (restProxy.counts.get(fault) ?? 0)
     t.diagnostic(`${fault}: ${count}`)
     assert.ok(count > 0, `no ${fault} came about in the time: the storm was none`)

@@ -9,7 +9,7 @@ import { ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3'
 import { storeConformance } from '../../sink/store-conformance.ts'
 import { S3Store } from '../../sink/store-s3.ts'
 import { isMillraceError } from '../../std/errors.ts'
-import { type Fault, FaultProxy } from '../fault-proxy.ts'
+import { FaultProxy, PASSING_FAULTS } from '../fault-proxy.ts'
 import { s3Environment, startS3 } from './servers.ts'
 
 const MIB = 1024 * 1024
@@ -86,19 +86,7 @@ test('more files than one listing or one deletion holds', async () => {
   assert.deepEqual(await plain.list(at), [])
 })
 
-const FAULTS: readonly Fault[] = [
-  'status-500',
-  'status-503',
-  'reset',
-  'hang',
-  'lost-500',
-  'lost-reset',
-  'lost-hang',
-  'partial',
-  'slow',
-]
-
-for (const fault of FAULTS)
+for (const fault of PASSING_FAULTS)
   test(`${fault}: twice on every request, and files are what they should be, once`, async () => {
     const at = place()
     const uploadsBefore = await unfinishedUploads()
