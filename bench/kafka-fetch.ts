@@ -48,8 +48,12 @@ async function run(args: CaseArguments): Promise<CaseResult> {
   const runs: Run[] = []
   kafka.cpu()
   let brokerRecords = 0
+  const stream = environmentStream(SCHEMA_ID)
+  const writers = [{ id: SCHEMA_ID, schema: stream.schema }]
+  // One for all runs, as the sink keeps its own from commit to commit.
+  const decoder = new BatchDecoder({ schema: stream.schema, writers, lineage: 'telemetry' })
   for (let i = 0; i <= args.runs; i++) {
-    const one = await readAll(log, records)
+    const one = await readAll(log, decoder, records)
     brokerRecords += one.messages
     // The first run warms up.
     if (i > 0 || args.smoke) runs.push(one)
@@ -66,13 +70,7 @@ async function run(args: CaseArguments): Promise<CaseResult> {
   }
 }
 
-async function readAll(log: KafkaLog, records: number): Promise<Run> {
-  const stream = environmentStream(SCHEMA_ID)
-  const decoder = new BatchDecoder({
-    schema: stream.schema,
-    writers: [{ id: SCHEMA_ID, schema: stream.schema }],
-    lineage: 'telemetry',
-  })
+async function readAll(log: KafkaLog, decoder: BatchDecoder, records: number): Promise<Run> {
   const cpu = process.cpuUsage()
   const started = performance.now()
   let rows = 0

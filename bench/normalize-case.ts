@@ -66,15 +66,23 @@ export class Fleet {
   readonly #payload = new Uint8Array(PAYLOAD_BYTES_MAX)
   readonly #partitions: number
   readonly #schemaId: number
+  readonly #startMs: number
   #next = 0
 
-  constructor(seed: number, firmware: string, partitions = TOPIC.partitions, schemaId = SCHEMA_ID) {
+  constructor(
+    seed: number,
+    firmware: string,
+    partitions = TOPIC.partitions,
+    schemaId = SCHEMA_ID,
+    startMs = START_MS,
+  ) {
     this.#partitions = partitions
     this.#schemaId = schemaId
+    this.#startMs = startMs
     const random = new Random(seed)
     this.#sensors = Array.from({ length: DEVICES }, (_, i) => ({
       key: new TextEncoder().encode(`sensor-${String(i).padStart(6, '0')}`),
-      sensor: new Sensor(random, START_MS, false, 1, firmware),
+      sensor: new Sensor(random, startMs, false, 1, firmware),
     }))
   }
 
@@ -95,7 +103,7 @@ export class Fleet {
       const end = sensor.writeAvro(this.#payload, 0, this.#schemaId)
       const partition = device % this.#partitions
       // Received about when it was measured.
-      const receivedMs = START_MS + Math.floor(this.#next / DEVICES) * 1025
+      const receivedMs = this.#startMs + Math.floor(this.#next / DEVICES) * 1025
       builders[partition]!.append(receivedMs, key, this.#payload.subarray(0, end))
       if (builders[partition]!.recordCount === BATCH_RECORDS) flush(partition)
     }

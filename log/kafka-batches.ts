@@ -104,7 +104,9 @@ export function visibleBatches(
   aborted: readonly { producerId: bigint; firstOffset: number }[],
   where: string,
 ): VisibleBatches {
+  /** The set so far, where batches had to be unpacked; otherwise what stays is moved together within it. */
   const kept: Uint8Array[] = []
+  let keptEnd = 0
   const abortedNow = new Set<bigint>()
   let nextAborted = 0
   let nextOffset: number | undefined
@@ -112,7 +114,9 @@ export function visibleBatches(
   let run = 0
   let at = 0
   const endRun = (): void => {
-    if (at > run) kept.push(set.subarray(run, at))
+    if (at === run) return
+    if (keptEnd < run) set.copyWithin(keptEnd, run, at)
+    keptEnd += at - run
   }
   for (;;) {
     const header = readBatchHeader(set, at)
@@ -140,6 +144,8 @@ export function visibleBatches(
     }
     if ((attributes & CODEC_BITS) !== 0) {
       endRun()
+      if (keptEnd > 0) kept.push(Uint8Array.from(set.subarray(0, keptEnd)))
+      keptEnd = 0
       kept.push(unpack(set.subarray(at, at + byteLength), attributes, where))
       at += byteLength
       run = at
@@ -152,8 +158,8 @@ export function visibleBatches(
     at += byteLength
   }
   endRun()
-  const batches = kept.length === 0 ? set.subarray(0, 0) : kept.length === 1 ? kept[0]! : Buffer.concat(kept)
-  return { batches, nextOffset }
+  const rest = set.subarray(0, keptEnd)
+  return { batches: kept.length === 0 ? rest : Buffer.concat([...kept, rest]), nextOffset }
 }
 
 /** The same batch with its records as they are. */

@@ -2,9 +2,11 @@
 //
 // A broker answers the requests of a connection one after the other, so what may wait there has a connection of its
 // own, called a lane: a fetch that waits for records must not hold up an append.
-import { Connection, findCoordinatorV4, metadataV12 } from '@platformatic/kafka'
+import { type Connection, findCoordinatorV4, metadataV12 } from '@platformatic/kafka'
 import { MillraceError } from '../std/errors.ts'
+import { BrokerConnection } from './kafka-connection.ts'
 import { KAFKA, kafkaError, kafkaErrorCode, mayRetry } from './kafka-errors.ts'
+import { AnswerMemory } from './kafka-memory.ts'
 import type { KafkaOptions } from './kafka-options.ts'
 
 type MetadataResponse = metadataV12.MetadataResponse
@@ -31,12 +33,14 @@ const BOOTSTRAP_MS_MAX = 30_000
 
 export class KafkaCluster {
   readonly options: KafkaOptions
+  /** Of large answers. */
+  readonly memory = new AnswerMemory()
   clusterId = ''
   readonly #clientId: string
   readonly #nodes = new Map<number, { host: string; port: number }>()
   readonly #topics = new Map<string, TopicMetadata>()
   readonly #coordinators = new Map<string, number>()
-  readonly #connections = new Map<string, Promise<Connection>>()
+  readonly #connections = new Map<string, Promise<BrokerConnection>>()
   #refreshing: Promise<void> | undefined
   #refreshedAt = 0
   #wanted = new Set<string>()
@@ -56,7 +60,7 @@ export class KafkaCluster {
       await cluster.retry(
         `no broker of ${brokers} answers`,
         () => cluster.#loadMetadata([]),
-        BOOTSTRAP_MS_MAX,
+        options.bootstrapMsMax ?? BOOTSTRAP_MS_MAX,
       )
     } catch (error) {
       await cluster.close()
@@ -147,10 +151,10 @@ export class KafkaCluster {
     const known = this.#connections.get(key)
     if (known !== undefined) {
       const connection = await known
-      if (connection.isConnected() && connection.host === broker.host && connection.port === broker.port)
-        return connection
+      if (connection.isUsable && connection.host === broker.host && connection.port === broker.port)
+        return connection.forLibrary
       if (this.#connections.get(key) === known) this.#connections.delete(key)
-      void connection.close().catch(() => {})
+      connection.retire()
       return this.#connect(key, broker)
     }
     const opening = this.#open(broker)
@@ -158,30 +162,19 @@ export class KafkaCluster {
     opening.catch(() => {
       if (this.#connections.get(key) === opening) this.#connections.delete(key)
     })
-    return opening
+    return (await opening).forLibrary
   }
 
-  async #open({ host, port }: { host: string; port: number }): Promise<Connection> {
+  #open({ host, port }: { host: string; port: number }): Promise<BrokerConnection> {
     const { tls, sasl } = this.options
-    const connection = new Connection(this.#clientId, {
-      connectTimeout: CONNECT_MS_MAX,
-      requestTimeout: REQUEST_MS_MAX,
-      ...(tls === undefined
-        ? {}
-        : {
-            tls: {
-              ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-              ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-              ...(tls.key === undefined ? {} : { key: tls.key }),
-            },
-            tlsServerName: true,
-          }),
-      ...(sasl === undefined ? {} : { sasl }),
+    return BrokerConnection.open(host, port, {
+      tls,
+      sasl,
+      clientId: this.#clientId,
+      connectMsMax: CONNECT_MS_MAX,
+      requestMsMax: REQUEST_MS_MAX,
+      memory: this.memory,
     })
-    // Whoever waits for an answer hears of it there; without a listener the event would end the process.
-    connection.on('error', () => {})
-    await connection.connect(host, port)
-    return connection
   }
 
   // Metadata

@@ -123,6 +123,7 @@ export class KafkaFollower {
       try {
         const connection = await this.#cluster.connection(leader, 'follow')
         const answer = await fetchBatches(connection, WAIT_MS, 1, partitions)
+        if (answer.memory !== undefined) this.#cluster.memory.give(answer.memory)
         let isStale = answer.errorCode !== 0
         for (const got of answer.partitions) {
           const one = asked.get(`${got.topicId}/${got.partition}`)

@@ -4,6 +4,7 @@
 //
 // And AddPartitionsToTxn v3, the last version that is for clients, with an answer that says which partition failed.
 import { type Connection, createAPI, type Reader, ResponseError, Writer } from '@platformatic/kafka'
+import type { MemoryHolder } from './kafka-connection.ts'
 
 export interface ProducePartition {
   topic: string
@@ -96,6 +97,12 @@ export interface FetchedPartition {
   records: Uint8Array
 }
 
+/** Whoever has it gives the memory back (`KafkaCluster.memory`); the records lie in it. */
+export interface FetchAnswer extends MemoryHolder {
+  errorCode: number
+  partitions: FetchedPartition[]
+}
+
 const READ_COMMITTED = 1
 
 function writeFetch(maxWaitMs: number, bytesMax: number, partitions: readonly FetchPartition[]): Writer {
@@ -124,12 +131,7 @@ function writeFetch(maxWaitMs: number, bytesMax: number, partitions: readonly Fe
 
 const NO_RECORDS = new Uint8Array(0)
 
-function readFetch(
-  _id: number,
-  _key: number,
-  _version: number,
-  reader: Reader,
-): { errorCode: number; partitions: FetchedPartition[] } {
+function readFetch(_id: number, _key: number, _version: number, reader: Reader): FetchAnswer {
   reader.readInt32() // throttle time
   const errorCode = reader.readInt16()
   reader.readInt32() // session
@@ -157,7 +159,7 @@ function readFetch(
       })
     })
   })
-  return { errorCode, partitions }
+  return { errorCode, partitions, memory: undefined }
 }
 
 const fetchApi = createAPI(1, 17, writeFetch, readFetch)
@@ -168,7 +170,7 @@ export function fetchBatches(
   maxWaitMs: number,
   bytesMax: number,
   partitions: readonly FetchPartition[],
-): Promise<{ errorCode: number; partitions: FetchedPartition[] }> {
+): Promise<FetchAnswer> {
   return fetchApi.async(connection, maxWaitMs, bytesMax, partitions)
 }
 

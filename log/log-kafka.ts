@@ -1,5 +1,5 @@
 // The log on Kafka. Each thread that wants it has its own: connections, producers and group memberships are a
-// thread's, so that no batch crosses threads (docs/decisions/0012-kafka-log-per-thread.md).
+// thread's, so that no batch crosses threads (docs/decisions/0009-kafka-log.md).
 //
 //   append, `independent`        idempotent producer, acks=all, entry by entry
 //   append, one batch, no more   the same: one batch is atomic as it is
@@ -22,12 +22,13 @@ import {
   referenceMissing,
   topicUnknown,
 } from './batch-check.ts'
-import { prepareBatch, visibleBatches } from './kafka-batches.ts'
+import { prepareBatch } from './kafka-batches.ts'
 import { KafkaCluster, type TopicMetadata } from './kafka-cluster.ts'
-import { isRetriable, KAFKA, kafkaError, kafkaErrorCode, kafkaErrorName } from './kafka-errors.ts'
+import { KAFKA, kafkaError, kafkaErrorCode } from './kafka-errors.ts'
 import { KafkaFollower } from './kafka-follow.ts'
 import { KafkaGroup } from './kafka-group.ts'
 import type { KafkaOptions } from './kafka-options.ts'
+import { KafkaReads } from './kafka-reads.ts'
 import { BatchSender, ProducerLost } from './kafka-sender.ts'
 import { KafkaTopics } from './kafka-topics.ts'
 import {
@@ -36,7 +37,6 @@ import {
   TransactionalProducer,
   type TransactionBatch,
 } from './kafka-transaction.ts'
-import { type FetchedPartition, fetchBatches } from './kafka-wire.ts'
 import type {
   AppendRequest,
   AppendResult,
@@ -78,6 +78,7 @@ export class KafkaLog implements Log {
   readonly #role: string
   readonly #topics: KafkaTopics
   readonly #follower: KafkaFollower
+  readonly #reads: KafkaReads
   readonly #transactions: TransactionalProducer
   /** Producers of partitions with one writer, by `topic/partition`. */
   readonly #writers = new Map<string, TransactionalProducer>()
@@ -92,6 +93,7 @@ export class KafkaLog implements Log {
     this.id = cluster.clusterId
     this.#topics = new KafkaTopics(cluster)
     this.#follower = new KafkaFollower(cluster)
+    this.#reads = new KafkaReads(cluster)
     const { prefix, instance } = cluster.options
     this.#transactions = new TransactionalProducer(cluster, `${prefix}millrace-${instance}-${role}`)
   }
@@ -196,9 +198,10 @@ export class KafkaLog implements Log {
     const current = this.#sender
     const sender = await current
     try {
-      return await Promise.all(
-        batches.map(({ topic, partition, batch }) => sender.send(topic, partition, batch)),
-      )
+      const sends = batches.map(({ topic, partition, batch }) => sender.send(topic, partition, batch))
+      // What is still on its way lies in the caller's memory.
+      await Promise.allSettled(sends)
+      return await Promise.all(sends)
     } catch (error) {
       // Whoever comes next has a producer id of its own; what was in doubt has failed with this one.
       if (this.#sender === current) this.#sender = undefined
@@ -301,29 +304,15 @@ export class KafkaLog implements Log {
   async read(topic: string, partition: number, offset: number, bytesMax: number): Promise<ReadResult> {
     await this.#metadata(topic, partition)
     const name = this.#topics.nameOf(topic)
-    const where = `${topic}/${partition}`
-    const got = await this.#cluster.onLeader(
+    const got = await this.#reads.read(
       name,
       partition,
-      'read',
-      `read of ${where}`,
-      async (connection, { id }) => {
-        const asked = { topicId: id, partition, offset, bytesMax: Math.max(1, bytesMax) }
-        const { errorCode, partitions } = await fetchBatches(connection, 0, asked.bytesMax, [asked])
-        const answer = partitions[0]
-        if (errorCode !== 0 || answer === undefined) throw retriable(errorCode)
-        if (isRetriable(answer.errorCode)) throw retriable(answer.errorCode)
-        return answer
-      },
+      offset,
+      Math.max(1, bytesMax),
+      `${topic}/${partition}`,
     )
-    if (got.errorCode === KAFKA.OFFSET_OUT_OF_RANGE) return this.#outOfRange(topic, partition, offset)
-    if (got.errorCode !== 0)
-      throw new MillraceError('kafka_refused', `Kafka: read of ${where}: ${kafkaErrorName(got.errorCode)}`)
-    return this.#visible(got, offset, where)
-  }
-
-  #visible(got: FetchedPartition, offset: number, where: string): ReadResult {
-    const { batches, nextOffset } = visibleBatches(got.records, got.aborted, where)
+    if (got === undefined) return this.#outOfRange(topic, partition, offset)
+    const { batches, nextOffset } = got
     return { batches, nextOffset: nextOffset === undefined ? offset : Math.max(offset, nextOffset) }
   }
 
@@ -485,9 +474,4 @@ export class KafkaLog implements Log {
     const sender = await this.#sender?.catch(() => undefined)
     sender?.fail(new MillraceError('log_stopped', 'the log is closed'))
   }
-}
-
-/** An answer that the cluster may be asked for again. */
-function retriable(errorCode: number): Error {
-  return Object.assign(new Error(`Kafka: ${kafkaErrorName(errorCode)}`), { code: `KAFKA_${errorCode}` })
 }

@@ -144,9 +144,8 @@ test('what another has committed atomically can be read once it is settled', asy
 })
 
 test('no broker at the address', async () => {
-  const settings = { ...(await options()), brokers: [{ host: '127.0.0.1', port: 1 }] }
-  const options1 = { ...settings, bootstrapMsMax: 500 }
-  await assert.rejects(openKafkaLog(options1, 'test'), (error) => isMillraceError(error, 'kafka_unreachable'))
+  const nowhere = { ...(await options()), brokers: [{ host: '127.0.0.1', port: 1 }], bootstrapMsMax: 500 }
+  await assert.rejects(openKafkaLog(nowhere, 'test'), (error) => isMillraceError(error, 'kafka_unreachable'))
 })
 
 for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'] as const)
