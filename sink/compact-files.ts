@@ -8,13 +8,13 @@
 // Memory: the files' compressed bytes, 25 bytes of keys and order a row, and one decoded stretch.
 import type { ColumnBatch } from '../schemas/columns.ts'
 import { MillraceError } from '../std/errors.ts'
-import { orderOf, type RowOrder } from './decode.ts'
+import { orderOf } from './decode.ts'
 import type { DataFile } from './iceberg/manifest.ts'
 import type { Schema } from './iceberg/schema.ts'
 import { type FileRows, ParquetFile, readRows } from './parquet/reader.ts'
 import { leavesOf, type ParquetField } from './parquet/schema.ts'
 import { type EncodedFile, ParquetWriter } from './parquet/writer.ts'
-import { sortRows } from './sort.ts'
+import { type RowOrder, sortRows } from './sort.ts'
 import type { Store } from './store.ts'
 import { tableColumns } from './table-columns.ts'
 import type { TableOrder } from './table-order.ts'
@@ -56,7 +56,7 @@ export async function rewriteFiles(
     for (const at of unsorted) runs[at] = sortedRun(fields, runs[at]!, order)
     keys = keysOf(keyFields, runs, order)
   }
-  const partitions = sortRows(keys.ranks, keys.rankCount, keys.times, keys.buckets)
+  const partitions = sortRows(keys)
   const [only] = partitions
   if (partitions.length !== 1 || only!.day !== partition.day || only!.bucket !== partition.bucket)
     throw new MillraceError(
@@ -93,9 +93,9 @@ function sortedRun(fields: readonly ParquetField[], run: Run, order: TableOrder)
       `${name} has ${file.rowCount} rows that are not in the table's order; at most ${UNSORTED_ROWS_MAX} are put in order here`,
     )
   const batch = readRows(fields, [{ ...run, from: 0, to: file.rowCount }])
-  const { ranks, rankCount, times } = orderOf(batch, { ...order.layout, bucket: undefined })
+  const keys = orderOf(batch, { ...order.layout, bucket: undefined })
   const writer = new ParquetWriter(fields)
-  for (const { indices } of sortRows(ranks, rankCount, times))
+  for (const { indices } of sortRows(keys))
     writer.writeSlices([{ batch, from: 0, to: indices.length, order: indices }])
   const sorted = new ParquetFile(name, new Uint8Array(Buffer.concat(writer.finish().parts)))
   return { name, file: sorted, plans: sorted.plan(fields) }
@@ -108,13 +108,13 @@ function keysOf(keyFields: readonly ParquetField[], runs: readonly Run[], order:
 }
 
 /** Runs whose rows are not in order, whatever their entries say. */
-function unsortedRuns(runs: readonly Run[], { ranks, times }: RowOrder): number[] {
+function unsortedRuns(runs: readonly Run[], { deviceOf, rankOf, times }: RowOrder): number[] {
   const unsorted: number[] = []
   let first = 0
   runs.forEach(({ file }, run) => {
     const end = first + file.rowCount
     for (let row = first + 1; row < end; row++) {
-      const step = ranks[row]! - ranks[row - 1]!
+      const step = rankOf[deviceOf[row]!]! - rankOf[deviceOf[row - 1]!]!
       if (step > 0 || (step === 0 && times[row]! >= times[row - 1]!)) continue
       unsorted.push(run)
       break

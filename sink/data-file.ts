@@ -115,8 +115,7 @@ export class TableEncoder {
       fieldId: fields.find((field) => field.name === name)!.fieldId,
       nullsFirst: true,
     }))
-    const order = rows.order(layout)
-    const partitions = sortRows(order.ranks, order.rankCount, order.times, order.buckets)
+    const partitions = sortRows(rows.order(layout))
     const ahead: { partition: PartitionRows; encoded: Promise<EncodedFile> }[] = []
     const next = async (): Promise<NewDataFile> => {
       const { partition, encoded } = ahead.shift()!

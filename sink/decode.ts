@@ -20,6 +20,7 @@ import type { TableLayout } from './ensure-table.ts'
 import { bucketOfBytes } from './iceberg/partition.ts'
 import { BinaryDictionary } from './parquet/dictionary-binary.ts'
 import { ranksOf } from './ranks.ts'
+import type { RowOrder } from './sort.ts'
 import { DEVICE_ID } from './table-schema.ts'
 
 /** Bytes of the Confluent frame: 0x00 and the schema id. */
@@ -35,16 +36,6 @@ export interface DecodedRows {
   oldestMs: number
   /** What rows are sorted and partitioned by. */
   order(layout: TableLayout): RowOrder
-}
-
-export interface RowOrder {
-  /** Place of each row's device among all devices, by bytes. */
-  ranks: Int32Array
-  rankCount: number
-  /** Microseconds; -Infinity is null. */
-  times: Float64Array
-  /** Bucket of each rank, where the table has buckets. */
-  buckets: Int32Array | undefined
 }
 
 export interface DecoderOptions {
@@ -321,25 +312,27 @@ function dictionaryColumn(
   }
 }
 
-/** Device ranks, times and buckets of rows; `batch` needs no other columns. */
+/** Devices, times and buckets of rows; `batch` needs no other columns. */
 export function orderOf(batch: ColumnBatch, layout: TableLayout): RowOrder {
   const find = (name: string): Column => batch.columns.find((one) => one.field.name === name)!
   const { entryOf, dictionary } = devicesOf(find(layout.deviceColumn))
-  const rankOf = ranksOf(dictionary)
-  const ranks = new Int32Array(batch.rowCount)
-  for (let row = 0; row < ranks.length; row++) ranks[row] = rankOf[entryOf[row]!]!
   let buckets: Int32Array | undefined
   if (layout.bucket !== undefined) {
     buckets = new Int32Array(dictionary.count)
     for (let entry = 0; entry < dictionary.count; entry++)
-      buckets[rankOf[entry]!] = bucketOfBytes(
+      buckets[entry] = bucketOfBytes(
         dictionary.data,
         dictionary.offsets[entry]!,
         dictionary.offsets[entry + 1]!,
         layout.bucket.count,
       )
   }
-  return { ranks, rankCount: dictionary.count, times: timesOf(find(layout.timeColumn)), buckets }
+  return {
+    deviceOf: entryOf,
+    rankOf: ranksOf(dictionary),
+    times: timesOf(find(layout.timeColumn)),
+    buckets,
+  }
 }
 
 /** The distinct devices of a column, and which one each row has. Null (no device column of ours is) counts as empty. */

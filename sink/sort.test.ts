@@ -19,12 +19,14 @@ test('rows come by partition, device and time, equal ones in the order of the lo
   fc.assert(
     fc.property(fc.array(row, { maxLength: 60 }), fc.boolean(), (rows, bucketed) => {
       const buckets = bucketed ? Int32Array.of(1, 0, 1, 2) : undefined
-      const result = sortRows(
-        Int32Array.from(rows, (one) => one.rank),
-        4,
-        Float64Array.from(rows, (one) => one.time),
-        buckets,
-      )
+      // Devices are numbered as they came, which is not the order of their ids.
+      const rankOf = Int32Array.of(2, 0, 3, 1)
+      const result = sortRows({
+        deviceOf: Int32Array.from(rows, (one) => rankOf.indexOf(one.rank)),
+        rankOf,
+        times: Float64Array.from(rows, (one) => one.time),
+        buckets: buckets === undefined ? undefined : rankOf.map((rank) => buckets[rank]!),
+      })
       const day = (i: number) => Math.floor(rows[i]!.time / DAY)
       const bucket = (i: number) => buckets?.[rows[i]!.rank] ?? 0
       const expected = rows.map((_, i) => i)

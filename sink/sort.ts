@@ -15,38 +15,64 @@ export interface PartitionRows {
 
 const MICROS_PER_DAY = 86_400_000_000
 
-/**
- * Orders rows. `ranks`: place of each row's device among all devices, below `rankCount`. `times`:
- * microseconds; -Infinity is null and comes first. `buckets`: bucket of each rank, where the table has buckets.
- */
-export function sortRows(
-  ranks: Int32Array,
-  rankCount: number,
-  times: Float64Array,
-  buckets?: Int32Array,
-): PartitionRows[] {
-  const rowCount = ranks.length
-  const starts = new Int32Array(rankCount + 1)
-  for (let row = 0; row < rowCount; row++) starts[ranks[row]! + 1]!++
-  for (let rank = 0; rank < rankCount; rank++) starts[rank + 1]! += starts[rank]!
-  const order = new Uint32Array(rowCount)
-  const next = starts.slice(0, rankCount)
-  for (let row = 0; row < rowCount; row++) order[next[ranks[row]!]!++] = row
-
-  let scratch: Uint32Array | undefined
-  for (let rank = 0; rank < rankCount; rank++) {
-    const from = starts[rank]!
-    const to = starts[rank + 1]!
-    if (isSorted(order, from, to, times)) continue
-    scratch ??= new Uint32Array(rowCount)
-    mergeSort(order, from, to, times, scratch)
-  }
-  return splitByPartition(order, ranks, times, buckets)
+/** What rows are sorted and partitioned by. */
+export interface RowOrder {
+  /** Number of each row's device, in any order. */
+  deviceOf: Int32Array
+  /** Place of each device among all devices, by bytes. */
+  rankOf: Int32Array
+  /** Microseconds; -Infinity is null and comes first. */
+  times: Float64Array
+  /** Bucket of each device, where the table has buckets. */
+  buckets: Int32Array | undefined
 }
 
-function isSorted(order: Uint32Array, from: number, to: number, times: Float64Array): boolean {
-  for (let i = from + 1; i < to; i++) if (times[order[i]!]! < times[order[i - 1]!]!) return false
-  return true
+export function sortRows({ deviceOf, rankOf, times, buckets }: RowOrder): PartitionRows[] {
+  const rowCount = deviceOf.length
+  const deviceCount = rankOf.length
+  const counts = new Int32Array(deviceCount)
+  for (let row = 0; row < rowCount; row++) counts[deviceOf[row]!]!++
+  const byRank = new Int32Array(deviceCount)
+  for (let device = 0; device < deviceCount; device++) byRank[rankOf[device]!] = device
+  /** Where the device's next row goes; after the loop, where its rows end. */
+  const next = new Int32Array(deviceCount)
+  let place = 0
+  for (let rank = 0; rank < deviceCount; rank++) {
+    const device = byRank[rank]!
+    next[device] = place
+    place += counts[device]!
+  }
+
+  const order = new Uint32Array(rowCount)
+  // Times are read here in the order they lie in; along the sorted order each would be a cache miss.
+  const lastTime = new Float64Array(deviceCount).fill(-Infinity)
+  const isBroken = new Uint8Array(deviceCount)
+  let broken = false
+  let first = Infinity
+  let last = -Infinity
+  for (let row = 0; row < rowCount; row++) {
+    const device = deviceOf[row]!
+    const time = times[row]!
+    if (time < lastTime[device]!) {
+      isBroken[device] = 1
+      broken = true
+    }
+    lastTime[device] = time
+    if (time < first) first = time
+    if (time > last) last = time
+    order[next[device]!++] = row
+  }
+  if (broken) {
+    const scratch = new Uint32Array(rowCount)
+    for (let device = 0; device < deviceCount; device++)
+      if (isBroken[device] === 1)
+        mergeSort(order, next[device]! - counts[device]!, next[device]!, times, scratch)
+  }
+
+  const day = Math.floor(first / MICROS_PER_DAY)
+  if (rowCount > 0 && buckets === undefined && day === Math.floor(last / MICROS_PER_DAY))
+    return [{ day: day === -Infinity ? undefined : day, bucket: undefined, indices: order }]
+  return splitByPartition(order, deviceOf, times, buckets)
 }
 
 /** Natural merge sort of order[from, to) by time, stable: runs that are in order already are merged pairwise. */
@@ -84,7 +110,7 @@ function mergeSort(
 
 function splitByPartition(
   order: Uint32Array,
-  ranks: Int32Array,
+  deviceOf: Int32Array,
   times: Float64Array,
   buckets: Int32Array | undefined,
 ): PartitionRows[] {
@@ -99,7 +125,7 @@ function splitByPartition(
   for (let i = 0; i < rowCount; i++) {
     const row = order[i]!
     const day = Math.floor(times[row]! / MICROS_PER_DAY)
-    const bucket = buckets === undefined ? 0 : buckets[ranks[row]!]!
+    const bucket = buckets === undefined ? 0 : buckets[deviceOf[row]!]!
     // A null time has a key of its own below every day.
     const key = (day === -Infinity ? -200_000_000 : day) * bucketCount + bucket
     if (key !== lastKey) {
