@@ -83,7 +83,9 @@ async function readAll(log: KafkaLog, decoder: BatchDecoder, records: number): P
       decoder.append(batches, partition, next[partition]!)
       next[partition] = nextOffset
       progress = true
-      if (decoder.rowCount >= DECODE_ROWS) rows += decoder.take().rowCount
+      if (decoder.rowCount < DECODE_ROWS) continue
+      rows += decoder.take().rowCount
+      decoder.reset()
     }
   }
   rows += decoder.take().rowCount

@@ -80,6 +80,7 @@ test('rows come back as avsc reads them, however the arrays were cut into blocks
         readRows(batch),
         values.map((value) => cellOf(node, value)),
       )
+      builders.reset()
       assert.equal(builders.rowCount, 0)
     }),
     { numRuns },
@@ -235,6 +236,7 @@ test('columns grow over many rows; strings that do not repeat leave the dictiona
     const rows = readRows(batch)
     for (const i of [0, 1, 6, 7, 1023, 1024, 16_384, 16_385, 20_000, 39_999])
       assert.deepEqual(rows[i], cellOf(parseAvroSchema(schema), value(i)))
+    builders.reset()
   }
 })
 

@@ -11,14 +11,18 @@ import { ENUM_INDEX, TRAILING, TRUNCATED, UNION_INDEX } from './avro-codes.ts'
 import { columnFieldOf } from './avro-column-type.ts'
 import { CheckEmitter, EMITTED_SCOPE } from './avro-emit.ts'
 import { type RecordResolution, type Resolution, resolve } from './avro-resolution.ts'
+import { readLongWords } from './avro-runtime.ts'
 import type { AvroNode, RecordNode } from './avro-schema.ts'
 import { minimumSize } from './avro-size.ts'
 import {
+  BytesBuilder,
   type ColumnBuilder,
   createColumnBuilder,
   ListBuilder,
+  LongBuilder,
   RowScope,
   StructBuilder,
+  WordsBuilder,
 } from './column-builders.ts'
 import type { ColumnBatch, ColumnField } from './columns.ts'
 
@@ -27,6 +31,11 @@ export { gatherColumn, sliceColumn } from './column-ops.ts'
 export interface ColumnDecoder {
   /** Appends the datum bytes[start, end) as a row: 0, or a code of avro-codes.ts and no row. Never throws for any bytes. */
   readonly decode: (bytes: Uint8Array, start: number, end: number) => number
+  /**
+   * The same for `count` data, the i-th at [starts[i], ends[i]): up to the first that is none, whose code it is. One
+   * loop over many rows costs a third less than a call for each.
+   */
+  readonly decodeRows: (bytes: Uint8Array, starts: Int32Array, ends: Int32Array, count: number) => number
   /** The generated source, for people. */
   readonly source: string
 }
@@ -35,12 +44,13 @@ export interface ColumnDecoder {
 export class ColumnBuilders {
   readonly fields: readonly ColumnField[]
   readonly #reader: RecordNode
-  readonly #scope = new RowScope()
+  readonly #scope: RowScope
   readonly #columns: readonly ColumnBuilder[]
   readonly #decoders = new Map<AvroNode, ColumnDecoder>()
 
-  /** Throws `schema_invalid` where `reader` is no record, or holds what a table cannot. */
-  constructor(reader: AvroNode) {
+  /** Throws `schema_invalid` where `reader` is no record, or holds what a table cannot. `isShared`: in shared memory. */
+  constructor(reader: AvroNode, isShared = false) {
+    this.#scope = new RowScope(isShared)
     const { type } = columnFieldOf(reader)
     if (reader.kind !== 'record' || type.kind !== 'struct')
       throw new MillraceError('schema_invalid', `a table is made of a record, not of ${reader.kind}`, {
@@ -72,17 +82,15 @@ export class ColumnBuilders {
     return decoder
   }
 
-  /** The rows so far; the arrays are the caller's from here on, and the builders start anew. */
+  /** The rows so far. Their arrays are lent: until `reset` no row may be added, afterwards they hold other ones. */
   finish(): ColumnBatch {
     const rowCount = this.#scope.count
-    const columns = this.#columns.map((column) => column.finish(rowCount))
-    this.#scope.renew()
-    return { rowCount, columns }
+    return { rowCount, columns: this.#columns.map((column) => column.finish(rowCount)) }
   }
 
   /** Drops the rows so far. */
   reset(): void {
-    this.#scope.renew()
+    this.#scope.reset()
   }
 }
 
@@ -111,6 +119,10 @@ class DecoderGenerator {
   readonly #check = new CheckEmitter(this.#out)
   readonly #builders: ColumnBuilder[] = []
   readonly #columns: readonly ColumnBuilder[]
+  /** Builders whose array cannot change while a loop over rows runs, and the variable that holds it. */
+  readonly #arrays = new Map<ColumnBuilder, string>()
+  /** Whether what is written now stands in that loop. */
+  #isInLoop = true
   readonly #constants: unknown[] = []
   readonly #defaults: { name: string; builder: ColumnBuilder; node: AvroNode; bytes: Uint8Array }[] = []
 
@@ -120,11 +132,21 @@ class DecoderGenerator {
 
   generate(resolution: Resolution, scope: RowScope): ColumnDecoder {
     const out = this.#out
-    out.block('function appendRow(bytes, view, at, end, row)', () => {
+    out.block('function appendRows(bytes, starts, ends, rowCount)', () => {
+      out.line('scope.reserve(rowCount)')
+      out.line('const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)')
       out.line('const depth = 0')
-      this.#root(resolution)
-      out.line('return at')
+      this.#hoist(this.#columns)
+      out.block('for (let i = 0, row = scope.count; i < rowCount; i++)', () => {
+        out.line('const end = ends[i]')
+        out.line('let at = starts[i]')
+        this.#root(resolution)
+        out.line(`if (at !== end) return -${TRAILING}`)
+        out.line('scope.count = ++row')
+      })
+      out.line('return 0')
     })
+    this.#isInLoop = false
     // A default may hold records whose own defaults are appended: the list grows under way.
     for (let i = 0; i < this.#defaults.length; i++) {
       const { name, builder, node, bytes } = this.#defaults[i]!
@@ -139,35 +161,32 @@ class DecoderGenerator {
       })
     }
     this.#check.functions()
-    out.line('let view = new DataView(new ArrayBuffer(0))')
-    out.line('let viewed = new Uint8Array(view.buffer)')
+    out.block('function decodeRows(bytes, starts, ends, rowCount)', () => {
+      out.line('const code = appendRows(bytes, starts, ends, rowCount)')
+      out.line('if (code === 0) return 0')
+      out.line('scope.rollback(scope.count)')
+      out.line('return -code')
+    })
+    out.line('const oneStart = new Int32Array(1)')
+    out.line('const oneEnd = new Int32Array(1)')
     out.block('function decode(bytes, start, end)', () => {
-      out.block('if (bytes !== viewed)', () => {
-        out.line('view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)')
-        out.line('viewed = bytes')
-      })
-      out.line('const row = scope.count')
-      out.line('if (row === scope.capacity) scope.grow()')
-      out.line('const at = appendRow(bytes, view, start, end, row)')
-      out.block('if (at !== end)', () => {
-        out.line('scope.rollback(row)')
-        out.line(`return at < 0 ? -at : ${TRAILING}`)
-      })
-      out.line('scope.count = row + 1')
-      out.line('return 0')
+      out.line('oneStart[0] = start')
+      out.line('oneEnd[0] = end')
+      out.line('return decodeRows(bytes, oneStart, oneEnd, 1)')
     })
     const builderLines = this.#builders.map((_, i) => `const b${i} = builders[${i}]\n`).join('')
     const constantLines = this.#constants.map((_, i) => `const c${i} = constants[${i}]\n`).join('')
     const source = `${builderLines}${constantLines}${out}`
-    const decode = compileSource<ColumnDecoder['decode']>(`${source}return decode\n`, {
+    const decoder = compileSource<Omit<ColumnDecoder, 'source'>>(`${source}return { decode, decodeRows }\n`, {
       ...EMITTED_SCOPE,
+      readLongWords,
       builders: this.#builders,
       constants: this.#constants,
       copyBytes,
       scope,
       storeDecimal,
     })
-    return { decode, source }
+    return { ...decoder, source }
   }
 
   /** The root is a record, or a writer's union of records. */
@@ -181,6 +200,24 @@ class DecoderGenerator {
   #builder(builder: ColumnBuilder): string {
     const known = this.#builders.indexOf(builder)
     return `b${known >= 0 ? known : this.#builders.push(builder) - 1}`
+  }
+
+  /** Declares the arrays of columns that have one element a row of the table. */
+  #hoist(columns: readonly ColumnBuilder[]): void {
+    for (const column of columns) {
+      if (column instanceof StructBuilder) this.#hoist(column.children)
+      const member = memberOf(column)
+      if (member === undefined) continue
+      const name = this.#out.unique(member)
+      this.#out.line(`const ${name} = ${this.#builder(column)}.${member}`)
+      this.#arrays.set(column, name)
+    }
+  }
+
+  /** The array of a builder with elements of fixed width. */
+  #array(builder: ColumnBuilder): string {
+    const name = this.#isInLoop ? this.#arrays.get(builder) : undefined
+    return name ?? `${this.#builder(builder)}.${memberOf(builder)}`
   }
 
   #constant(value: unknown): string {
@@ -218,7 +255,7 @@ class DecoderGenerator {
         const index = this.#check.index(resolution.writer.symbols.length, ENUM_INDEX)
         const isSame = resolution.indices.every((to, from) => to === from)
         const value = isSame ? index : `${this.#constant(Int32Array.from(resolution.indices))}[${index}]`
-        out.line(`${this.#builder(builder)}.values[${row}] = ${value}`)
+        out.line(`${this.#array(builder)}[${row}] = ${value}`)
         return
       }
       case 'branches':
@@ -290,22 +327,22 @@ class DecoderGenerator {
 
   #leaf(writer: AvroNode, reader: AvroNode, builder: ColumnBuilder, row: string, label: string): void {
     const out = this.#out
-    const b = this.#builder(builder)
+    const array = this.#array(builder)
     switch (writer.kind) {
       case 'boolean':
         this.#check.check(writer, label)
-        out.line(`${b}.values[${row}] = bytes[at - 1]`)
+        out.line(`${array}[${row}] = bytes[at - 1]`)
         return
       case 'int':
       case 'long':
-        this.#integer(writer, reader, b, row, label)
+        this.#integer(writer, reader, array, row, label)
         return
       case 'float':
       case 'double': {
         const size = writer.kind === 'float' ? 4 : 8
         out.line(`// ${label}: ${writer.kind}`)
         out.line(`if (end - at < ${size}) return -${TRUNCATED}`)
-        out.line(`${b}.values[${row}] = view.get${writer.kind === 'float' ? 'Float32' : 'Float64'}(at, true)`)
+        out.line(`${array}[${row}] = view.get${writer.kind === 'float' ? 'Float32' : 'Float64'}(at, true)`)
         out.line(`at += ${size}`)
         return
       }
@@ -313,23 +350,23 @@ class DecoderGenerator {
         if (reader.kind === 'string' && reader.logical === 'uuid') {
           out.line(`// ${label}: uuid`)
           const length = this.#check.length()
-          this.#check.call(`uuidEnd(bytes, at, at + ${length}, ${b}.data, 16 * ${row})`)
+          this.#check.call(`uuidEnd(bytes, at, at + ${length}, ${array}, 16 * ${row})`)
         } else this.#text(builder, row, label, true)
         return
       case 'bytes':
         if (reader.kind === 'bytes' && reader.decimal !== undefined && writer.decimal !== undefined) {
           out.line(`// ${label}: decimal`)
           const length = this.#check.length()
-          this.#decimal(length, writer.decimal.precision, b, row)
+          this.#decimal(length, writer.decimal.precision, array, row)
         } else this.#text(builder, row, label, reader.kind === 'string')
         return
       case 'fixed':
         out.line(`// ${label}: fixed`)
         out.line(`if (end - at < ${writer.size}) return -${TRUNCATED}`)
         if (reader.kind === 'fixed' && reader.decimal !== undefined && writer.decimal !== undefined)
-          this.#decimal(`${writer.size}`, writer.decimal.precision, b, row)
+          this.#decimal(`${writer.size}`, writer.decimal.precision, array, row)
         else {
-          out.line(`copyBytes(bytes, at, ${writer.size}, ${b}.data, ${writer.size} * ${row})`)
+          out.line(`copyBytes(bytes, at, ${writer.size}, ${array}, ${writer.size} * ${row})`)
           out.line(`at += ${writer.size}`)
         }
         return
@@ -339,29 +376,35 @@ class DecoderGenerator {
     }
   }
 
-  #decimal(length: string, precision: number, b: string, row: string): void {
+  #decimal(length: string, precision: number, array: string, row: string): void {
     const from = this.#out.unique('from')
     this.#out.line(`const ${from} = at`)
     this.#check.call(`decimalEnd(bytes, at, at + ${length}, ${precision})`)
-    this.#out.line(`storeDecimal(bytes, ${from}, at, ${b}.data, 16 * ${row})`)
+    this.#out.line(`storeDecimal(bytes, ${from}, at, ${array}, 16 * ${row})`)
   }
 
-  #integer(writer: AvroNode, reader: AvroNode, b: string, row: string, label: string): void {
+  #integer(writer: AvroNode, reader: AvroNode, array: string, row: string, label: string): void {
     const out = this.#out
+    if (reader.kind === 'long' && writer.kind === 'long' && writer.logical !== 'time-micros') {
+      // Every long is one: checked while it is read.
+      out.line(`// ${label}: ${writer.logical ?? 'long'}`)
+      this.#check.call(`readLongWords(bytes, at, end, ${array}, 2 * ${row})`)
+      return
+    }
     const from = out.unique('from')
     out.line(`const ${from} = at`)
     this.#check.check(writer, label)
-    if (reader.kind === 'long') {
-      const first = out.unique('v')
-      out.line(`const ${first} = bytes[${from}]`)
-      out.block(`if (${first} < 0x80)`, () => {
-        out.line(`${b}.words[2 * ${row}] = (${first} >>> 1) ^ -(${first} & 1)`)
-        out.line(`${b}.words[2 * ${row} + 1] = -(${first} & 1)`)
-      })
-      out.line(`else longWordsAt(bytes, ${from}, ${b}.words, 2 * ${row})`)
-    } else {
+    if (reader.kind === 'long') out.line(`longWordsAt(bytes, ${from}, ${array}, 2 * ${row})`)
+    else {
       const value = writer.kind === 'int' ? 'intAt' : 'longAt'
-      out.line(`${b}.values[${row}] = ${value}(bytes, ${from})`)
+      out.line(`${array}[${row}] = ${value}(bytes, ${from})`)
     }
   }
+}
+
+/** Where a builder of fixed-width elements has them. */
+function memberOf(builder: ColumnBuilder): 'values' | 'words' | 'data' | undefined {
+  if (builder instanceof WordsBuilder) return 'values'
+  if (builder instanceof LongBuilder) return 'words'
+  return builder instanceof BytesBuilder ? 'data' : undefined
 }

@@ -99,6 +99,51 @@ export function longWordsAt(bytes: Uint8Array, at: number, into: Int32Array, slo
   into[slot + 1] = (high >>> 1) ^ sign
 }
 
+/** Reads a long into words as `longWordsAt`, checked as `skipLong` does: the position after, or a code. */
+export function readLongWords(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  into: Int32Array,
+  slot: number,
+): number {
+  if (at + 10 > end) {
+    const after = skipLong(bytes, at, end)
+    if (after >= 0) longWordsAt(bytes, at, into, slot)
+    return after
+  }
+  let p = at
+  let b = bytes[p++]!
+  let low = b & 0x7f
+  let high = 0
+  if (b >= 0x80) {
+    b = bytes[p++]!
+    low |= (b & 0x7f) << 7
+    if (b >= 0x80) {
+      b = bytes[p++]!
+      low |= (b & 0x7f) << 14
+      if (b >= 0x80) {
+        b = bytes[p++]!
+        low |= (b & 0x7f) << 21
+        if (b >= 0x80) {
+          b = bytes[p++]!
+          low |= b << 28
+          high = (b & 0x7f) >> 4
+          for (let shift = 3; b >= 0x80; shift += 7) {
+            b = bytes[p++]!
+            if (shift === 31 && b >= 2) return b < 0x80 ? -LONG_RANGE : -VARINT_TOO_LONG
+            high |= (b & 0x7f) << shift
+          }
+        }
+      }
+    }
+  }
+  const sign = -(low & 1)
+  into[slot] = ((low >>> 1) | (high << 31)) ^ sign
+  into[slot + 1] = (high >>> 1) ^ sign
+  return p
+}
+
 /** The long that `skipLong` found valid at `at`, as the nearest double (exact to 2^53). */
 export function longAt(bytes: Uint8Array, at: number): number {
   const first = bytes[at]!

@@ -4,11 +4,15 @@
 // Rows are counted by scope, not by column: all columns of a table share one, the elements of each list or map
 // another. A decoder writes at the scope's next row and counts it only when the row is whole, so that a failed
 // row is undone by `rollback`. Validity starts as all ones: a value that is there costs nothing, a null clears
-// its bit. `finish` hands the arrays out without copying, and the builders go on with new ones.
+// its bit. `finish` lends the arrays without copying; `reset` begins anew on the same ones, which are warm: fresh
+// arrays for every batch cost a tenth of all that becomes of its rows. They can be in shared memory, so that another
+// thread reads them where they are.
 import { MillraceError } from '../std/errors.ts'
 import type { Column, ColumnField } from './columns.ts'
 
 const ROWS_FIRST = 1024
+/** Arrays of more than so many times the rows of the last batch are given up. */
+const ROOM_MAX = 4
 const BYTES_FIRST = 4096
 /** Offsets are int32. */
 const BYTES_MAX = 0x7fffffff
@@ -17,11 +21,40 @@ const DICTIONARY_ENTRIES_CHECK = 16_384
 const DICTIONARY_ENTRIES_MAX = 65_536
 const DICTIONARY_BYTES_MAX = 4 << 20
 
+export interface ArrayKind<A extends ArrayBufferView> {
+  readonly BYTES_PER_ELEMENT: number
+  new (length: number): A
+  new (buffer: SharedArrayBuffer): A
+}
+
+/** Zeros. */
+export function newArray<A extends ArrayBufferView>(
+  Kind: ArrayKind<A>,
+  length: number,
+  isShared: boolean,
+): A {
+  return isShared ? new Kind(new SharedArrayBuffer(length * Kind.BYTES_PER_ELEMENT)) : new Kind(length)
+}
+
 /** Rows that columns have in common. */
 export class RowScope {
   count = 0
   capacity = ROWS_FIRST
   readonly builders: ColumnBuilder[] = []
+  readonly isShared: boolean
+
+  constructor(isShared = false) {
+    this.isShared = isShared
+  }
+
+  array<A extends ArrayBufferView>(Kind: ArrayKind<A>, length: number): A {
+    return newArray(Kind, length, this.isShared)
+  }
+
+  /** Makes room for `rows` more. */
+  reserve(rows: number): void {
+    while (this.capacity - this.count < rows) this.grow()
+  }
 
   /** Doubles the room of every column of the scope. */
   grow(): void {
@@ -39,26 +72,29 @@ export class RowScope {
     this.count = count
   }
 
-  /** New arrays; room for as many rows as there were, so that the next batch need not grow again. */
-  renew(): void {
+  /** Drops all rows. */
+  reset(): void {
     let capacity = ROWS_FIRST
     while (capacity < this.count) capacity *= 2
-    this.capacity = capacity
     this.count = 0
-    for (const builder of this.builders) builder.renew(capacity)
+    if (this.capacity <= ROOM_MAX * capacity) for (const builder of this.builders) builder.clear()
+    else {
+      this.capacity = capacity
+      for (const builder of this.builders) builder.renew(capacity)
+    }
   }
 }
 
 export abstract class ColumnBuilder {
   readonly field: ColumnField
   readonly scope: RowScope
-  validity: Uint8Array<ArrayBuffer> | undefined
+  validity: Uint8Array | undefined
   nullCount = 0
 
   constructor(field: ColumnField, scope: RowScope) {
     this.field = field
     this.scope = scope
-    this.validity = field.nullable ? new Uint8Array(scope.capacity >> 3).fill(0xff) : undefined
+    this.validity = field.nullable ? this.#ones(scope.capacity) : undefined
     scope.builders.push(this)
   }
 
@@ -73,11 +109,15 @@ export abstract class ColumnBuilder {
 
   resize(capacity: number): void {
     if (this.validity !== undefined) {
-      const grown = new Uint8Array(capacity >> 3).fill(0xff)
+      const grown = this.#ones(capacity)
       grown.set(this.validity)
       this.validity = grown
     }
     this.resizeValues(capacity)
+  }
+
+  #ones(capacity: number): Uint8Array {
+    return this.scope.array(Uint8Array, capacity >> 3).fill(0xff)
   }
 
   truncate(count: number, end: number): void {
@@ -92,10 +132,26 @@ export abstract class ColumnBuilder {
     this.truncateValues(count)
   }
 
+  /** No rows, in the same arrays. */
+  clear(): void {
+    if (this.nullCount > 0) this.validity?.fill(0xff)
+    this.nullCount = 0
+    this.clearValues()
+  }
+
+  /** No rows, in new arrays. */
   renew(capacity: number): void {
-    if (this.validity !== undefined) this.validity = new Uint8Array(capacity >> 3).fill(0xff)
+    if (this.validity !== undefined) this.validity = this.#ones(capacity)
     this.nullCount = 0
     this.renewValues(capacity)
+    this.clearValues()
+  }
+
+  /** The same memory in the scope's kind, longer. */
+  protected grown<A extends Int32Array | Uint8Array>(array: A, length: number): A {
+    const next = this.scope.array(array.constructor as ArrayKind<A>, length)
+    next.set(array)
+    return next
   }
 
   finish(rowCount: number): Column {
@@ -111,26 +167,20 @@ export abstract class ColumnBuilder {
   protected abstract appendEmpty(row: number): void
   protected abstract resizeValues(capacity: number): void
   protected abstract truncateValues(count: number): void
+  /** Makes arrays for so many rows; what they hold does not matter. */
   protected abstract renewValues(capacity: number): void
+  /** Forgets what is kept from row to row. */
+  protected clearValues(): void {}
   protected abstract finishValues(base: ColumnBase): Column
 }
 
 type ColumnBase = { field: ColumnField; rowCount: number; validity: Uint8Array | undefined }
 
 type WordArray = Uint8Array | Int32Array | Float32Array | Float64Array
-type WordArrayOf = { new (length: number): WordArray }
-
-/** Room for `length` elements with the old ones in front. */
-function grown<A extends Int32Array | Uint8Array>(array: A, length: number): A {
-  const next = new (array.constructor as new (length: number) => A)(length)
-  next.set(array)
-  return next
-}
-
 /** boolean, int, enum, float, double: write `values[row]`. */
 export class WordsBuilder extends ColumnBuilder {
   values: WordArray
-  readonly #Words: WordArrayOf
+  readonly #Words: ArrayKind<WordArray>
 
   constructor(field: ColumnField, scope: RowScope) {
     super(field, scope)
@@ -143,20 +193,20 @@ export class WordsBuilder extends ColumnBuilder {
           : kind === 'double'
             ? Float64Array
             : Int32Array
-    this.values = new this.#Words(scope.capacity)
+    this.values = scope.array(this.#Words, scope.capacity)
   }
 
   protected appendEmpty(row: number): void {
     this.values[row] = 0
   }
   protected resizeValues(capacity: number): void {
-    const next = new this.#Words(capacity)
+    const next = this.scope.array(this.#Words, capacity)
     next.set(this.values as Uint8Array)
     this.values = next
   }
   protected truncateValues(): void {}
   protected renewValues(capacity: number): void {
-    this.values = new this.#Words(capacity)
+    this.values = this.scope.array(this.#Words, capacity)
   }
   protected finishValues(base: ColumnBase): Column {
     return { layout: 'words', ...base, values: this.values.subarray(0, base.rowCount) }
@@ -169,7 +219,7 @@ export class LongBuilder extends ColumnBuilder {
 
   constructor(field: ColumnField, scope: RowScope) {
     super(field, scope)
-    this.words = new Int32Array(2 * scope.capacity)
+    this.words = scope.array(Int32Array, 2 * scope.capacity)
   }
 
   protected appendEmpty(row: number): void {
@@ -177,11 +227,11 @@ export class LongBuilder extends ColumnBuilder {
     this.words[2 * row + 1] = 0
   }
   protected resizeValues(capacity: number): void {
-    this.words = grown(this.words, 2 * capacity)
+    this.words = this.grown(this.words, 2 * capacity)
   }
   protected truncateValues(): void {}
   protected renewValues(capacity: number): void {
-    this.words = new Int32Array(2 * capacity)
+    this.words = this.scope.array(Int32Array, 2 * capacity)
   }
   protected finishValues(base: ColumnBase): Column {
     return { layout: 'longs', ...base, words: this.words.subarray(0, 2 * base.rowCount) }
@@ -196,7 +246,7 @@ export class BytesBuilder extends ColumnBuilder {
   constructor(field: ColumnField, scope: RowScope) {
     super(field, scope)
     this.byteWidth = field.type.kind === 'fixed' ? field.type.byteWidth : 16
-    this.data = new Uint8Array(this.byteWidth * scope.capacity)
+    this.data = scope.array(Uint8Array, this.byteWidth * scope.capacity)
   }
 
   protected appendEmpty(row: number): void {
@@ -205,11 +255,11 @@ export class BytesBuilder extends ColumnBuilder {
   protected resizeValues(capacity: number): void {
     if (this.byteWidth * capacity > BYTES_MAX)
       throw new MillraceError('internal', `column ${this.field.name} exceeds 2 GiB`)
-    this.data = grown(this.data, this.byteWidth * capacity)
+    this.data = this.grown(this.data, this.byteWidth * capacity)
   }
   protected truncateValues(): void {}
   protected renewValues(capacity: number): void {
-    this.data = new Uint8Array(this.byteWidth * capacity)
+    this.data = this.scope.array(Uint8Array, this.byteWidth * capacity)
   }
   protected finishValues(base: ColumnBase): Column {
     const { byteWidth } = this
@@ -220,12 +270,14 @@ export class BytesBuilder extends ColumnBuilder {
 /** string and binary. Strings start as a dictionary and become plain values when too few of them repeat. */
 export class TextBuilder extends ColumnBuilder {
   isDictionary: boolean
-  /** Dictionary: entry of each row. Plain: start and end of each row in `data`. */
+  /** Dictionary: entry of each row. */
   indices: Int32Array
+  /** Plain: start and end of each row in `data`. */
   offsets: Int32Array
   data: Uint8Array
-  /** Dictionary entries: `entryOffsets[i]` to `[i + 1]` of `data`. */
-  #entryOffsets = new Int32Array(257)
+  /** Entries: `entryOffsets[i]` to `[i + 1]` of `entryData`. */
+  #entryOffsets: Int32Array
+  #entryData: Uint8Array
   #entryHashes = new Int32Array(256)
   #entryCount = 0
   /** Open addressing: entry + 1, 0 is free. At most half full. */
@@ -233,10 +285,13 @@ export class TextBuilder extends ColumnBuilder {
 
   constructor(field: ColumnField, scope: RowScope) {
     super(field, scope)
-    this.isDictionary = field.type.kind === 'string'
-    this.indices = new Int32Array(this.isDictionary ? scope.capacity : 0)
-    this.offsets = new Int32Array(this.isDictionary ? 0 : scope.capacity + 1)
-    this.data = new Uint8Array(BYTES_FIRST)
+    const isString = field.type.kind === 'string'
+    this.isDictionary = isString
+    this.indices = scope.array(Int32Array, isString ? scope.capacity : 0)
+    this.offsets = scope.array(Int32Array, isString ? 0 : scope.capacity + 1)
+    this.data = scope.array(Uint8Array, isString ? 0 : BYTES_FIRST)
+    this.#entryOffsets = scope.array(Int32Array, isString ? 257 : 1)
+    this.#entryData = scope.array(Uint8Array, isString ? BYTES_FIRST : 0)
   }
 
   /** Puts bytes[from, to) at `row`, the next one. */
@@ -255,7 +310,7 @@ export class TextBuilder extends ColumnBuilder {
     }
     const at = this.offsets[row]!
     const end = at + (to - from)
-    if (end > this.data.length) this.#room(end)
+    if (end > this.data.length) this.data = this.#room(this.data, end)
     copy(bytes, from, to, this.data, at)
     this.offsets[row + 1] = end
   }
@@ -277,7 +332,7 @@ export class TextBuilder extends ColumnBuilder {
       const at = this.#entryOffsets[entry]!
       if (this.#entryOffsets[entry + 1]! - at !== to - from) continue
       let p = from
-      while (p < to && this.data[at + p - from] === bytes[p]) p++
+      while (p < to && this.#entryData[at + p - from] === bytes[p]) p++
       if (p === to) return entry
     }
   }
@@ -297,8 +352,8 @@ export class TextBuilder extends ColumnBuilder {
     const entry = this.#entryCount++
     const at = this.#entryOffsets[entry]!
     const end = at + (to - from)
-    if (end > this.data.length) this.#room(end)
-    copy(bytes, from, to, this.data, at)
+    if (end > this.#entryData.length) this.#entryData = this.#room(this.#entryData, end)
+    copy(bytes, from, to, this.#entryData, at)
     this.#slots[slot] = entry + 1
     this.#entryHashes[entry] = this.#hash
     this.#entryOffsets[entry + 1] = end
@@ -307,8 +362,10 @@ export class TextBuilder extends ColumnBuilder {
   }
 
   #rehash(): void {
-    this.#entryOffsets = grown(this.#entryOffsets, 2 * this.#entryOffsets.length - 1)
-    this.#entryHashes = grown(this.#entryHashes, 2 * this.#entryHashes.length)
+    this.#entryOffsets = this.grown(this.#entryOffsets, 2 * this.#entryOffsets.length - 1)
+    const hashes = new Int32Array(2 * this.#entryHashes.length)
+    hashes.set(this.#entryHashes)
+    this.#entryHashes = hashes
     const slots = new Int32Array(2 * this.#slots.length)
     const mask = slots.length - 1
     for (let entry = 0; entry < this.#entryCount; entry++) {
@@ -321,21 +378,20 @@ export class TextBuilder extends ColumnBuilder {
 
   /** Turns rows [0, row) from dictionary entries into plain values. */
   #spill(row: number): void {
-    const { data } = this
-    this.offsets = new Int32Array(this.scope.capacity + 1)
+    const { capacity } = this.scope
+    if (this.offsets.length <= capacity) this.offsets = this.scope.array(Int32Array, capacity + 1)
     let end = 0
     for (let i = 0; i < row; i++) {
       end += this.#lengthOf(this.indices[i]!, i)
       if (end > BYTES_MAX) throw new MillraceError('internal', `column ${this.field.name} exceeds 2 GiB`)
       this.offsets[i + 1] = end
     }
-    this.data = new Uint8Array(Math.max(BYTES_FIRST, 2 * end))
+    if (this.data.length < end) this.data = this.scope.array(Uint8Array, Math.max(BYTES_FIRST, 2 * end))
     for (let i = 0; i < row; i++) {
       const from = this.#entryOffsets[this.indices[i]!]!
-      copy(data, from, from + this.offsets[i + 1]! - this.offsets[i]!, this.data, this.offsets[i]!)
+      copy(this.#entryData, from, from + this.offsets[i + 1]! - this.offsets[i]!, this.data, this.offsets[i]!)
     }
     this.isDictionary = false
-    this.indices = new Int32Array(0)
   }
 
   #lengthOf(entry: number, row: number): number {
@@ -344,35 +400,41 @@ export class TextBuilder extends ColumnBuilder {
     return this.#entryCount === 0 ? 0 : this.#entryOffsets[entry + 1]! - this.#entryOffsets[entry]!
   }
 
-  #room(bytes: number): void {
+  #room(array: Uint8Array, bytes: number): Uint8Array {
     if (bytes > BYTES_MAX) throw new MillraceError('internal', `column ${this.field.name} exceeds 2 GiB`)
-    let length = this.data.length
+    let length = Math.max(array.length, BYTES_FIRST)
     while (length < bytes) length *= 2
-    this.data = grown(this.data, Math.min(length, BYTES_MAX))
+    return this.grown(array, Math.min(length, BYTES_MAX))
   }
 
   protected appendEmpty(row: number): void {
     if (this.isDictionary) {
       // A placeholder that is no null needs an entry to point at.
-      if (this.#entryCount === 0) this.append(row, this.data, 0, 0)
+      if (this.#entryCount === 0) this.append(row, this.#entryData, 0, 0)
       else this.indices[row] = 0
     } else this.offsets[row + 1] = this.offsets[row]!
   }
   protected resizeValues(capacity: number): void {
-    if (this.isDictionary) this.indices = grown(this.indices, capacity)
-    else this.offsets = grown(this.offsets, capacity + 1)
+    if (this.isDictionary) this.indices = this.grown(this.indices, capacity)
+    else this.offsets = this.grown(this.offsets, capacity + 1)
   }
   protected truncateValues(): void {}
   protected renewValues(capacity: number): void {
-    const bytes = this.data.length
+    const { scope } = this
+    const isString = this.field.type.kind === 'string'
+    this.indices = scope.array(Int32Array, isString ? capacity : 0)
+    this.offsets = scope.array(Int32Array, isString ? 0 : capacity + 1)
+    this.data = scope.array(Uint8Array, isString ? 0 : BYTES_FIRST)
+    this.#entryData = scope.array(Uint8Array, isString ? BYTES_FIRST : 0)
+  }
+  protected override clearValues(): void {
     this.isDictionary = this.field.type.kind === 'string'
-    this.indices = new Int32Array(this.isDictionary ? capacity : 0)
-    this.offsets = new Int32Array(this.isDictionary ? 0 : capacity + 1)
-    this.data = new Uint8Array(this.isDictionary ? BYTES_FIRST : bytes)
-    this.#entryOffsets = new Int32Array(257)
-    this.#entryHashes = new Int32Array(256)
+    if (!this.isDictionary) return
+    // The scope may have grown while the rows were plain.
+    const { capacity } = this.scope
+    if (this.indices.length < capacity) this.indices = this.scope.array(Int32Array, capacity)
     this.#entryCount = 0
-    this.#slots = new Int32Array(512)
+    this.#slots.fill(0)
   }
   protected finishValues(base: ColumnBase): Column {
     if (!this.isDictionary) {
@@ -385,7 +447,7 @@ export class TextBuilder extends ColumnBuilder {
       ...base,
       indices: this.indices.subarray(0, base.rowCount),
       dictionaryOffsets,
-      dictionaryData: this.data.subarray(0, dictionaryOffsets[this.#entryCount]!),
+      dictionaryData: this.#entryData.subarray(0, dictionaryOffsets[this.#entryCount]!),
     }
   }
 }
@@ -423,13 +485,14 @@ export class StructBuilder extends ColumnBuilder {
 /** list and map: append elements in `elements`, then write their count so far to `offsets[row + 1]`. */
 export class ListBuilder extends ColumnBuilder {
   offsets: Int32Array
-  readonly elements = new RowScope()
+  readonly elements: RowScope
   /** element of a list; key, value of a map. */
   readonly children: readonly ColumnBuilder[]
 
   constructor(field: ColumnField, scope: RowScope) {
     super(field, scope)
-    this.offsets = new Int32Array(scope.capacity + 1)
+    this.elements = new RowScope(scope.isShared)
+    this.offsets = scope.array(Int32Array, scope.capacity + 1)
     const { type } = field
     if (type.kind !== 'list' && type.kind !== 'map') throw new TypeError(type.kind)
     const fields = type.kind === 'list' ? [type.element] : [type.key, type.value]
@@ -440,14 +503,16 @@ export class ListBuilder extends ColumnBuilder {
     this.offsets[row + 1] = this.elements.count
   }
   protected resizeValues(capacity: number): void {
-    this.offsets = grown(this.offsets, capacity + 1)
+    this.offsets = this.grown(this.offsets, capacity + 1)
   }
   protected truncateValues(count: number): void {
     this.elements.rollback(this.offsets[count]!)
   }
   protected renewValues(capacity: number): void {
-    this.offsets = new Int32Array(capacity + 1)
-    this.elements.renew()
+    this.offsets = this.scope.array(Int32Array, capacity + 1)
+  }
+  protected override clearValues(): void {
+    this.elements.reset()
   }
   protected finishValues(base: ColumnBase): Column {
     const offsets = this.offsets.subarray(0, base.rowCount + 1)

@@ -38,6 +38,8 @@ interface ColumnBase {
   field: ColumnField
   rowCount: number
   validity: Uint8Array | undefined
+  /** True where every row is known to hold the same value: in any order the values are the same. */
+  isUniform?: boolean
 }
 
 /** One word a row: Uint8Array (0/1) for booleans, Int32Array for int and enum, Float32Array, Float64Array. */

@@ -1,8 +1,7 @@
-// Rows of a commit become data files: one per partition, its rows gathered in file order, encoded to Parquet
+// Rows of a commit become data files: one per partition, its rows in file order, encoded to Parquet
 // with the table's field ids, and described with the counts and bounds that a manifest wants.
 
-import { gatherColumn } from '../schemas/avro-columns.ts'
-import type { Column, ColumnBatch, ColumnField, ColumnType } from '../schemas/columns.ts'
+import type { ColumnField, ColumnType } from '../schemas/columns.ts'
 import { MillraceError } from '../std/errors.ts'
 import { type LoadedTable, printTableId } from './catalog.ts'
 import type { DecodedRows } from './decode.ts'
@@ -24,7 +23,7 @@ export interface NewDataFile {
   parts: readonly Uint8Array[]
 }
 
-/** Files that are gathered and being encoded while another is being stored; bounds memory to that many partitions. */
+/** Files that are being encoded while another is being stored; bounds memory to that many files. */
 const AHEAD_MAX = 2
 
 /**
@@ -116,6 +115,8 @@ export class TableEncoder {
       nullsFirst: true,
     }))
     const partitions = sortRows(rows.order(layout))
+    const { rowCount, columns } = rows.batch
+    const batch = { rowCount, columns: sources.map((source) => columns[source]!) }
     const ahead: { partition: PartitionRows; encoded: Promise<EncodedFile> }[] = []
     const next = async (): Promise<NewDataFile> => {
       const { partition, encoded } = ahead.shift()!
@@ -123,13 +124,8 @@ export class TableEncoder {
     }
     try {
       for (const partition of partitions) {
-        // The rows of a single file are the encoder's as they are: it picks them in their order, which is one pass.
-        const batch =
-          partitions.length === 1
-            ? pickColumns(rows.batch, sources)
-            : gatherRows(rows.batch, sources, partition.indices)
-        const order = partitions.length === 1 ? partition.indices : undefined
-        ahead.push({ partition, encoded: this.#files.encode(fields, batch, { sortingColumns }, order) })
+        const encoded = this.#files.encode(fields, batch, { sortingColumns }, partition.indices)
+        ahead.push({ partition, encoded })
         if (ahead.length >= AHEAD_MAX) yield await next()
       }
       while (ahead.length > 0) yield await next()
@@ -137,17 +133,6 @@ export class TableEncoder {
       // A consumer that stops early (a full disk) leaves work behind; its failure is nobody's news.
       for (const { encoded } of ahead) encoded.catch(() => {})
     }
-  }
-}
-
-function pickColumns({ rowCount, columns }: ColumnBatch, sources: readonly number[]): ColumnBatch {
-  return { rowCount, columns: sources.map((source) => columns[source]!) }
-}
-
-function gatherRows(batch: ColumnBatch, sources: readonly number[], rows: Uint32Array): ColumnBatch {
-  return {
-    rowCount: rows.length,
-    columns: sources.map((source): Column => gatherColumn(batch.columns[source]!, rows)),
   }
 }
 

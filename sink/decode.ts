@@ -1,34 +1,25 @@
 // From record batches to columns, without a row object: the generated decoder of each record's schema moves
-// its value into the stream's columns, and what the record itself says (key, offset, time, marks) goes into
-// columns beside them.
-//
-//   record key            device_id      dictionary column: a device's name is stored once a commit
-//   offset                _offset
-//   timestamp             _receive_time  microseconds
-//   schema id of value    _schema_id
-//   header late_ms        _late_ms       0 without
-//   header quality        _quality       null without
-
+// its value into the stream's columns, and what the record itself says goes into columns beside them
+// (record-columns.ts). Records are found first, a stretch of one schema at a time, and then decoded in one loop.
 import { RecordReader } from '../log/record-batch.ts'
 import { ColumnBuilders, type ColumnDecoder } from '../schemas/avro-columns.ts'
 import { parseAvroSchema } from '../schemas/avro-schema.ts'
-import type { Column, ColumnBatch, ColumnField, DictionaryColumn, LongColumn } from '../schemas/columns.ts'
-import { MARK_LATE_MS, MARK_QUALITY } from '../schemas/names.ts'
+import type { Column, ColumnBatch } from '../schemas/columns.ts'
 import type { WriterSchema } from '../schemas/stream.ts'
 import { MillraceError } from '../std/errors.ts'
 import type { TableLayout } from './ensure-table.ts'
 import { bucketOfBytes } from './iceberg/partition.ts'
 import { BinaryDictionary } from './parquet/dictionary-binary.ts'
-import { ranksOf } from './ranks.ts'
+import { bytesOfBatch } from './parquet/writer.ts'
+import { type ByteStrings, ranksOf } from './ranks.ts'
+import { type Lineage, RecordColumns } from './record-columns.ts'
 import type { RowOrder } from './sort.ts'
-import { DEVICE_ID } from './table-schema.ts'
 
 /** Bytes of the Confluent frame: 0x00 and the schema id. */
 const FRAME_BYTES = 5
-const ROWS_FIRST = 256
 const WORD = 0x100000000
 
-/** What is known of rows after decoding, in the order of the log. */
+/** What is known of rows after decoding, in the order of the log; valid until the decoder is reset. */
 export interface DecodedRows {
   rowCount: number
   batch: ColumnBatch
@@ -43,52 +34,31 @@ export interface DecoderOptions {
   schema: string
   /** Every schema that records may carry, `schema`'s own id included. */
   writers: readonly WriterSchema[]
-  /** `telemetry`: device, contract, lineage. `rejected`: the record's own fields, partition and offset. */
-  lineage: 'telemetry' | 'rejected'
+  lineage: Lineage
+  /** Whether columns lie in shared memory, for other threads to read. */
+  isShared?: boolean
 }
-
-const column = (name: string, type: ColumnField['type'], nullable = false): ColumnField => ({
-  name,
-  type,
-  nullable,
-})
-
-const PARTITION_FIELD = column('_log_partition', { kind: 'int' })
-const OFFSET_FIELD = column('_offset', { kind: 'long' })
-const DEVICE_FIELD = column(DEVICE_ID, { kind: 'string' })
-const RECEIVE_TIME_FIELD = column('_receive_time', { kind: 'long', logical: 'timestamp-micros' })
-const SCHEMA_ID_FIELD = column('_schema_id', { kind: 'int' })
-const LATE_FIELD = column('_late_ms', { kind: 'long' })
-const QUALITY_FIELD = column('_quality', { kind: 'string' }, true)
 
 /** Decodes one commit's batches after the other; what it generates and how much it grew serves the next too. */
 export class BatchDecoder {
   readonly #options: DecoderOptions
   readonly #builders: ColumnBuilders
+  readonly #record: RecordColumns
   readonly #decoders = new Map<number, ColumnDecoder>()
   readonly #reader = new RecordReader()
-  #devices = new BinaryDictionary()
-  #qualities = new BinaryDictionary()
-
-  #rows = 0
-  #oldestMs = Infinity
-  #partitions!: Int32Array
-  #offsets!: Int32Array
-  #deviceOf!: Int32Array
-  #receiveTimes!: Int32Array
-  #schemaIds!: Int32Array
-  #lateMs!: Int32Array
-  /** Index into the qualities, -1 is null. */
-  #qualityOf!: Int32Array
+  /** Where the values of a stretch of records begin and end. */
+  #starts = new Int32Array(0)
+  #ends = new Int32Array(0)
 
   constructor(options: DecoderOptions) {
     this.#options = options
-    this.#builders = new ColumnBuilders(parseAvroSchema(options.schema))
-    this.#renew(ROWS_FIRST)
+    const isShared = options.isShared ?? false
+    this.#builders = new ColumnBuilders(parseAvroSchema(options.schema), isShared)
+    this.#record = new RecordColumns(options.lineage, isShared)
   }
 
   get rowCount(): number {
-    return this.#rows
+    return this.#record.rowCount
   }
 
   /**
@@ -98,88 +68,77 @@ export class BatchDecoder {
    */
   append(batches: Uint8Array, partition: number, fromOffset: number): void {
     const reader = this.#reader
+    const record = this.#record
     reader.reset(batches)
     let schemaId = -1
     let decoder: ColumnDecoder | undefined
+    let count = 0
     while (reader.next()) {
       if (reader.offset < fromOffset) continue
       const start = reader.valueStart
       if (start < 0 || reader.valueEnd - start < FRAME_BYTES || batches[start] !== 0 || reader.keyStart < 0)
-        throw this.#invalid(partition, 'it has no key, or no value with a schema id')
+        throw invalid(partition, reader.offset, 'it has no key, or no value with a schema id')
       const id =
         (batches[start + 1]! << 24) |
         (batches[start + 2]! << 16) |
         (batches[start + 3]! << 8) |
         batches[start + 4]!
       if (id !== schemaId || decoder === undefined) {
+        if (decoder !== undefined) this.#decode(batches, decoder, partition, schemaId, count)
         decoder = this.#decoderOf(id, partition)
         schemaId = id
+        count = 0
       }
-      if (this.#rows === this.#partitions.length) this.#grow()
-      const result = decoder.decode(batches, start + FRAME_BYTES, reader.valueEnd)
-      if (result !== 0) throw this.#invalid(partition, `its value is no datum of schema ${id} (${result})`)
-      this.#record(partition, id)
+      if (count === this.#starts.length) this.#growStretch()
+      this.#starts[count] = start + FRAME_BYTES
+      this.#ends[count++] = reader.valueEnd
+      record.append(reader)
     }
+    if (decoder !== undefined) this.#decode(batches, decoder, partition, schemaId, count)
   }
 
-  /** The columns of the record itself. */
-  #record(partition: number, schemaId: number): void {
-    const reader = this.#reader
-    const row = this.#rows++
-    this.#partitions[row] = partition
-    setLong(this.#offsets, row, reader.offset)
-    if (reader.timestamp < this.#oldestMs) this.#oldestMs = reader.timestamp
-    if (this.#options.lineage === 'rejected') return
-    this.#deviceOf[row] = this.#devices.intern(reader.bytes, reader.keyStart, reader.keyEnd)
-    setLong(this.#receiveTimes, row, reader.timestamp * 1000)
-    this.#schemaIds[row] = schemaId
-    this.#qualityOf[row] = -1
-    // Most records have no marks; typed arrays begin as zeros, which is "on time".
-    if (reader.headerCount > 0) this.#marks(row)
+  /** The values of the last `count` records. */
+  #decode(
+    batches: Uint8Array,
+    decoder: ColumnDecoder,
+    partition: number,
+    schemaId: number,
+    count: number,
+  ): void {
+    const record = this.#record
+    record.fill(record.rowCount - count, partition, schemaId)
+    const result = decoder.decodeRows(batches, this.#starts, this.#ends, count)
+    if (result === 0) return
+    const offset = record.offsetOf(this.#builders.rowCount)
+    throw invalid(partition, offset, `its value is no datum of schema ${schemaId} (${result})`)
   }
 
-  #marks(row: number): void {
-    for (const { key, value } of this.#reader.headers()) {
-      if (key === MARK_LATE_MS) setLong(this.#lateMs, row, Number(Buffer.from(value).toString('latin1')))
-      else if (key === MARK_QUALITY) this.#qualityOf[row] = this.#qualities.intern(value, 0, value.length)
-    }
+  #growStretch(): void {
+    const length = Math.max(1024, 2 * this.#starts.length)
+    const [starts, ends] = [new Int32Array(length), new Int32Array(length)]
+    starts.set(this.#starts)
+    ends.set(this.#ends)
+    this.#starts = starts
+    this.#ends = ends
   }
 
-  /** All rows so far, as columns in the order of the table; the arrays are the caller's from here on. */
+  /** All rows so far, as columns in the order of the table. They are lent: `reset` takes them back. */
   take(): DecodedRows {
-    const rowCount = this.#rows
-    const oldestMs = this.#oldestMs
-    const own = this.#builders.finish().columns
-    const partition: Column = {
-      field: PARTITION_FIELD,
-      rowCount,
-      validity: undefined,
-      layout: 'words',
-      values: this.#partitions.subarray(0, rowCount),
+    const record = this.#record
+    const batch = { rowCount: record.rowCount, columns: record.around(this.#builders.finish().columns) }
+    const ranks = this.#options.lineage === 'telemetry' ? () => record.ranks() : ranksOf
+    return {
+      rowCount: batch.rowCount,
+      batch,
+      oldestMs: record.oldestMs,
+      order: (layout) => orderOf(batch, layout, ranks),
     }
-    const offset = longs(OFFSET_FIELD, rowCount, this.#offsets)
-    const columns =
-      this.#options.lineage === 'rejected'
-        ? [...own, partition, offset]
-        : [
-            dictionaryColumn(DEVICE_FIELD, rowCount, this.#deviceOf, this.#devices),
-            ...own,
-            partition,
-            offset,
-            longs(RECEIVE_TIME_FIELD, rowCount, this.#receiveTimes),
-            {
-              field: SCHEMA_ID_FIELD,
-              rowCount,
-              validity: undefined,
-              layout: 'words' as const,
-              values: this.#schemaIds.subarray(0, rowCount),
-            },
-            longs(LATE_FIELD, rowCount, this.#lateMs),
-            dictionaryColumn(QUALITY_FIELD, rowCount, this.#qualityOf, this.#qualities),
-          ]
-    const batch = { rowCount, columns }
-    this.#renew(this.#partitions.length)
-    return { rowCount, batch, oldestMs, order: (layout) => orderOf(batch, layout) }
+  }
+
+  /** Drops all rows; what `take` gave is no longer theirs. */
+  reset(): void {
+    this.#builders.reset()
+    this.#record.reset()
   }
 
   #decoderOf(id: number, partition: number): ColumnDecoder {
@@ -196,165 +155,98 @@ export class BatchDecoder {
     this.#decoders.set(id, decoder)
     return decoder
   }
-
-  #invalid(partition: number, why: string): MillraceError {
-    const { offset } = this.#reader
-    return new MillraceError('batch_invalid', `record ${partition}/${offset} cannot be decoded: ${why}`, {
-      partition,
-      offset,
-    })
-  }
-
-  #renew(capacity: number): void {
-    this.#rows = 0
-    this.#oldestMs = Infinity
-    this.#partitions = new Int32Array(capacity)
-    this.#offsets = new Int32Array(2 * capacity)
-    const telemetry = this.#options.lineage === 'telemetry' ? capacity : 0
-    this.#deviceOf = new Int32Array(telemetry)
-    this.#receiveTimes = new Int32Array(2 * telemetry)
-    this.#schemaIds = new Int32Array(telemetry)
-    this.#lateMs = new Int32Array(2 * telemetry)
-    this.#qualityOf = new Int32Array(telemetry)
-    this.#devices = new BinaryDictionary()
-    this.#qualities = new BinaryDictionary()
-  }
-
-  #grow(): void {
-    const rows = this.#partitions.length * 2
-    const grow = (array: Int32Array, length: number): Int32Array => {
-      const grown = new Int32Array(length)
-      grown.set(array)
-      return grown
-    }
-    this.#partitions = grow(this.#partitions, rows)
-    this.#offsets = grow(this.#offsets, 2 * rows)
-    if (this.#options.lineage === 'rejected') return
-    this.#deviceOf = grow(this.#deviceOf, rows)
-    this.#receiveTimes = grow(this.#receiveTimes, 2 * rows)
-    this.#schemaIds = grow(this.#schemaIds, rows)
-    this.#lateMs = grow(this.#lateMs, 2 * rows)
-    this.#qualityOf = grow(this.#qualityOf, rows)
-  }
 }
 
-/** Decoders that are kept beyond their commit, and rows that they have room for in all. */
-const DECODERS_KEPT_MAX = 64
-const ROWS_KEPT_MAX = 8 * 1024 * 1024
+function invalid(partition: number, offset: number, why: string): MillraceError {
+  return new MillraceError('batch_invalid', `record ${partition}/${offset} cannot be decoded: ${why}`, {
+    partition,
+    offset,
+  })
+}
 
-/** Keeps the decoders used last: generated code that is warm, arrays that need not grow again, memory bounded. */
+/** Decoders that are kept beyond their commit, and bytes of columns that they may have in all. */
+const DECODERS_KEPT_MAX = 64
+const BYTES_KEPT_MAX = 256 * 1024 * 1024
+
+/** Keeps the decoders used last: generated code and arrays that are warm, memory bounded. */
 export class DecoderPool<Key> {
-  readonly #kept = new Map<Key, { decoder: BatchDecoder; rows: number }>()
-  #rows = 0
+  readonly isShared: boolean
+  readonly #kept = new Map<Key, { decoder: BatchDecoder; bytes: number }>()
+  #bytes = 0
+
+  /** `isShared`: whether rows are for other threads to read. */
+  constructor(isShared = false) {
+    this.isShared = isShared
+  }
 
   /** The one kept for `key`, which is the caller's until it is given back, or a new one. */
-  take(key: Key, make: () => BatchDecoder): BatchDecoder {
+  take(key: Key, make: (isShared: boolean) => BatchDecoder): BatchDecoder {
     const kept = this.#kept.get(key)
-    if (kept === undefined) return make()
+    if (kept === undefined) return make(this.isShared)
     this.#remove(key)
     return kept.decoder
   }
 
-  /** `rows`: how many it last held. */
-  giveBack(key: Key, decoder: BatchDecoder, rows: number): void {
+  /** With its last rows, which are nobody's from here on. */
+  giveBack(key: Key, decoder: BatchDecoder, rows: DecodedRows): void {
     this.#remove(key)
-    this.#kept.set(key, { decoder, rows })
-    this.#rows += rows
+    const bytes = bytesOfBatch(rows.batch)
+    decoder.reset()
+    this.#kept.set(key, { decoder, bytes })
+    this.#bytes += bytes
     for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= DECODERS_KEPT_MAX && this.#rows <= ROWS_KEPT_MAX) break
+      if (this.#kept.size <= DECODERS_KEPT_MAX && this.#bytes <= BYTES_KEPT_MAX) break
       this.#remove(oldest)
     }
   }
 
   #remove(key: Key): void {
-    this.#rows -= this.#kept.get(key)?.rows ?? 0
+    this.#bytes -= this.#kept.get(key)?.bytes ?? 0
     this.#kept.delete(key)
   }
 }
 
-/** A safe integer as two little-endian words; storing a double keeps its low 32 bits. */
-function setLong(words: Int32Array, row: number, value: number): void {
-  const high = Math.floor(value * (1 / WORD))
-  words[2 * row] = value - high * WORD
-  words[2 * row + 1] = high
-}
-
-function longs(field: ColumnField, rowCount: number, words: Int32Array): LongColumn {
-  return { field, rowCount, validity: undefined, layout: 'longs', words: words.subarray(0, 2 * rowCount) }
-}
-
-/** Rows of -1 are null. */
-function dictionaryColumn(
-  field: ColumnField,
-  rowCount: number,
-  entries: Int32Array,
-  dictionary: BinaryDictionary,
-): DictionaryColumn {
-  const indices = entries.subarray(0, rowCount)
-  let validity: Uint8Array | undefined
-  if (field.nullable) {
-    validity = new Uint8Array((rowCount + 7) >> 3)
-    if (dictionary.count === 0) indices.fill(0)
-    else
-      for (let row = 0; row < rowCount; row++) {
-        if (indices[row]! < 0) indices[row] = 0
-        else validity[row >> 3]! |= 1 << (row & 7)
-      }
-  }
-  return {
-    field,
-    rowCount,
-    validity,
-    layout: 'dictionary',
-    indices,
-    dictionaryOffsets: dictionary.offsets.subarray(0, dictionary.count + 1),
-    dictionaryData: dictionary.data.subarray(0, dictionary.offsets[dictionary.count]!),
-  }
-}
-
 /** Devices, times and buckets of rows; `batch` needs no other columns. */
-export function orderOf(batch: ColumnBatch, layout: TableLayout): RowOrder {
+export function orderOf(
+  batch: ColumnBatch,
+  layout: TableLayout,
+  ranks: (devices: ByteStrings) => Int32Array = ranksOf,
+): RowOrder {
   const find = (name: string): Column => batch.columns.find((one) => one.field.name === name)!
-  const { entryOf, dictionary } = devicesOf(find(layout.deviceColumn))
+  const { deviceOf, devices } = devicesOf(find(layout.deviceColumn))
   let buckets: Int32Array | undefined
   if (layout.bucket !== undefined) {
-    buckets = new Int32Array(dictionary.count)
-    for (let entry = 0; entry < dictionary.count; entry++)
-      buckets[entry] = bucketOfBytes(
-        dictionary.data,
-        dictionary.offsets[entry]!,
-        dictionary.offsets[entry + 1]!,
+    buckets = new Int32Array(devices.count)
+    for (let device = 0; device < devices.count; device++)
+      buckets[device] = bucketOfBytes(
+        devices.data,
+        devices.offsets[device]!,
+        devices.offsets[device + 1]!,
         layout.bucket.count,
       )
   }
-  return {
-    deviceOf: entryOf,
-    rankOf: ranksOf(dictionary),
-    times: timesOf(find(layout.timeColumn)),
-    buckets,
-  }
+  return { deviceOf, rankOf: ranks(devices), times: timesOf(find(layout.timeColumn)), buckets }
 }
 
 /** The distinct devices of a column, and which one each row has. Null (no device column of ours is) counts as empty. */
-function devicesOf(column: Column): { entryOf: Int32Array; dictionary: BinaryDictionary } {
-  const dictionary = new BinaryDictionary()
-  if (column.layout === 'dictionary') {
-    // The entries of a dictionary are distinct, so they keep their numbers.
-    const count = column.dictionaryOffsets.length - 1
-    for (let entry = 0; entry < count; entry++)
-      dictionary.intern(
-        column.dictionaryData,
-        column.dictionaryOffsets[entry]!,
-        column.dictionaryOffsets[entry + 1]!,
-      )
-    return { entryOf: column.indices, dictionary }
-  }
-  if (column.layout !== 'variable')
-    throw new MillraceError('internal', `device column ${column.field.name} is not a string`)
-  const entryOf = new Int32Array(column.rowCount)
-  for (let row = 0; row < column.rowCount; row++)
-    entryOf[row] = dictionary.intern(column.data, column.offsets[row]!, column.offsets[row + 1]!)
-  return { entryOf, dictionary }
+function devicesOf(column: Column): { deviceOf: Int32Array; devices: ByteStrings } {
+  if (column.layout === 'dictionary' && column.dictionaryOffsets.length > 1)
+    return {
+      deviceOf: column.indices,
+      devices: {
+        count: column.dictionaryOffsets.length - 1,
+        offsets: column.dictionaryOffsets,
+        data: column.dictionaryData,
+      },
+    }
+  const devices = new BinaryDictionary()
+  const deviceOf = new Int32Array(column.rowCount)
+  if (column.layout === 'dictionary') devices.intern(column.dictionaryData, 0, 0)
+  else if (column.layout === 'variable')
+    for (let row = 0; row < column.rowCount; row++)
+      deviceOf[row] = devices.intern(column.data, column.offsets[row]!, column.offsets[row + 1]!)
+  else throw new MillraceError('internal', `device column ${column.field.name} is not a string`)
+  return { deviceOf, devices }
 }
 
 /** Microseconds of a timestamp column; -Infinity where null. Beyond 2^53 they are rounded, which keeps their day. */

@@ -2,13 +2,12 @@
 // log and commits is never busy with an encoding. Without threads it encodes where it is called: what tests
 // and the simulated disk use.
 //
-// What crosses to a thread is not copied: arrays in shared memory are shared, all others are moved there, except
-// dictionaries, which other batches may hold too and which are small. The batch is therefore the encoder's once
-// it was handed over. The file's bytes are moved back.
+// Columns in shared memory, as the sink decodes them (decode.ts), are read by a thread where they are; all others are
+// copied to it. The batch is the caller's again when the file is made. The file's bytes are moved back.
 //
 // Nothing is queued without end: each caller waits for its file, and holds the batch either way.
 import { Piscina } from 'piscina'
-import type { Column, ColumnBatch } from '../schemas/columns.ts'
+import type { ColumnBatch } from '../schemas/columns.ts'
 import { MillraceError } from '../std/errors.ts'
 import { type EncodedFile, type ParquetField, type ParquetOptions, ParquetWriter } from './parquet/writer.ts'
 
@@ -17,9 +16,8 @@ const THREAD_ROWS_MIN = 2000
 
 export interface FileEncoder {
   /**
-   * One file of all rows, in the order that `order` gives them (row of the batch at each place), else as they lie. The
-   * batch must not be used afterwards, nor share arrays with another one, dictionaries aside. Errors: `internal` where a
-   * row breaks the schema.
+   * One file of the rows that `order` names (row of the batch at each place), in that order, else of all as they lie.
+   * The batch must not change until it is made. Errors: `internal` where a row breaks the schema.
    */
   encode(
     fields: readonly ParquetField[],
@@ -49,7 +47,7 @@ export function createFileEncoder(threads: number): FileEncoderPool {
 
 export function encodeInline({ fields, batch, options, order }: EncodeTask): EncodedFile {
   const writer = new ParquetWriter(fields, options)
-  writer.writeSlices([{ batch, from: 0, to: batch.rowCount, order }])
+  writer.writeSlices([{ batch, from: 0, to: order?.length ?? batch.rowCount, order }])
   return writer.finish()
 }
 
@@ -87,11 +85,9 @@ class ThreadEncoder implements FileEncoderPool {
     order?: Uint32Array,
   ): Promise<EncodedFile> {
     const task: EncodeTask = { fields, batch, options, order }
-    if (batch.rowCount < THREAD_ROWS_MIN) return encodeInline(task)
-    const transferList = movableBuffers(batch)
-    if (order !== undefined) transferList.push(order.buffer as ArrayBuffer)
+    if ((order?.length ?? batch.rowCount) < THREAD_ROWS_MIN) return encodeInline(task)
     try {
-      return (await this.#pool.run(task, { transferList: transferList as never })) as EncodedFile
+      return (await this.#pool.run(task)) as EncodedFile
     } catch (error) {
       // An error loses its class and code on the way from a thread; all that the encoder throws are defects.
       throw new MillraceError('internal', `Parquet encoder: ${(error as Error).message}`, {}, error)
@@ -100,49 +96,5 @@ class ThreadEncoder implements FileEncoderPool {
 
   async close(): Promise<void> {
     await this.#pool.close()
-  }
-}
-
-/** The buffers of a batch that can be moved: its own, not shared, each once. */
-export function movableBuffers(batch: ColumnBatch): ArrayBuffer[] {
-  const buffers = new Set<ArrayBuffer>()
-  for (const column of batch.columns) collectBuffers(column, buffers)
-  return [...buffers]
-}
-
-function collectBuffers(column: Column, into: Set<ArrayBuffer>): void {
-  const add = (array: ArrayBufferView | undefined): void => {
-    if (array !== undefined && array.buffer instanceof ArrayBuffer && array.byteLength > 0)
-      into.add(array.buffer)
-  }
-  add(column.validity)
-  switch (column.layout) {
-    case 'words':
-      add(column.values)
-      break
-    case 'longs':
-      add(column.words)
-      break
-    case 'bytes':
-      add(column.data)
-      break
-    case 'variable':
-      add(column.offsets)
-      add(column.data)
-      break
-    case 'dictionary':
-      add(column.indices)
-      break
-    case 'struct':
-      for (const child of column.children) collectBuffers(child, into)
-      break
-    case 'list':
-      add(column.offsets)
-      collectBuffers(column.element, into)
-      break
-    case 'map':
-      add(column.offsets)
-      collectBuffers(column.key, into)
-      collectBuffers(column.value, into)
   }
 }

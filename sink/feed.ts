@@ -32,8 +32,8 @@ export interface FeedSpec {
   id: TableId
   topic: string
   shape: TableShape
-  /** A decoder of the topic's batches into the table's columns. */
-  decoder(): BatchDecoder
+  /** A decoder of the topic's batches into the table's columns, in shared memory or not. */
+  decoder(isShared: boolean): BatchDecoder
   /** What all of this follows from; where it is equal, so is the rest. */
   origin: unknown
 }
@@ -55,6 +55,14 @@ export interface FeedCommit {
   /** Receive time in ms of the oldest row. */
   oldestMs: number
   positions: StagePosition[]
+}
+
+/** Rows of a commit, in the arrays of their decoder until it is given back. */
+interface ReadRows {
+  decoder: BatchDecoder
+  rows: DecodedRows
+  to: number[]
+  bytes: number
 }
 
 export class TableFeed {
@@ -225,7 +233,9 @@ export class TableFeed {
     const table = this.table!
     const startedMs = this.#tools.clock.now()
     const read = await this.#read(bytesMax)
-    if (read.rows.rowCount === 0) {
+    const { rowCount } = read.rows
+    if (rowCount === 0) {
+      this.#giveBack(read)
       this.#empty = read.to
       this.dirtySinceMs = this.lagRecords > 0 ? startedMs : undefined
       return undefined
@@ -241,9 +251,11 @@ export class TableFeed {
       known: this.#known,
       files: await this.#writeFiles(table, read.rows),
     }
+    const { oldestMs } = read.rows
+    this.#giveBack(read)
     const outcome = await commitStaged(this.#tools, table, staged)
     if (!outcome.committed) {
-      this.rowsDiscarded += read.rows.rowCount
+      this.rowsDiscarded += rowCount
       await this.open()
       return undefined
     }
@@ -252,22 +264,27 @@ export class TableFeed {
     this.#known = true
     this.dirtySinceMs = this.lagRecords > 0 ? startedMs : undefined
     this.partitionsTouched = staged.files.length
-    this.bytesPerRecord = Math.max(1, read.bytes / read.rows.rowCount)
+    this.bytesPerRecord = Math.max(1, read.bytes / rowCount)
     return {
-      rows: read.rows.rowCount,
+      rows: rowCount,
       files: staged.files.length,
       bytes: staged.files.reduce((sum, file) => sum + Number(file.file_size_in_bytes), 0),
       partitions: staged.files.length,
       conflicts: outcome.conflicts,
       manifestCount: outcome.manifestCount,
-      oldestMs: read.rows.oldestMs,
+      oldestMs,
       positions: this.#positions(),
     }
   }
 
-  async #read(bytesMax: number): Promise<{ rows: DecodedRows; to: number[]; bytes: number }> {
+  /** After an error a decoder is left to the garbage collector, as what it holds may still be read. */
+  #giveBack({ decoder, rows }: ReadRows): void {
+    this.#tools.decoders.giveBack(this.spec, decoder, rows)
+  }
+
+  async #read(bytesMax: number): Promise<ReadRows> {
     const { log, decoders } = this.#tools
-    const decoder = decoders.take(this.spec, () => this.spec.decoder())
+    const decoder = decoders.take(this.spec, (isShared) => this.spec.decoder(isShared))
     const to = this.#committed.map((_, partition) => this.#next(partition))
     let bytes = 0
     // A piece of each partition in turn: under overload none is held back behind another.
@@ -284,9 +301,7 @@ export class TableFeed {
         progress = true
       }
     }
-    const rows = decoder.take()
-    decoders.giveBack(this.spec, decoder, rows.rowCount)
-    return { rows, to, bytes }
+    return { decoder, rows: decoder.take(), to, bytes }
   }
 
   /** Encodes and stores the rows, one file a partition; after an error none of them is left. */

@@ -153,7 +153,8 @@ export class JsonFileEncoder {
     order?: Uint32Array,
   ): Promise<EncodedFile> {
     const columns = batch.columns.map(columnValues)
-    const rows = Array.from({ length: batch.rowCount }, (_, place) => {
+    const recordCount = order?.length ?? batch.rowCount
+    const rows = Array.from({ length: recordCount }, (_, place) => {
       const row = order?.[place] ?? place
       return Object.fromEntries(fields.map((field, i) => [field.fieldId, String(columns[i]![row])]))
     })
@@ -161,7 +162,7 @@ export class JsonFileEncoder {
     return {
       parts: [bytes],
       byteLength: bytes.length,
-      recordCount: batch.rowCount,
+      recordCount,
       splitOffsets: [4],
       columns: [],
       saturatedCount: 0,

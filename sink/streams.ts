@@ -21,7 +21,8 @@ function telemetryFeed(stream: StreamDescriptor): FeedSpec {
     id: { namespace: stream.tenant, name: tableOf(stream.stream) },
     topic: normalizedTopic(stream.tenant, stream.stream),
     shape: shapeOf(stream),
-    decoder: () => new BatchDecoder({ schema: stream.schema, writers, lineage: 'telemetry' }),
+    decoder: (isShared) =>
+      new BatchDecoder({ schema: stream.schema, writers, lineage: 'telemetry', isShared }),
     origin: stream,
   }
 }
@@ -54,7 +55,8 @@ function rejectedFeed(stream: StreamDescriptor, rejectedSchemaId: number): FeedS
     id: { namespace: stream.tenant, name: rejectedTableOf(stream.stream) },
     topic: rejectedTopic(stream.tenant, stream.stream),
     shape: rejectedShape(REJECTED_SCHEMA, 'receive_time', 'device'),
-    decoder: () => new BatchDecoder({ schema: REJECTED_SCHEMA, writers, lineage: 'rejected' }),
+    decoder: (isShared) =>
+      new BatchDecoder({ schema: REJECTED_SCHEMA, writers, lineage: 'rejected', isShared }),
     origin: rejectedSchemaId,
   }
 }

@@ -70,7 +70,7 @@ async function start(port: MessagePort, data: SinkWorkerData): Promise<void> {
     clock: systemClock,
     catalog,
     encoder: new TableEncoder(files),
-    decoders: new DecoderPool(),
+    decoders: new DecoderPool(data.encoders > 0),
     options: { ...SINK_OPTIONS_DEFAULT, ...data.options },
     counters: new CounterBlock(SINK_COUNTERS, data.counters),
     onEvent: (event) => report({ type: 'event', event }),

@@ -19,8 +19,8 @@ export function isCoded(leaf: Leaf, column: Column | undefined): boolean {
 export function gather(leaf: Leaf, picked: Shredder, values: LeafValues, only: boolean): void {
   const { column, pickCount } = picked
   if (column === undefined || pickCount === 0) return
-  const picks = picked.picks
-  const from = picked.pickFrom
+  const picks = column.isUniform ? undefined : picked.picks
+  const from = column.isUniform ? 0 : picked.pickFrom
   switch (values.kind) {
     case 'boolean':
       gatherBytes(wordsOf(column, leaf) as Uint8Array, 1, picks, from, pickCount, values, only)

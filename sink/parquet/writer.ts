@@ -220,7 +220,7 @@ export class ParquetWriter {
 const ELEMENT_LEVEL_BYTES = 36
 
 /** Bytes that a batch's rows take in memory, all of them, levels included. */
-function bytesOfBatch(batch: ColumnBatch): number {
+export function bytesOfBatch(batch: ColumnBatch): number {
   let bytes = 0
   for (const column of batch.columns) bytes += bytesOfColumn(column)
   return bytes
