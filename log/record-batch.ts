@@ -254,6 +254,8 @@ function writeNullable(into: Uint8Array, at: number, value: Uint8Array | undefin
  */
 export class RecordReader {
   bytes: Uint8Array = new Uint8Array(0)
+  /** Of the same memory as `bytes`. */
+  view = view(this.bytes)
   offset = 0
   timestamp = 0
   keyStart = 0
@@ -278,7 +280,10 @@ export class RecordReader {
 
   /** Starts at the batch that begins at `start`; batches follow one another up to `end`. */
   reset(bytes: Uint8Array, start = 0, end = bytes.length): void {
-    this.bytes = bytes
+    if (bytes !== this.bytes) {
+      this.bytes = bytes
+      this.view = view(bytes)
+    }
     this.#at = this.#batchEnd = start
     this.#end = end
     this.#left = 0

@@ -53,7 +53,7 @@ const hash = new PayloadHash()
 /** A record as its event time and sequence; the hash is taken of both, as a payload's would be. */
 function fingerprint(eventTime: number, sequence: number, device: number): Seen {
   const bytes = new Uint8Array(new Float64Array([eventTime, sequence]).buffer)
-  hash.hash(bytes, 0, bytes.length, device)
+  hash.hash(bytes, new DataView(bytes.buffer), 0, bytes.length, device)
   return { low: hash.low, high: hash.high }
 }
 
@@ -202,7 +202,7 @@ test('payload hashes have no collision among 100,000 short payloads that differ 
   const words = new DataView(bytes.buffer)
   for (let i = 0; i < 100_000; i++) {
     words.setUint32(i % 40, i)
-    hash.hash(bytes, 0, bytes.length - (i & 3), 7)
+    hash.hash(bytes, words, 0, bytes.length - (i & 3), 7)
     payloads.add(Buffer.from(bytes.subarray(0, bytes.length - (i & 3))).toString('latin1'))
     lows.add(hash.low)
     pairs.add(`${hash.low}/${hash.high}`)

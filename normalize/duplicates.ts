@@ -380,15 +380,9 @@ function clampClass(ringClass: number): number {
 export class PayloadHash {
   low = 0
   high = 0
-  #bytes: Uint8Array = new Uint8Array(0)
-  #view = new DataView(this.#bytes.buffer)
 
-  hash(bytes: Uint8Array, start: number, end: number, seed: number): void {
-    if (bytes !== this.#bytes) {
-      this.#bytes = bytes
-      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    }
-    const view = this.#view
+  /** `view`: of the same memory as `bytes`. */
+  hash(bytes: Uint8Array, view: DataView, start: number, end: number, seed: number): void {
     let low = seed ^ 0x2f693b52
     let high = Math.imul(seed, 0x9e3779b1) ^ 0x51ed270b
     const whole = start + ((end - start) & ~3)

@@ -164,7 +164,7 @@ export class PartitionNormalizer {
   }
 
   #decide(record: RecordReader): number {
-    const { bytes, keyStart, keyEnd, valueStart, valueEnd } = record
+    const { bytes, view, keyStart, keyEnd, valueStart, valueEnd } = record
     const transform = this.#transform
     if (keyStart < 0 || keyEnd === keyStart || keyEnd - keyStart > KEY_BYTES_MAX)
       return this.#reject('device_invalid', 'the record has no valid device id as its key')
@@ -187,7 +187,8 @@ export class PartitionNormalizer {
     }
     const datumStart = valueStart + FRAME_BYTES
     let scan = plan.scanner
-    if (scan.scan(bytes, datumStart, valueEnd) !== 0) {
+    let scanned = scan.scan(bytes, view, datumStart, valueEnd)
+    if (scanned < 0) {
       this.#rejection = plan.explain(bytes, datumStart, valueEnd)
       return REJECT
     }
@@ -200,7 +201,7 @@ export class PartitionNormalizer {
     // NaN: the record has none. With neither, two equal payloads may be two messages.
     if (!Number.isNaN(eventTime) || !Number.isNaN(sequence)) {
       const hash = this.#hash
-      hash.hash(bytes, datumStart, valueEnd, state.devices.hashes[slot]!)
+      hash.hash(bytes, view, datumStart, valueEnd, state.devices.hashes[slot]!)
       if (state.windows.seen(slot, hash.low, hash.high, eventTime, sequence) && !isReplayed(record))
         return DUPLICATE
     }
@@ -222,8 +223,8 @@ export class PartitionNormalizer {
         this.#valueStart = 0
         this.#valueEnd = transform.valueEnd
         scan = transform.scanner
-        const code = scan.scan(this.#value, FRAME_BYTES, this.#valueEnd)
-        invariant(code === 0, `what was rewritten to schema ${transform.schemaId} is no datum of it`)
+        scanned = scan.scan(this.#value, transform.valueView, FRAME_BYTES, this.#valueEnd)
+        invariant(scanned >= 0, `what was rewritten to schema ${transform.schemaId} is no datum of it`)
       }
     }
 
@@ -232,10 +233,13 @@ export class PartitionNormalizer {
       this.#rejection = transform.implausible(eventMs, record.timestamp)
       return REJECT
     }
-    const quality = transform.outOfRange(scan)
-    if (quality < 0) {
-      this.#rejection = transform.refusal
-      return REJECT
+    let quality = 0
+    if (scanned > 0) {
+      quality = transform.outOfRange(this.#value, this.#valueStart + FRAME_BYTES, this.#valueEnd)
+      if (quality < 0) {
+        this.#rejection = transform.refusal
+        return REJECT
+      }
     }
     const late = state.watermarks.observe(slot, eventMs, transform.latenessMs)
     const forged = record.headerCount > 0 && carriesMarks(record)

@@ -5,6 +5,7 @@ import {
   createRecordCodec,
   createRewriter,
   createScanner,
+  type FieldBounds,
   type RecordCodec,
   type Rewriter,
   type Scanner,
@@ -35,7 +36,7 @@ export interface Rejection {
   offset: number | undefined
 }
 
-/** Slots of every scanner of a stream; after them the fields that have a range. */
+/** Slots of every scanner of a stream. */
 const EVENT_TIME = 0
 const SEQUENCE = 1
 const FIRMWARE = 2
@@ -45,12 +46,10 @@ const VALUE_BYTES_MIN = 4096
 /** Distinct firmwares remembered at a time: devices choose the text, so it is bounded. */
 const FIRMWARES_MAX = 1024
 
-interface Range {
-  field: string
+interface Range extends FieldBounds {
   name: Uint8Array
+  /** Of `#rangeScanner`. */
   slot: number
-  min: number
-  max: number
   refuses: boolean
 }
 
@@ -70,12 +69,15 @@ export class StreamTransform {
   refusal: Rejection | undefined
   /** What `rewrite` wrote: frame and datum in value[0, valueEnd). */
   value: Uint8Array
+  valueView: DataView
   valueEnd = 0
 
   readonly #eventTimeField: string | undefined
   readonly #codec: RecordCodec
   readonly #rules: CompiledRules
   readonly #ranges: readonly Range[]
+  /** Of the current schema, for the few records with a field out of its range: a slot for each of those fields. */
+  readonly #rangeScanner: Scanner
   readonly #marked: Uint8Array
   readonly #plans = new Map<number, WriterPlan>()
   #names = new Uint8Array(64)
@@ -86,6 +88,7 @@ export class StreamTransform {
     this.subject = descriptor.subject
     this.schemaId = descriptor.schemaId
     this.value = framed(this.schemaId, VALUE_BYTES_MIN)
+    this.valueView = viewOf(this.value)
     this.pastMs = descriptor.plausible.pastMs
     this.futureMs = descriptor.plausible.futureMs
     this.latenessMs = descriptor.latenessMs ?? LATENESS_MS_DEFAULT
@@ -93,28 +96,29 @@ export class StreamTransform {
     this.#eventTimeField = roleOf(fields, 'event_time')?.name
     this.#rules = compileRules(descriptor)
     const ranged = fields.filter((field) => field.range !== undefined)
-    const scanned = [
-      roleOf(fields, 'event_time'),
-      roleOf(fields, 'sequence'),
-      roleOf(fields, 'firmware'),
-      ...ranged,
-    ]
-    this.#ranges = ranged.map((field, i) => ({
+    const scanned = [roleOf(fields, 'event_time'), roleOf(fields, 'sequence'), roleOf(fields, 'firmware')]
+    this.#ranges = ranged.map((field, slot) => ({
       field: field.name,
       name: new TextEncoder().encode(field.name),
-      slot: FIRMWARE + 1 + i,
+      slot,
       min: field.range?.min ?? -Infinity,
       max: field.range?.max ?? Infinity,
       refuses: field.enforce === 'refuse',
     }))
     this.#marked = new Uint8Array(ranged.length)
     this.#codec = createRecordCodec(reader)
-    const scannerOf = (node: RecordNode): Scanner =>
+    this.#rangeScanner = createScanner(
+      reader,
+      ranged.map((field) => field.name),
+    )
+    // Bounds hold for what the current schema and the rules make of a record.
+    const scannerOf = (node: RecordNode, bounds: readonly FieldBounds[] = []): Scanner =>
       createScanner(
         node,
         scanned.map((field) => writerName(node, field)),
+        bounds,
       )
-    this.scanner = scannerOf(reader)
+    this.scanner = scannerOf(reader, this.#ranges)
     for (const { id, schema } of descriptor.writers) {
       const writer = recordOf(schema)
       const isCurrent = id === descriptor.schemaId
@@ -183,6 +187,7 @@ export class StreamTransform {
 
   #growValue(): void {
     this.value = framed(this.schemaId, this.value.length * 2)
+    this.valueView = viewOf(this.value)
   }
 
   implausible(eventMs: number, receiveMs: number): Rejection {
@@ -193,11 +198,12 @@ export class StreamTransform {
   }
 
   /**
-   * How many fields of what `scan` last read are out of their range and only marked; -1 where one is refused,
-   * then `refusal` says why.
+   * How many fields of a datum of the current schema are out of their range and only marked; -1 where one is
+   * refused, then `refusal` says why.
    */
-  outOfRange(scan: Scanner): number {
-    const { numbers, ranges: places } = scan
+  outOfRange(bytes: Uint8Array, start: number, end: number): number {
+    const { scan, numbers, ranges: places } = this.#rangeScanner
+    scan(bytes, viewOf(bytes), start, end)
     const ranges = this.#ranges
     let count = 0
     for (let i = 0; i < ranges.length; i++) {
@@ -313,6 +319,10 @@ export class WriterPlan {
 /** Errors: `schema_invalid`, `rule_invalid`. */
 export function compileTransform(descriptor: StreamDescriptor): StreamTransform {
   return new StreamTransform(descriptor)
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 /** A buffer of `size` bytes that begins with the frame of `schemaId`. */

@@ -205,10 +205,12 @@ export class CheckEmitter {
     return k
   }
 
-  string(label: string, isUuid: boolean): void {
+  /** `from`: a variable to be made that holds where the text begins. */
+  string(label: string, isUuid: boolean, from?: string): void {
     const { out } = this
     out.line(`// ${label}: ${isUuid ? 'uuid' : 'string'}`)
     const length = this.length()
+    if (from !== undefined) out.line(`const ${from} = at`)
     if (isUuid) {
       this.call(`uuidEnd(bytes, at, at + ${length})`)
       return

@@ -13,7 +13,7 @@ import { minimumSize } from './avro-size.ts'
 import { writeDouble, writeRaw } from './avro-value-encoder.ts'
 
 export { createRecordCodec, type RecordCodec } from './avro-codec.ts'
-export { createFieldReader, createScanner, type Scanner } from './avro-scanner.ts'
+export { createScanner, type FieldBounds, type Scanner } from './avro-scanner.ts'
 
 export interface Rewriter {
   /** The writer's bytes are the reader's: a record may pass as it is. */

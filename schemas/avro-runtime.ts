@@ -152,6 +152,47 @@ export function longAt(bytes: Uint8Array, at: number): number {
   return words[1]! * 0x1_0000_0000 + (words[0]! >>> 0)
 }
 
+/** The low seven bits of each of four bytes, together. */
+function joined(word: number): number {
+  return (word & 0x7f) | ((word >>> 1) & 0x3f80) | ((word >>> 2) & 0x1f_c000) | ((word >>> 3) & 0xfe0_0000)
+}
+
+/**
+ * `skipLong` and `longAt` in one: the position after a long, whose value goes to `slot` of `into`. `view` is of the
+ * same memory as `bytes`. Up to eight bytes, which is every timestamp, as two words without a loop.
+ */
+export function readLong(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  end: number,
+  into: Float64Array,
+  slot: number,
+): number {
+  if (at + 8 <= end) {
+    const first = view.getInt32(at, true)
+    const firstStops = ~first & 0x8080_8080
+    if (firstStops !== 0) {
+      // Bits up to and with the lowest one set: the bytes up to the one that ends the number.
+      const value = joined(first & (firstStops ^ (firstStops - 1)))
+      into[slot] = (value >>> 1) ^ -(value & 1)
+      return at + 4 - (Math.clz32(firstStops & -firstStops) >>> 3)
+    }
+    const second = view.getInt32(at + 4, true)
+    const secondStops = ~second & 0x8080_8080
+    if (secondStops !== 0) {
+      const low = joined(first)
+      const magnitude = joined(second & (secondStops ^ (secondStops - 1))) * 0x800_0000
+      // Added once, so that what exceeds 2^53 is rounded once.
+      into[slot] = (low & 1) === 0 ? magnitude + (low >>> 1) : -(magnitude + ((low >>> 1) + 1))
+      return at + 8 - (Math.clz32(secondStops & -secondStops) >>> 3)
+    }
+  }
+  const after = skipLong(bytes, at, end)
+  if (after >= 0) into[slot] = longAt(bytes, at)
+  return after
+}
+
 /** Length of a string or bytes; its position after goes to scratch[0]. What it counts must lie before `end`. */
 export function readLength(bytes: Uint8Array, at: number, end: number): number {
   const after = skipLong(bytes, at, end)

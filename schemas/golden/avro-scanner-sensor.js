@@ -1,23 +1,15 @@
-function scan(bytes, start, end) {
-  const at = walk(bytes, start, end, 0)
-  return at === end ? 0 : at < 0 ? -at : 13
-}
-function walk(bytes, at, end, depth) {
-  const from0 = at
+function scan(bytes, view, at, end) {
+  const depth = 0
+  let outside = 0
   // event_time: timestamp-micros
-  if (at < end && bytes[at] < 0x80) at++
-  else if ((at = skipLong(bytes, at, end)) < 0) return at
-  const value1 = longAt(bytes, from0)
-  numbers[0] = value1
-  const from2 = at
+  if ((at = readLong(bytes, view, at, end, numbers, 0)) < 0) return at
   // seq: long
-  if (at < end && bytes[at] < 0x80) at++
-  else if ((at = skipLong(bytes, at, end)) < 0) return at
-  const value3 = longAt(bytes, from2)
-  numbers[1] = value3
+  if ((at = readLong(bytes, view, at, end, numbers, 1)) < 0) return at
   // temperature: double
   if (end - at < 8) return -1
   at += 8
+  const value3 = view.getFloat64(at - 8, true)
+  if (!(value3 >= -40 && value3 <= 85)) outside = 1
   // humidity: double
   if (end - at < 8) return -1
   at += 8
@@ -32,15 +24,7 @@ function walk(bytes, at, end, depth) {
     // pressure: double
     if (end - at < 8) return -1
     at += 8
-    numberBytes[0] = bytes[at - 8]
-    numberBytes[1] = bytes[at - 7]
-    numberBytes[2] = bytes[at - 6]
-    numberBytes[3] = bytes[at - 5]
-    numberBytes[4] = bytes[at - 4]
-    numberBytes[5] = bytes[at - 3]
-    numberBytes[6] = bytes[at - 2]
-    numberBytes[7] = bytes[at - 1]
-    const value6 = doubles[0]
+    const value6 = view.getFloat64(at - 8, true)
     numbers[2] = value6
     ranges[4] = at - 8
     ranges[5] = at
@@ -80,11 +64,12 @@ function walk(bytes, at, end, depth) {
   }
   const from9 = at
   const stop11 = at + n10
-  if ((at = utf8End(bytes, at, stop11)) < 0) return at
+  while (at < stop11 && bytes[at] < 0x80) at++
+  if (at < stop11 && (at = utf8End(bytes, at, stop11)) < 0) return at
   ranges[6] = from9
   ranges[7] = at
   // battery: double
   if (end - at < 8) return -1
   at += 8
-  return at
+  return at === end ? outside : -13
 }
