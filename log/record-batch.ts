@@ -351,7 +351,13 @@ export class RecordReader {
   }
 
   #zigzag(): number {
-    let byte = this.bytes[this.#at++]!
+    const byte = this.bytes[this.#at++]!
+    return byte < 0x80 ? (byte >>> 1) ^ -(byte & 1) : this.#zigzagFrom(byte)
+  }
+
+  /** Of more than one byte, the first of which is taken: apart, so that the common case is short enough to be inlined. */
+  #zigzagFrom(first: number): number {
+    let byte = first
     let value = byte & 0x7f
     for (let shift = 7; byte >= 0x80 && shift < 35; shift += 7) {
       byte = this.bytes[this.#at++]!

@@ -194,7 +194,7 @@ export class PartitionNormalizer {
     }
 
     const state = this.state
-    const slot = state.slotOf(bytes, keyStart, keyEnd)
+    const slot = state.slotOf(bytes, view, keyStart, keyEnd)
     state.lastOffsets[slot] = record.offset
     const eventTime = scan.numbers[transform.eventTimeSlot]!
     const sequence = scan.numbers[transform.sequenceSlot]!
@@ -211,7 +211,7 @@ export class PartitionNormalizer {
     this.#valueStart = valueStart
     this.#valueEnd = valueEnd
     if (!plan.isIdentity) {
-      const rules = plan.rulesFor(bytes)
+      const rules = plan.rulesFor(bytes, view)
       if (!plan.isCurrent || !rules.isIdentity) {
         const rejection = transform.rewrite(plan, rules, bytes, datumStart, valueEnd)
         if (rejection !== undefined) {

@@ -4,12 +4,15 @@ import fc from 'fast-check'
 import { isMillraceError } from '../std/errors.ts'
 import { CHUNK_BYTES, PartitionState, STATE_LIMITS_DEFAULT, type StateLimits } from './state.ts'
 
+const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array): DataView =>
+  new DataView(buffer, byteOffset, byteLength)
+
 const limits: StateLimits = { windowRecordsMax: 64, windowBytesMax: 64 * 1024, devicesMax: 64 }
 
 /** Deals with record `offset` of device `name`; the hash is a function of both. */
 function touch(state: PartitionState, name: string, offset: number): boolean {
   const key = Buffer.from(name)
-  const slot = state.slotOf(key, 0, key.length)
+  const slot = state.slotOf(key, viewOf(key), 0, key.length)
   state.lastOffsets[slot] = offset
   state.watermarks.observe(slot, offset * 10, 0)
   return state.windows.seen(slot, Math.imul(offset, 0x9e3779b1), offset, offset * 10, offset)
@@ -50,13 +53,13 @@ test('devices beyond the limit go, those silent longest first, and are counted',
   assert.equal(state.devices.count, 61)
   const isKnown = (name: string): boolean => {
     const key = Buffer.from(name)
-    return state.devices.find(key, 0, key.length) >= 0
+    return state.devices.find(key, viewOf(key), 0, key.length) >= 0
   }
   for (let i = 0; i < 64; i++) assert.equal(isKnown(`d${i}`), i < 10 || i >= 14, `d${i}`)
   assert.ok(isKnown('new'))
   // What the survivors remember moved with them.
   const key = Buffer.from('d20')
-  const slot = state.devices.find(key, 0, key.length)
+  const slot = state.devices.find(key, viewOf(key), 0, key.length)
   assert.equal(state.watermarks.values[slot], 200)
   assert.equal(state.lastOffsets[slot], 20)
   assert.ok(state.windows.seen(slot, Math.imul(20, 0x9e3779b1), 20, 200, 20))

@@ -78,9 +78,9 @@ export class PartitionState {
     this.#devicesMax = Math.max(EVICTED_PART, limits.devicesMax)
   }
 
-  /** The slot of the device whose id is bytes[start, end); made where it is new. */
-  slotOf(bytes: Uint8Array, start: number, end: number): number {
-    const known = this.devices.find(bytes, start, end)
+  /** The slot of the device whose id is bytes[start, end), made where it is new. `view`: of the same memory. */
+  slotOf(bytes: Uint8Array, view: DataView, start: number, end: number): number {
+    const known = this.devices.find(bytes, view, start, end)
     return known >= 0 ? known : this.#add(bytes, start, end)
   }
 

@@ -288,11 +288,11 @@ export class WriterPlan {
   }
 
   /** The rule set for the firmware that the scanner found in `bytes`; a string is made once for each version. */
-  rulesFor(bytes: Uint8Array): CompiledRuleSet {
+  rulesFor(bytes: Uint8Array, view: DataView): CompiledRuleSet {
     const start = this.scanner.ranges[2 * FIRMWARE]!
     const end = this.scanner.ranges[2 * FIRMWARE + 1]!
     if (start < 0 || end - start > KEY_BYTES_MAX) return this.#rules.select(undefined)
-    const known = this.#firmwares.find(bytes, start, end)
+    const known = this.#firmwares.find(bytes, view, start, end)
     if (known >= 0) return this.#ruleSets[known]!
     if (this.#firmwares.count >= FIRMWARES_MAX) {
       this.#firmwares.keepOnly(new Int32Array(0))
