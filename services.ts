@@ -1,7 +1,7 @@
 // What a process shows over HTTP (http/server.ts): health, metrics, status, streams, tables, contracts, the account.
 // Reads what main.ts and the log know; nothing here changes anything but `registerContract`.
 import { type Address, addressText, type Config } from './config.ts'
-import { type DurationMetric, type MetricSource, Metrics } from './http/metrics.ts'
+import type { DurationMetric, MetricSource, Metrics } from './http/metrics.ts'
 import { schemaRegistryRoutes } from './http/schema-registry-routes.ts'
 import type { Account, Check, Services, TableSummary } from './http/server.ts'
 import type { JournalStats } from './log/journal.ts'
@@ -68,13 +68,16 @@ const GAUGES = new Set([
 ])
 
 export function createServices(view: ProcessView): Services {
-  const metrics = createMetrics(view)
+  let metrics: Promise<Metrics> | undefined
   const replay = new RejectedReplay(view.log)
   const { config, served, registry } = view
   return {
     version: VERSION,
     readiness: async () => readiness(view),
-    scrape: () => metrics.scrape(),
+    scrape: async () => {
+      metrics ??= createMetrics(view)
+      return (await metrics).scrape()
+    },
     status: () => ({
       version: VERSION,
       roles: config.roles,
@@ -143,7 +146,9 @@ function readiness(view: ProcessView): Check[] {
   ]
 }
 
-function createMetrics(view: ProcessView): Metrics {
+/** At the first scrape: loading OpenTelemetry takes a tenth of a start. */
+async function createMetrics(view: ProcessView): Promise<Metrics> {
+  const { Metrics } = await import('./http/metrics.ts')
   const stat = (name: 'groups' | 'bytes' | 'freeBytes' | 'liveBytes' | 'segments' | 'segmentsFreed') => () =>
     view.logStats?.[name] ?? 0
   return new Metrics({

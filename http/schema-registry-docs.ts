@@ -1,35 +1,35 @@
 // What the OpenAPI document says of Confluent's API. Descriptions only: the routes check and answer by themselves,
 // with Confluent's codes, and nothing here validates or serializes.
 import type { FastifySchema } from 'fastify'
-import Type, { type TSchema } from 'typebox'
+import { type JsonSchema, json } from './json-schema.ts'
 
 const MEDIA_TYPE = 'application/vnd.schemaregistry.v1+json'
 
-const Problem = Type.Object({ error_code: Type.Integer(), message: Type.String() })
-const Version = Type.Object({
-  subject: Type.String(),
-  version: Type.Integer(),
-  id: Type.Integer(),
-  schema: Type.String({ description: 'Avro schema as JSON text' }),
+const Problem = json.object({ error_code: json.integer(), message: json.string() })
+const Version = json.object({
+  subject: json.string(),
+  version: json.integer(),
+  id: json.integer(),
+  schema: json.string({ description: 'Avro schema as JSON text' }),
 })
-const Schema = Type.Object({
-  schema: Type.String({ description: 'Avro schema as JSON text' }),
-  schemaType: Type.Optional(Type.Literal('AVRO')),
+const Schema = json.object({
+  schema: json.string({ description: 'Avro schema as JSON text' }),
+  schemaType: json.optional(json.literal('AVRO')),
 })
-const Level = Type.Union(
+const Level = json.anyOf(
   ['BACKWARD', 'BACKWARD_TRANSITIVE', 'FORWARD', 'FORWARD_TRANSITIVE', 'FULL', 'FULL_TRANSITIVE', 'NONE'].map(
-    (level) => Type.Literal(level),
+    (level) => json.literal(level),
   ),
 )
-const SetLevel = Type.Object({ compatibility: Level })
-const GetLevel = Type.Object({ compatibilityLevel: Level })
-const Mode = Type.Object({ mode: Type.Literal('READWRITE') })
-const Compatible = Type.Object({
-  is_compatible: Type.Boolean(),
-  messages: Type.Optional(Type.Array(Type.String())),
+const SetLevel = json.object({ compatibility: Level })
+const GetLevel = json.object({ compatibilityLevel: Level })
+const Mode = json.object({ mode: json.literal('READWRITE') })
+const Compatible = json.object({
+  is_compatible: json.boolean(),
+  messages: json.optional(json.array(json.string())),
 })
-const Versions = Type.Array(Type.Integer())
-const Subjects = Type.Array(Type.String())
+const Versions = json.array(json.integer())
+const Subjects = json.array(json.string())
 
 const FLAGS = {
   deleted: 'With what was deleted softly',
@@ -42,17 +42,17 @@ const FLAGS = {
 
 interface Doc {
   summary: string
-  answer: TSchema
-  body?: TSchema
+  answer: JsonSchema
+  body?: JsonSchema
   flags?: readonly (keyof typeof FLAGS)[]
 }
 
 const DOCS: Record<string, Doc> = {
-  'GET /': { summary: 'Whether the registry answers', answer: Type.Object({}) },
-  'GET /schemas/types': { summary: 'Schema types', answer: Type.Array(Type.Literal('AVRO')) },
+  'GET /': { summary: 'Whether the registry answers', answer: json.object({}) },
+  'GET /schemas/types': { summary: 'Schema types', answer: json.array(json.literal('AVRO')) },
   'GET /schemas': {
     summary: 'All versions of all subjects',
-    answer: Type.Array(Version),
+    answer: json.array(Version),
     flags: ['subjectPrefix', 'deleted', 'latestOnly'],
   },
   'GET /mode': { summary: 'The mode, which is fixed', answer: Mode },
@@ -61,9 +61,9 @@ const DOCS: Record<string, Doc> = {
   'PUT /mode/:subject': { summary: 'Refused: the mode is fixed', answer: Mode, body: Mode },
   'GET /schemas/ids/:id': {
     summary: 'A schema by id',
-    answer: Type.Object({ schema: Type.String() }),
+    answer: json.object({ schema: json.string() }),
   },
-  'GET /schemas/ids/:id/schema': { summary: 'A schema by id, bare', answer: Type.Unknown() },
+  'GET /schemas/ids/:id/schema': { summary: 'A schema by id, bare', answer: json.unknown() },
   'GET /schemas/ids/:id/subjects': {
     summary: 'Subjects that use a schema',
     answer: Subjects,
@@ -71,7 +71,7 @@ const DOCS: Record<string, Doc> = {
   },
   'GET /schemas/ids/:id/versions': {
     summary: 'Subjects and versions that use a schema',
-    answer: Type.Array(Type.Object({ subject: Type.String(), version: Type.Integer() })),
+    answer: json.array(json.object({ subject: json.string(), version: json.integer() })),
     flags: ['deleted'],
   },
   'GET /subjects': { summary: 'All subjects', answer: Subjects, flags: ['subjectPrefix', 'deleted'] },
@@ -87,7 +87,7 @@ const DOCS: Record<string, Doc> = {
   },
   'GET /subjects/:subject/versions/:version/schema': {
     summary: 'The schema of a version, bare',
-    answer: Type.Unknown(),
+    answer: json.unknown(),
     flags: ['deleted'],
   },
   'GET /subjects/:subject/versions/:version/referencedby': {
@@ -96,7 +96,7 @@ const DOCS: Record<string, Doc> = {
   },
   'POST /subjects/:subject/versions': {
     summary: 'Register a schema; the same one again gets the same id',
-    answer: Type.Object({ id: Type.Integer() }),
+    answer: json.object({ id: json.integer() }),
     body: Schema,
   },
   'POST /subjects/:subject': {
@@ -112,7 +112,7 @@ const DOCS: Record<string, Doc> = {
   },
   'DELETE /subjects/:subject/versions/:version': {
     summary: 'Delete a version',
-    answer: Type.Integer(),
+    answer: json.integer(),
     flags: ['permanent'],
   },
   'POST /compatibility/subjects/:subject/versions/:version': {
@@ -149,17 +149,17 @@ export function docOf(method: string, path: string): FastifySchema | undefined {
   if (doc === undefined) return undefined
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name]) => name!)
   const { flags = [] } = doc
-  const content = (schema: TSchema): object => ({ content: { [MEDIA_TYPE]: { schema } } })
+  const content = (schema: JsonSchema): object => ({ content: { [MEDIA_TYPE]: { schema } } })
   return {
     summary: doc.summary,
     tags: ['schema registry'],
     ...(names.length > 0 && {
-      params: Type.Object(Object.fromEntries(names.map((name) => [name, Type.String()]))),
+      params: json.object(Object.fromEntries(names.map((name) => [name, json.string()]))),
     }),
     ...(flags.length > 0 && {
-      querystring: Type.Object(
+      querystring: json.object(
         Object.fromEntries(
-          flags.map((flag) => [flag, Type.Optional(Type.String({ description: FLAGS[flag] }))]),
+          flags.map((flag) => [flag, json.optional(json.string({ description: FLAGS[flag] }))]),
         ),
       ),
     }),

@@ -2,8 +2,8 @@
 // services hang on it (the schema registry). It knows no stage: what it shows comes through `Services`.
 import fastifySwagger from '@fastify/swagger'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyPluginAsync } from 'fastify'
-import Type from 'typebox'
 import { isMillraceError } from '../std/errors.ts'
+import { json } from './json-schema.ts'
 
 export interface Check {
   name: string
@@ -82,32 +82,32 @@ export interface ReplayBody {
   more: boolean
 }
 
-const ErrorBody = Type.Object({ code: Type.String(), message: Type.String() })
-const CheckBody = Type.Object({
-  name: Type.String(),
-  ok: Type.Boolean(),
-  reason: Type.Optional(Type.String()),
+const ErrorBody = json.object({ code: json.string(), message: json.string() })
+const CheckBody = json.object({
+  name: json.string(),
+  ok: json.boolean(),
+  reason: json.optional(json.string()),
 })
-const Count = Type.Integer({ minimum: 0 })
-const StreamBody = Type.Object({
-  tenant: Type.String(),
-  stream: Type.String(),
-  family: Type.String(),
-  contractVersion: Type.Integer(),
-  subject: Type.String(),
-  schemaId: Type.Integer(),
-  partitions: Type.Integer(),
+const Count = json.integer({ minimum: 0 })
+const StreamBody = json.object({
+  tenant: json.string(),
+  stream: json.string(),
+  family: json.string(),
+  contractVersion: json.integer(),
+  subject: json.string(),
+  schemaId: json.integer(),
+  partitions: json.integer(),
 })
-const TableBody = Type.Object({
-  tenant: Type.String(),
-  table: Type.String(),
+const TableBody = json.object({
+  tenant: json.string(),
+  table: json.string(),
   rows: Count,
   files: Count,
   bytes: Count,
   snapshots: Count,
-  committedAt: Type.Union([Type.String(), Type.Null()]),
+  committedAt: json.anyOf([json.string(), json.null()]),
 })
-const AccountBody = Type.Object({
+const AccountBody = json.object({
   acknowledged: Count,
   raw: Count,
   normalized: Count,
@@ -119,24 +119,24 @@ const AccountBody = Type.Object({
 })
 /** Records of one request: an answer comes within seconds. */
 const REPLAY_LIMIT_MAX = 100_000
-const ReplayQuery = Type.Object({
-  code: Type.Optional(Type.String()),
-  dryRun: Type.Boolean({ default: false }),
-  limit: Type.Integer({ minimum: 1, maximum: REPLAY_LIMIT_MAX, default: REPLAY_LIMIT_MAX }),
+const ReplayQuery = json.object({
+  code: json.optional(json.string()),
+  dryRun: json.boolean({ default: false }),
+  limit: json.integer({ minimum: 1, maximum: REPLAY_LIMIT_MAX, default: REPLAY_LIMIT_MAX }),
 })
-const ReplayAnswer = Type.Object({
+const ReplayAnswer = json.object({
   found: Count,
   sent: Count,
   sentBefore: Count,
   rejectedAgain: Count,
-  refused: Type.Record(Type.String(), Count),
-  more: Type.Boolean(),
+  refused: json.record(Count),
+  more: json.boolean(),
 })
-const ContractBody = Type.Object({
-  family: Type.String(),
-  tenant: Type.Optional(Type.String()),
-  version: Type.Integer(),
-  streams: Type.Array(Type.String()),
+const ContractBody = json.object({
+  family: json.string(),
+  tenant: json.optional(json.string()),
+  version: json.integer(),
+  streams: json.array(json.string()),
 })
 
 /** Largest request body: contracts and schemas are text of at most this. */
@@ -185,7 +185,7 @@ export async function createHttpServer(services: Services): Promise<FastifyInsta
   return server
 }
 
-const text = (type: string): object => ({ 200: { content: { [type]: { schema: Type.String() } } } })
+const text = (type: string): object => ({ 200: { content: { [type]: { schema: json.string() } } } })
 
 async function routes(server: FastifyInstance, services: Services): Promise<void> {
   server.get(
@@ -193,12 +193,12 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
     {
       schema: {
         summary: 'Whether the process lives',
-        response: { 200: Type.Object({ status: Type.Literal('ok') }) },
+        response: { 200: json.object({ status: json.literal('ok') }) },
       },
     },
     async () => ({ status: 'ok' as const }),
   )
-  const ReadyBody = Type.Object({ ready: Type.Boolean(), checks: Type.Array(CheckBody) })
+  const ReadyBody = json.object({ ready: json.boolean(), checks: json.array(CheckBody) })
   server.get(
     '/readyz',
     {
@@ -219,7 +219,7 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
     async (_request, reply) =>
       reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').send(await services.scrape()),
   )
-  const anything = Type.Object({}, { additionalProperties: true })
+  const anything = json.object({}, { additionalProperties: true })
   server.get(
     '/v1/openapi.json',
     { schema: { summary: 'This document', response: { 200: anything } } },
@@ -230,14 +230,14 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
     {
       schema: {
         summary: 'Version, addresses and rates',
-        response: { 200: Type.Object({}, { additionalProperties: true }) },
+        response: { 200: json.object({}, { additionalProperties: true }) },
       },
     },
     async () => services.status(),
   )
   server.get(
     '/v1/streams',
-    { schema: { summary: 'All streams', response: { 200: Type.Array(StreamBody) } } },
+    { schema: { summary: 'All streams', response: { 200: json.array(StreamBody) } } },
     async () => services.streams(),
   )
   server.get<{ Params: { tenant: string; stream: string } }>(
@@ -245,8 +245,8 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
     {
       schema: {
         summary: 'One stream: fields, schemas, rules, table',
-        params: Type.Object({ tenant: Type.String(), stream: Type.String() }),
-        response: { 200: Type.Object({}, { additionalProperties: true }), 404: ErrorBody },
+        params: json.object({ tenant: json.string(), stream: json.string() }),
+        response: { 200: json.object({}, { additionalProperties: true }), 404: ErrorBody },
       },
     },
     async (request, reply) => {
@@ -263,7 +263,7 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
     {
       schema: {
         summary: 'Send rejected records through again, those that the contract now accepts',
-        params: Type.Object({ tenant: Type.String(), stream: Type.String() }),
+        params: json.object({ tenant: json.string(), stream: json.string() }),
         querystring: ReplayQuery,
         response: { 200: ReplayAnswer, 404: ErrorBody },
       },
@@ -278,7 +278,7 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
   )
   server.get(
     '/v1/tables',
-    { schema: { summary: 'All tables with their size', response: { 200: Type.Array(TableBody) } } },
+    { schema: { summary: 'All tables with their size', response: { 200: json.array(TableBody) } } },
     async () => services.tables(),
   )
   server.get(
@@ -288,7 +288,7 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
   )
   server.get(
     '/v1/contracts',
-    { schema: { summary: 'Contracts in force', response: { 200: Type.Array(ContractBody) } } },
+    { schema: { summary: 'Contracts in force', response: { 200: json.array(ContractBody) } } },
     async () => services.contracts(),
   )
   server.post<{ Body: string }>(
@@ -297,7 +297,7 @@ async function routes(server: FastifyInstance, services: Services): Promise<void
       schema: {
         summary: 'Register a contract, or a new version of one (YAML)',
         consumes: ['application/yaml'],
-        body: { content: { 'application/yaml': { schema: Type.String() } } },
+        body: { content: { 'application/yaml': { schema: json.string() } } },
         response: { 201: ContractBody, 422: ErrorBody },
       },
     },
