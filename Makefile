@@ -21,7 +21,7 @@ test: install ## all tests that need nothing but npm
 
 test-interop: install ## tests against clients, readers and tools of others (installs them)
 	@./test/interop/setup
-	@./test/run test/interop/*.test.ts
+	@./test/run --concurrency 2 test/interop/*.test.ts
 
 check: install ## types, format, lint, unused exports
 	./node_modules/.bin/tsc -p .

@@ -79,12 +79,14 @@ async function run(
   encode: (seq: number) => Buffer,
   isOver: () => boolean,
 ): Promise<void> {
-  const client: MqttClient = await mqtt.connectAsync(url, {
+  const options = {
     clientId: device.id,
     protocolVersion: 5,
     reconnectPeriod: 0,
     connectTimeout: 5000,
-  })
+  } as const
+  // Without retries: otherwise a connection that is reset before its CONNACK settles nothing, and the round never ends.
+  const client: MqttClient = await mqtt.connectAsync(url, options, false)
   client.on('error', () => {})
   let inFlight = 0
   const publish = (seq: number, payload: Buffer): void => {

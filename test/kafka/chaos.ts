@@ -161,13 +161,15 @@ class Device {
   }
 
   async #session(port: number, codec: EnvironmentCodec, isOver: () => boolean): Promise<void> {
-    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, {
+    const options = {
       clientId: this.id,
       protocolVersion: 5,
       reconnectPeriod: 0,
       connectTimeout: 4000,
       keepalive: 5,
-    })
+    } as const
+    // Without retries: a connection that is reset before its CONNACK settles nothing otherwise.
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, options, false)
     this.#client = client
     this.connects++
     client.on('error', () => {})
