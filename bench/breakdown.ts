@@ -16,6 +16,7 @@ import {
   caseResult,
   median,
   round,
+  rounds,
   summarise,
 } from './harness.ts'
 import { pinning, temporaryFolder } from './processes.ts'
@@ -133,7 +134,7 @@ async function measure(args: CaseArguments, index: number): Promise<Measured> {
 
 export async function run(args: CaseArguments): Promise<CaseResult> {
   const measured: Measured[] = []
-  for (let i = 0; i < args.runs; i++) {
+  for (const i of rounds(args.runs)) {
     calibrate(args.smoke)
     measured.push(await measure(args, i))
   }

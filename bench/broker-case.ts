@@ -17,6 +17,8 @@ import {
   peer,
   type Run,
   round,
+  rounds,
+  secondsLeft,
   summarise,
 } from './harness.ts'
 import { type Load, type LoadReport, runLoad } from './load.ts'
@@ -31,7 +33,7 @@ import {
   threadCpuSeconds,
   threadShares,
 } from './processes.ts'
-import { BenchServer } from './server.ts'
+import { BenchServer, type ServerOptions } from './server.ts'
 
 export interface BrokerCase {
   name: string
@@ -57,9 +59,9 @@ export interface BrokerCase {
   serverArgs?: (folder: string) => readonly string[] | Promise<readonly string[]>
 }
 
-/** What a case may take in all, less what starts, stops and counts. */
-const MEASURING_SECONDS_MAX = 125
 const SECONDS_DEFAULT = 2
+/** Of a run; where many brokers share the time, there are fewer runs rather than shorter ones. */
+const SECONDS_MIN = 0.5
 const WARMUP_SECONDS = 0.7
 /** Start and drain of a generator. */
 const OVERHEAD_SECONDS = 0.6
@@ -86,16 +88,33 @@ export function latencyOf(latencies: readonly Latency[]): Latency | undefined {
   return { p50: of((one) => one.p50), p99: of((one) => one.p99), p999: of((one) => one.p999) }
 }
 
+export interface SideOptions {
+  /** Server and generator share all cores. */
+  allCores?: boolean
+  /** Several cases run on it one after the other, and who started it counts its log: `verify` does nothing. */
+  isShared?: boolean
+}
+
 /** Millrace under a case's load, with everything sent to it counted. */
 export class OurSide {
   readonly server: BenchServer
   readonly threads: Record<string, number>[] = []
   readonly #generatorCore: number | undefined
+  readonly #isShared: boolean
   #sent = 0
 
-  constructor(server: BenchServer, allCores = false) {
+  constructor(server: BenchServer, { allCores = false, isShared = false }: SideOptions = {}) {
     this.server = server
     this.#generatorCore = allCores ? undefined : GENERATOR_CORE
+    this.#isShared = isShared
+  }
+
+  /** A server of its own for the ingest role. */
+  static async start(
+    options: Omit<ServerOptions, 'roles'> = {},
+    sideOptions: SideOptions = {},
+  ): Promise<OurSide> {
+    return new OurSide(await BenchServer.start({ ...options, roles: 'ingest' }), sideOptions)
   }
 
   /** Messages of all runs so far. */
@@ -135,8 +154,13 @@ export class OurSide {
     return { run, report }
   }
 
-  /** Stops the server and compares the log with what was sent. */
+  /** The end of a case: its log is counted, unless other cases go on with the server. */
   async verify(countDevices = false): Promise<string> {
+    return this.#isShared ? 'the log is counted by who started the server' : this.countAndEnd(countDevices)
+  }
+
+  /** Stops the server and compares the log with what was sent. */
+  async countAndEnd(countDevices = false): Promise<string> {
     // At QoS 0 nothing told the sender that it is durable.
     const { raw, rejectedAtDoor } = await this.server.accountOf(this.#sent)
     await this.server.stop()
@@ -204,6 +228,31 @@ async function runPeer(
   return { run, report, countedBy: 'what was sent, less the growth of the queues of their sockets' }
 }
 
+/** A peer and what was measured of it. */
+interface Contender extends Rounds {
+  broker: Broker
+  countedBy: string
+  /** Why it gets no more runs. */
+  problem: string
+}
+
+/** One run of it. What a peer cannot take, or has no time for, is part of the result, and no reason to have none. */
+async function runContender(
+  one: Contender,
+  load: Load,
+  timing: { seconds: number; warmup: number; seed: number },
+): Promise<void> {
+  try {
+    if (secondsLeft() < 0) throw new Error('the time of the case is over')
+    const { run, report, countedBy } = await runPeer(one.broker, load, timing)
+    one.countedBy = countedBy
+    addRound(one, run, report)
+  } catch (error) {
+    one.problem = (error as Error).message
+    process.stderr.write(`${one.broker.name}: ${one.problem}\n`)
+  }
+}
+
 /** The last round's threads: by then everything is compiled. */
 const lastOf = <T>(values: readonly T[]): T => values.at(-1)!
 
@@ -233,51 +282,39 @@ export async function runBrokerCase(
         ...(allCores ? { core: null } : {}),
         args: folder === undefined ? [] : await definition.serverArgs!(folder),
       }),
-      allCores,
+      { allCores },
     )
   const peers =
     definition.peers === false ? [] : (brokers ?? (await startPeers({ ...args, webSocket, leftOut })))
   const contestants = 1 + peers.length + (baseline === undefined ? 0 : 1)
   const warmup = args.smoke ? 0.1 : WARMUP_SECONDS
-  const seconds = Math.min(
-    args.seconds,
-    MEASURING_SECONDS_MAX / (args.runs * contestants) -
-      warmup -
-      OVERHEAD_SECONDS -
-      (definition.openingSeconds ?? 0),
-  )
-  if (seconds <= 0) throw new Error(`${args.runs} runs of ${contestants} brokers do not fit into a case`)
+  const share = secondsLeft() / (args.runs * contestants)
+  const around = warmup + OVERHEAD_SECONDS + (definition.openingSeconds ?? 0)
+  const seconds = Math.min(args.seconds, Math.max(SECONDS_MIN, share - around))
 
   const mine = noRounds()
   const base = noRounds()
-  const theirs = peers.map(noRounds)
-  const countedBy = new Map<Broker, string>()
-  for (let i = 0; i < args.runs; i++) {
+  const theirs = peers.map((broker): Contender => ({ broker, ...noRounds(), countedBy: '', problem: '' }))
+  for (const i of rounds(args.runs)) {
     const timing = { seconds, warmup, seed: args.seed + i * 10_000 }
     calibrate(args.smoke)
     const one = await side.run(sized(definition.load), webSocket, timing)
     addRound(mine, one.run, one.report)
     if (baseline !== undefined) {
-      const other = await side.run(baseline.load, false, timing)
+      const other = await side.run(sized(baseline.load), false, timing)
       side.threads.pop()
       addRound(base, other.run, other.report)
     }
-    for (const [p, broker] of peers.entries()) {
-      const other = await runPeer(broker, sized(definition.load), timing)
-      countedBy.set(broker, other.countedBy)
-      addRound(theirs[p]!, other.run, other.report)
-    }
+    for (const one of theirs) if (one.problem === '') await runContender(one, sized(definition.load), timing)
   }
   for (const broker of brokers === undefined ? peers : []) await broker.process?.stop()
   const threads = lastOf(side.threads)
-  const counted =
-    ours === undefined
-      ? await side.verify(definition.countDevices)
-      : 'the log is counted by who started the server'
+  const counted = await side.verify(definition.countDevices)
+  const measured = theirs.filter(({ runs }) => runs.length > 0)
   const verified =
-    definition.load.qos === 1 || peers.length === 0
+    definition.load.qos === 1 || measured.length === 0
       ? counted
-      : `${counted}; ${peers.map((broker) => `${broker.name} by ${countedBy.get(broker)}`).join(', ')}`
+      : `${counted}; ${measured.map(({ broker, countedBy }) => `${broker.name} by ${countedBy}`).join(', ')}`
 
   const summary = summarise(mine.runs)
   const result = caseResult(
@@ -286,9 +323,9 @@ export async function runBrokerCase(
     'msg/s',
     summary,
     verified,
-    peers.map((broker, p): Peer => {
-      const figures = summarise(theirs[p]!.runs)
-      const latencyMs = latencyOf(theirs[p]!.latencies)
+    measured.map(({ broker, runs, latencies, generatorShares }): Peer => {
+      const figures = summarise(runs)
+      const latencyMs = latencyOf(latencies)
       const known = Number.isFinite(figures.cpuUsPerMessage)
       const isCpu = cpuRatio.includes(broker.name) && known
       return {
@@ -298,7 +335,7 @@ export async function runBrokerCase(
           ? { ratio: round(figures.cpuUsPerMessage / summary.cpuUsPerMessage, 2), ratioOf: 'cpu' }
           : {}),
         ...(latencyMs === undefined ? {} : { latencyMs }),
-        generatorCpuShare: round(median(theirs[p]!.generatorShares), 2),
+        generatorCpuShare: round(median(generatorShares), 2),
       }
     }),
   )
@@ -322,6 +359,9 @@ export async function runBrokerCase(
     notes: [
       allCores ? 'server and generator share all cores' : pinning,
       ...Object.entries(leftOut).map(([peer, reason]) => `${peer} is not measured: ${reason}`),
+      ...theirs.flatMap(({ broker, runs, problem }) =>
+        problem === '' ? [] : [`${broker.name} was given up after ${runs.length} runs: ${problem}`],
+      ),
     ],
   }
 }

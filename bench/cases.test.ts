@@ -1,14 +1,20 @@
 // Every case at its smoke size, so that none can rot: it runs, checks what it did, and prints one line of JSON as
-// bench/README.md has it. Cases of one load on one server share the server here; the others are run as a user does.
+// bench/README.md has it. Cases that load ingest and need nothing special share one server here, those with gateways
+// another; its log is counted after the last of them. The others are run as a user does, each a process.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type BrokerCase, OurSide, runBrokerCase } from './broker-case.ts'
+import { run as connectStorm } from './connect-storm.ts'
+import { gatewayArgs } from './gateways.ts'
+import { run as growth } from './growth.ts'
 import type { CaseArguments, CaseResult } from './harness.ts'
+import { run as idle } from './idle-10k.ts'
+import { run as latencyHalf } from './latency-half.ts'
 import { type Broker, startPeers } from './peers.ts'
-import { BenchServer } from './server.ts'
+import { temporaryFolder } from './processes.ts'
 
 const SEED = 3
 const SMOKE: CaseArguments = {
@@ -31,13 +37,26 @@ for (const file of fs.readdirSync(import.meta.dirname).filter((name) => name.end
   if (/^\/\/ Case(?! \(kafka\))/.test(text)) cases.set(path.parse(file).name, text)
 }
 
-const shared: { name: string; definition: BrokerCase }[] = []
+/** Loads of a broker, by the server that they share. */
+const onIngest: BrokerCase[] = []
+const onGateways: BrokerCase[] = []
+/** Other cases that take a server that runs. */
+const lent: Record<string, (ingest: OurSide, gateways: OurSide) => Promise<CaseResult>> = {
+  'connect-storm': (side) => connectStorm(SMOKE, side),
+  growth: (ingest, gateways) => growth(SMOKE, { ingest, gateways }),
+  'idle-10k': (side) => idle(SMOKE, side.server),
+  'latency-half': (side) => latencyHalf(SMOKE, side),
+}
+/** Those of gateways, and the streams that they need. */
+const GATEWAY_CASES = ['many-topics', 'mixed-topics']
+const GATEWAYS = 8
+const FURTHER_STREAMS = ['corridor', 'basement']
 const alone: string[] = []
 for (const [name, text] of cases) {
   const module = text.includes('brokerMain(') ? await import(`./${name}.ts`) : {}
   const { definition } = module as { definition?: BrokerCase }
-  if (definition !== undefined && definition.serverArgs === undefined) shared.push({ name, definition })
-  else alone.push(name)
+  if (definition !== undefined) (GATEWAY_CASES.includes(name) ? onGateways : onIngest).push(definition)
+  else if (!(name in lent)) alone.push(name)
 }
 
 function check(result: CaseResult, name: string): void {
@@ -56,55 +75,53 @@ function check(result: CaseResult, name: string): void {
   }
 }
 
-/**
- * Those that take a server or two of their own, or many connections: with the long tests. The others share a server,
- * or need none.
- */
-const LONG = [
-  'breakdown',
-  'connect-storm',
-  'device-to-row',
-  'fan-in',
-  'growth',
-  'idle-10k',
-  'latency-half',
-  'many-tables',
-  'many-topics',
-  'mixed-topics',
-  'soak',
-  'two-workers',
-]
-const isLong = process.env['MILLRACE_LONG'] === '1'
-
-let side: OurSide
+let ingest: OurSide
+let gateways: OurSide
 let brokers: Broker[]
 
 before(async () => {
-  side = new OurSide(await BenchServer.start({ roles: 'ingest' }))
-  brokers = await startPeers({ peers: [], noPeers: false, url: undefined, webSocket: false })
+  // Two workers, because `two-workers` is one of them.
+  const [one, other, peers] = await Promise.all([
+    OurSide.start({ args: ['--workers', '2'] }, { isShared: true }),
+    gatewayArgs(temporaryFolder(), GATEWAYS, FURTHER_STREAMS).then((args) =>
+      OurSide.start({ args }, { isShared: true }),
+    ),
+    startPeers({ peers: [], noPeers: false, url: undefined, webSocket: false }),
+  ])
+  ingest = one
+  gateways = other
+  brokers = peers
 })
 
 after(async () => {
   for (const broker of brokers) await broker.process?.stop()
 })
 
-for (const { name, definition } of shared)
-  test(name, async () => {
+for (const definition of onIngest)
+  test(definition.name, async () => {
     // One of them shows that the peers can be measured.
-    const peers = name === 'tcp-qos0' ? brokers : []
-    const result = await runBrokerCase(definition, SMOKE, side, peers)
-    check(result, name)
+    const peers = definition.name === 'tcp-qos0' ? brokers : []
+    const result = await runBrokerCase(definition, SMOKE, ingest, peers)
+    check(result, definition.name)
     assert.equal(result.peers.length, peers.length)
   })
 
-test('the log holds what all of them sent', async () => {
-  assert.match(await side.verify(), /messages sent = records read back from the log/)
+for (const definition of onGateways)
+  test(definition.name, async () =>
+    check(await runBrokerCase(definition, SMOKE, gateways, []), definition.name),
+  )
+
+for (const [name, run] of Object.entries(lent))
+  test(name, async () => check(await run(ingest, gateways), name))
+
+test('the logs hold what all of them sent', async () => {
+  assert.match(await ingest.countAndEnd(), /messages sent = records read back from the log/)
+  assert.match(await gateways.countAndEnd(true), /messages sent = records .* of \d{3,} devices/)
 })
 
 // Mostly they wait: for a server to start, for a commit.
 describe('alone', { concurrency: 4 }, () => {
-  for (const name of alone)
-    test(name, { skip: LONG.includes(name) && !isLong && 'MILLRACE_LONG=1' }, () => runAlone(name))
+  for (const name of alone) test(name, () => runAlone(name))
 })
 
 async function runAlone(name: string): Promise<void> {

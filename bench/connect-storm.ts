@@ -11,17 +11,18 @@ import {
   type CaseResult,
   caseArguments,
   caseResult,
+  isTimeOver,
   median,
   type Peer,
   peer,
   printResult,
   type Run,
   round,
+  rounds,
   summarise,
 } from './harness.ts'
 import { startPeers } from './peers.ts'
 import { BenchProcess, cpuSeconds, fileDescriptorsMax, GENERATOR_CORE, pinning } from './processes.ts'
-import { BenchServer } from './server.ts'
 
 const STORM = path.join(import.meta.dirname, 'storm.ts')
 const CONNECTIONS = 10_000
@@ -58,10 +59,10 @@ async function storm(port: number, pid: number, connections: number): Promise<St
   return { run, halfMs: found.halfMs, mostMs: found.mostMs }
 }
 
-export async function run(args: CaseArguments): Promise<CaseResult> {
+export async function run(args: CaseArguments, shared?: OurSide): Promise<CaseResult> {
   const connections = args.smoke ? CONNECTIONS_SMOKE : Math.min(CONNECTIONS, fileDescriptorsMax() - 200)
   const seconds = args.smoke ? 0.6 : Math.min(args.seconds, 10)
-  const side = new OurSide(await BenchServer.start({ roles: 'ingest' }))
+  const side = shared ?? (await OurSide.start())
   const { server } = side
   const { pid } = server.process
   const load = (i: number) => side.run(LOAD, false, { seconds, warmup: 0.2, seed: args.seed + i * 10_000 })
@@ -70,8 +71,8 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
   const calm = await load(0)
   const storms: Storm[] = []
   const latencies = []
-  for (let i = 1; i <= args.runs; i++) {
-    const publishing = load(i)
+  for (const i of rounds(args.runs)) {
+    const publishing = load(i + 1)
     await sleep(CALM_SECONDS * 1000)
     storms.push(await storm(server.mqttPort, pid, connections))
     latencies.push((await publishing).report.latencyMs!)
@@ -80,9 +81,9 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
   const ours = summarise(storms.map((one) => one.run))
   const peers: Peer[] = []
   for (const broker of await startPeers({ ...args, webSocket: false })) {
-    if (broker.process === undefined) continue
+    if (broker.process === undefined || isTimeOver(broker.name)) continue
     const theirs = []
-    for (let i = 0; i < args.runs; i++)
+    for (const _ of rounds(args.runs, `runs of ${broker.name}`))
       theirs.push((await storm(broker.port, broker.process.pid, connections)).run)
     await broker.process.stop()
     peers.push(peer(broker.name, broker.version, summarise(theirs), ours))
@@ -94,7 +95,7 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
       args,
       'connections/s',
       ours,
-      `all ${connections} accepted in each of ${args.runs} storms; ${verified}`,
+      `all ${connections} accepted in each of ${storms.length} storms; ${verified}`,
       peers,
     ),
     latencyMs: latencyOf(latencies)!,

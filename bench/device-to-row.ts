@@ -16,6 +16,7 @@ import {
   printResult,
   type Run,
   round,
+  rounds,
   summarise,
 } from './harness.ts'
 import { runLoad } from './load.ts'
@@ -98,7 +99,7 @@ async function measure(seconds: number, seed: number): Promise<Measured> {
 
 export async function run(args: CaseArguments): Promise<CaseResult> {
   const measured: Measured[] = []
-  for (let i = 0; i < args.runs; i++) measured.push(await measure(args.seconds, args.seed + i * 10_000))
+  for (const i of rounds(args.runs)) measured.push(await measure(args.seconds, args.seed + i * 10_000))
   const last = measured.at(-1)!
   const rows = measured.reduce((sum, one) => sum + one.rows, 0)
   return {

@@ -2,7 +2,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { hashPassword } from '../identity/identity-secret.ts'
-import { ENVIRONMENT_CONTRACT } from './payloads.ts'
+import { ENVIRONMENT_CONTRACT } from './environment-stream.ts'
 
 const PASSWORD = 'bench'
 

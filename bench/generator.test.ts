@@ -11,7 +11,7 @@ import { decodeConnect } from '../ingest/mqtt-packets.ts'
 import { CLOSE, CONTINUE, MqttParser, type PacketHandler } from '../ingest/mqtt-parser.ts'
 import { WebSocketReader, writeFrameHeader } from '../ingest/websocket.ts'
 import { readUpgrade } from '../ingest/websocket-upgrade.ts'
-import { environmentStream } from './payloads.ts'
+import { environmentStream } from './environment-stream.ts'
 
 const type = avsc.Type.forSchema(JSON.parse(environmentStream(3).schema))
 

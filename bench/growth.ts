@@ -23,7 +23,6 @@ import {
 import type { Load } from './load.ts'
 import { pinning, residentBytes, temporaryFolder } from './processes.ts'
 import { figure } from './result-text.ts'
-import { BenchServer } from './server.ts'
 
 const IN_FLIGHT = 8192
 const CONNECTIONS = [8, 64, 512, 4096]
@@ -31,10 +30,13 @@ const GATEWAYS = 8
 const DEVICES = [1, 100, 1000, 10_000]
 const TENANTS = [1, 10, 100]
 const TENANT_CONNECTIONS = 100
+const TENANT_CONNECTIONS_SMOKE = 4
 const FIELDS = [4, 16, 64, 256]
 const PAYLOAD_BYTES = [32, 128, 512, 2048, 8192]
 const PASSWORD = 'bench'
 const SECONDS_DEFAULT = 1
+/** Eleven loads, three runs each, and what starts and counts them. */
+const SECONDS_MAX = 2
 
 interface Point {
   runs: Run[]
@@ -43,12 +45,20 @@ interface Point {
 
 const messagesPerSecond = (runs: readonly Run[]): string => figure(summarise(runs).median)
 
+/** Servers that run already. */
+export interface Lent {
+  ingest?: OurSide
+  gateways?: OurSide
+}
+
 class Growth {
   readonly #args: CaseArguments
+  readonly #lent: Lent
   readonly verified: string[] = []
 
-  constructor(args: CaseArguments) {
+  constructor(args: CaseArguments, lent: Lent) {
     this.#args = args
+    this.#lent = lent
   }
 
   /** The load on a server, and its memory while the connections are open. */
@@ -78,7 +88,7 @@ class Growth {
     let first: Run[] = []
     for (const connections of this.#args.smoke ? CONNECTIONS.slice(0, 1) : CONNECTIONS) {
       // A server for each: memory that was once needed does not go back.
-      const side = new OurSide(await BenchServer.start({ roles: 'ingest' }))
+      const side = this.#lent.ingest ?? (await OurSide.start())
       const point = await this.measure(side, { qos: 1, connections, window: IN_FLIGHT / connections })
       await this.finish(side)
       if (first.length === 0) first = point.runs
@@ -94,8 +104,9 @@ class Growth {
   }
 
   async topics(): Promise<Table> {
-    const args = await gatewayArgs(temporaryFolder(), GATEWAYS, [])
-    const side = new OurSide(await BenchServer.start({ roles: 'ingest', args }))
+    const side =
+      this.#lent.gateways ??
+      (await OurSide.start({ args: await gatewayArgs(temporaryFolder(), GATEWAYS, []) }))
     const rows: (string | number)[][] = []
     for (const devices of this.#args.smoke ? DEVICES.slice(0, 1) : DEVICES) {
       const load = { qos: 1, connections: GATEWAYS, window: 1024, devices, ...GATEWAY_LOGIN } as const
@@ -135,12 +146,13 @@ class Growth {
     const file = path.join(folder, 'credentials.yaml')
     fs.writeFileSync(file, JSON.stringify({ credentials }))
     const args = ['--contracts', contracts, '--credentials', file]
-    const side = new OurSide(await BenchServer.start({ roles: 'ingest', args }))
+    const side = await OurSide.start({ args })
     const rows: (string | number)[][] = []
+    const connections = this.#args.smoke ? TENANT_CONNECTIONS_SMOKE : TENANT_CONNECTIONS
     for (const tenants of this.#args.smoke ? TENANTS.slice(0, 1) : TENANTS) {
       const { runs } = await this.measure(side, {
         qos: 1,
-        connections: TENANT_CONNECTIONS,
+        connections,
         window: 64,
         payload: 'json',
         prefix: `of${tenants}`,
@@ -171,8 +183,8 @@ class Growth {
   }
 }
 
-export async function run(args: CaseArguments): Promise<CaseResult> {
-  const growth = new Growth(args)
+export async function run(args: CaseArguments, lent: Lent = {}): Promise<CaseResult> {
+  const growth = new Growth({ ...args, seconds: Math.min(args.seconds, SECONDS_MAX) }, lent)
   const { table: connections, first } = await growth.connections()
   const tables = [
     connections,

@@ -138,6 +138,36 @@ export async function caseMain(
   printResult(await run(args), args)
 }
 
+/** No run begins that would end later, counted from the start of the process: a case is through within 180 s. */
+const MEASURING_SECONDS_MAX = 140
+
+/** Seconds that are left for measuring; what is counted and stopped after it has the rest. */
+export const secondsLeft = (): number => MEASURING_SECONDS_MAX - performance.now() / 1000
+
+/** Whether nothing more may be measured; says so. */
+export function isTimeOver(what: string): boolean {
+  if (secondsLeft() > 0) return false
+  process.stderr.write(`${what} is not measured: the time of the case is over\n`)
+  return true
+}
+
+/**
+ * The numbers of the runs, from 0. When another one, as long as the longest so far, does not fit into the time of a
+ * case, it ends and says so: fewer runs are reported then, and never fewer than `min`.
+ */
+export function* rounds(count: number, what = 'runs', min = 1): Generator<number> {
+  let longest = 0
+  for (let i = 0; i < count; i++) {
+    if (i >= min && secondsLeft() < longest) {
+      process.stderr.write(`${i} of ${count} ${what}: another does not fit into the time of a case\n`)
+      return
+    }
+    const started = performance.now()
+    yield i
+    longest = Math.max(longest, (performance.now() - started) / 1000)
+  }
+}
+
 function positive(name: string, text: string): number {
   const value = Number(text)
   if (Number.isFinite(value) && value > 0) return value
@@ -235,6 +265,8 @@ export function timed(seconds: number, run: () => number): Run {
 }
 
 export interface Summary {
+  /** That it is of. */
+  runs: number
   median: number
   min: number
   max: number
@@ -244,6 +276,7 @@ export interface Summary {
 export function summarise(runs: readonly Run[]): Summary {
   const rates = runs.map((run) => run.messages / run.seconds)
   return {
+    runs: runs.length,
     median: Math.round(median(rates)),
     min: Math.round(Math.min(...rates)),
     max: Math.round(Math.max(...rates)),
@@ -287,7 +320,6 @@ export function caseResult(
     machine: machine(),
     node: process.version,
     seed: args.seed,
-    runs: args.runs,
     unit,
     ...ours,
     verified,

@@ -22,8 +22,9 @@ import {
 } from '../log/record-batch.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { crc32c } from '../std/hash.ts'
-import { caseArguments, packageVersion, peer, Random, report, summarise, timed } from './harness.ts'
-import { environmentStream, PAYLOAD_BYTES_MAX, Sensor } from './payloads.ts'
+import { environmentStream } from './environment-stream.ts'
+import { caseArguments, packageVersion, peer, Random, report, rounds, summarise, timed } from './harness.ts'
+import { PAYLOAD_BYTES_MAX, Sensor } from './payloads.ts'
 
 const SCHEMA_ID = 7
 const READ_BYTES = 64 << 10
@@ -251,7 +252,7 @@ async function main(): Promise<void> {
   const peerPath = new PeerPath(stream, input)
   const ourRuns = []
   const peerRuns = []
-  for (let run = 0; run <= args.runs; run++) {
+  for (const run of rounds(args.runs + 1, 'runs', 2)) {
     const mine = await timedAsync(args.seconds, () => ours.round())
     const theirs = timed(args.seconds / 2, () => peerPath.round())
     // The first run of each warms up.
@@ -263,7 +264,7 @@ async function main(): Promise<void> {
   const expected = ours.connections.reduce((sum, connection) => sum + connection.accepted, 0)
   if (ours.sink.records !== expected) throw new Error(`${ours.sink.records} records of ${expected} accepted`)
   const peerExpected = (peerPath.records / input.messages) | 0
-  if (peerPath.records !== peerExpected * input.messages || peerExpected < args.runs)
+  if (peerPath.records !== peerExpected * input.messages || peerExpected < peerRuns.length)
     throw new Error(`the peer made ${peerPath.records} records`)
   const summary = summarise(ourRuns)
   report(

@@ -10,10 +10,12 @@ import {
   type CaseResult,
   caseArguments,
   caseResult,
+  isTimeOver,
   median,
   type Peer,
   printResult,
   round,
+  rounds,
 } from './harness.ts'
 import { startPeers } from './peers.ts'
 import { BenchProcess, cpuSeconds, fileDescriptorsMax, GENERATOR_CORE, residentBytes } from './processes.ts'
@@ -61,21 +63,25 @@ async function measure(url: string, pid: number, connections: number, seconds: n
   return { ...idle, bytes: (idle.bytes - before) / connections }
 }
 
-export async function run(args: CaseArguments): Promise<CaseResult> {
+export async function run(args: CaseArguments, shared?: BenchServer): Promise<CaseResult> {
   const limit = fileDescriptorsMax()
   const connections = args.smoke ? WARM_CONNECTIONS : Math.min(CONNECTIONS, limit - OTHER_FILES)
   const seconds = args.smoke ? args.seconds : Math.min(args.seconds, 8)
   const ours: Idle[] = []
-  for (let i = 0; i < args.runs; i++) {
-    const server = await BenchServer.start({ roles: 'ingest' })
+  for (const _ of rounds(args.runs)) {
+    const server = shared ?? (await BenchServer.start({ roles: 'ingest' }))
+    const before = await server.account()
     ours.push(await measure(`mqtt://127.0.0.1:${server.mqttPort}`, server.process.pid, connections, seconds))
     const { acknowledged, rejectedAtDoor } = await server.account()
-    if (acknowledged + rejectedAtDoor !== 0) throw new Error('idle connections sent something')
+    if (acknowledged !== before.acknowledged || rejectedAtDoor !== before.rejectedAtDoor)
+      throw new Error('idle connections sent something')
+    if (server === shared) continue
     await server.stop()
     server.removeData()
   }
   const bytes = ours.map((one) => one.bytes)
   const figures = {
+    runs: bytes.length,
     median: Math.round(median(bytes)),
     min: Math.round(Math.min(...bytes)),
     max: Math.round(Math.max(...bytes)),
@@ -83,7 +89,7 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
   }
   const peers: Peer[] = []
   for (const broker of await startPeers({ ...args, webSocket: false })) {
-    if (broker.process === undefined) continue
+    if (broker.process === undefined || isTimeOver(broker.name)) continue
     const theirs = await measure(broker.url, broker.process.pid, connections, seconds)
     await broker.process.stop()
     peers.push({

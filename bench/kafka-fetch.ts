@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { type KafkaLog, openKafkaLog } from '../log/log-kafka.ts'
 import { BatchDecoder } from '../sink/decode.ts'
+import { environmentStream } from './environment-stream.ts'
 import {
   type CaseArguments,
   type CaseResult,
@@ -21,7 +22,6 @@ import { BenchKafka, javaClient, KAFKA_VERSION, scriptClient } from './kafka-bro
 import { cpuPeer } from './kafka-produce.ts'
 import { PARTITIONS } from './kafka-settings.ts'
 import { Fleet } from './normalize-case.ts'
-import { environmentStream } from './payloads.ts'
 import { pinSelf } from './processes.ts'
 
 const TOPIC = 'fetch'

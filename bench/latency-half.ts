@@ -11,17 +11,17 @@ import {
   median,
   printResult,
   round,
+  rounds,
   summarise,
 } from './harness.ts'
 import { pinning } from './processes.ts'
-import { BenchServer } from './server.ts'
 
 const LOAD = { qos: 1, connections: 8, window: 1024 } as const
 const SATURATION_SECONDS = 3
 const SECONDS_MAX = 25
 
-export async function run(args: CaseArguments): Promise<CaseResult> {
-  const side = new OurSide(await BenchServer.start({ roles: 'ingest' }))
+export async function run(args: CaseArguments, shared?: OurSide): Promise<CaseResult> {
+  const side = shared ?? (await OurSide.start())
   const saturation = args.smoke ? args.seconds : SATURATION_SECONDS
   const warmup = args.smoke ? 0.1 : 1
   const timing = { seconds: saturation, warmup, seed: args.seed }
@@ -29,8 +29,10 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
   const rate = Math.max(1, Math.floor(full.run.messages / full.run.seconds / 2))
   const runs = []
   const seconds = Math.min(args.seconds, SECONDS_MAX)
-  for (let i = 1; i <= args.runs; i++)
-    runs.push(await side.run({ ...LOAD, rate }, false, { seconds, warmup, seed: args.seed + i * 10_000 }))
+  for (const i of rounds(args.runs)) {
+    const seed = args.seed + (i + 1) * 10_000
+    runs.push(await side.run({ ...LOAD, rate }, false, { seconds, warmup, seed }))
+  }
   const verified = await side.verify()
   const result = caseResult(
     'latency-half',

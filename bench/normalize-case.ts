@@ -11,8 +11,17 @@ import { NORMALIZE_COUNTERS, type NormalizeCounter } from '../normalize/counters
 import { NormalizeStage } from '../normalize/run.ts'
 import { normalizedTopic, rawTopic, rejectedTopic } from '../schemas/names.ts'
 import { CounterBlock } from '../std/counters.ts'
-import { type CaseArguments, type CaseResult, caseResult, Random, type Run, summarise } from './harness.ts'
-import { environmentStream, PAYLOAD_BYTES_MAX, Sensor } from './payloads.ts'
+import { environmentStream } from './environment-stream.ts'
+import {
+  type CaseArguments,
+  type CaseResult,
+  caseResult,
+  Random,
+  type Run,
+  rounds,
+  summarise,
+} from './harness.ts'
+import { PAYLOAD_BYTES_MAX, Sensor } from './payloads.ts'
 import { pinSelf, removeFolder, temporaryFolder } from './processes.ts'
 
 const SCHEMA_ID = 2
@@ -139,7 +148,7 @@ export async function runNormalizeCase(
   const chunk = args.smoke ? CHUNK_RECORDS_SMOKE : CHUNK_RECORDS
   let sent = 0
   const runs: Run[] = []
-  for (let i = 0; i <= args.runs; i++) {
+  for (const i of rounds(args.runs + 1, 'runs', 2)) {
     const run: Run = { messages: 0, seconds: 0, cpuSeconds: 0 }
     while (run.seconds < args.seconds) {
       await fleet.send(log, raw, chunk)

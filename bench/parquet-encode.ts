@@ -27,6 +27,7 @@ import {
   peer,
   printResult,
   round,
+  rounds,
   type Summary,
   summarise,
   timed,
@@ -107,7 +108,7 @@ async function main(): Promise<void> {
     }
     const ours = []
     const theirs = []
-    for (let run = 0; run <= args.runs; run++) {
+    for (const run of rounds(args.runs + 1, 'runs', 2)) {
       const mine = timed(args.seconds, () => encode(batch).recordCount)
       const other = timed(args.seconds / 2, wasm)
       // The first run of each warms up.

@@ -1,21 +1,8 @@
 // Payloads of the shipped environment contract, made from a seed before any clock starts: readings that walk
 // randomly and are rounded as sensors round, so that what comes later in the pipeline compresses them as it
 // would real ones.
-import fs from 'node:fs'
-import path from 'node:path'
-import { compileContract, parseContract } from '../schemas/contract.ts'
-import type { StreamDescriptor } from '../schemas/stream.ts'
 import { writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
 import type { Random } from './harness.ts'
-
-export const ENVIRONMENT_CONTRACT = path.join(import.meta.dirname, '../contracts/environment.yaml')
-
-/** The stream `telemetry` of contracts/environment.yaml, with a schema id as the registry would hand out. */
-export function environmentStream(schemaId: number): StreamDescriptor {
-  const text = fs.readFileSync(ENVIRONMENT_CONTRACT, 'utf8')
-  const [compiled] = compileContract(parseContract(text, ENVIRONMENT_CONTRACT))
-  return { ...compiled!, schemaId, writers: [{ id: schemaId, schema: compiled!.schema }] }
-}
 
 /** Firmware that needs no rule of the contract. */
 const FIRMWARE = '1.4.2'

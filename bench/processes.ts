@@ -179,6 +179,12 @@ function ticksOf(file: string): number {
   return Number(fields[11]) + Number(fields[12])
 }
 
+/** CPU seconds that this virtual machine wanted and others of its host had (proc(5), `steal`). */
+export function stealSeconds(): number {
+  const [total = ''] = fs.readFileSync('/proc/stat', 'utf8').split('\n', 1)
+  return Number(total.trim().split(/\s+/)[8]) / TICKS_PER_SECOND
+}
+
 /** Resident bytes of a process. */
 export function residentBytes(pid: number): number {
   const match = /^VmRSS:\s+(\d+) kB$/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))

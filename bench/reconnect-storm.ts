@@ -13,11 +13,13 @@ import {
   calibrate,
   caseMain,
   caseResult,
+  isTimeOver,
   median,
   type Peer,
   peer,
   type Run,
   round,
+  rounds,
   summarise,
 } from './harness.ts'
 import { startPeers } from './peers.ts'
@@ -119,7 +121,7 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
   const fleet = new Fleet(server.mqttPort, clients, schemaId, args.seed)
   await fleet.back()
   const storms: { back: Back; run: Run }[] = []
-  for (let i = 0; i <= args.runs; i++) {
+  for (const i of rounds(args.runs + 1, 'runs', 2)) {
     await sleep(calmMs)
     calibrate(args.smoke)
     const storm = await fleet.storm(server.process.pid)
@@ -140,11 +142,11 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
   const ours = summarise(storms.map((one) => one.run))
   const peers: Peer[] = []
   for (const broker of await startPeers({ ...args, webSocket: false })) {
-    if (broker.process === undefined) continue
+    if (broker.process === undefined || isTimeOver(broker.name)) continue
     const others = new Fleet(broker.port, clients, schemaId, args.seed)
     await others.back()
     const theirs = []
-    for (let i = 0; i < args.runs; i++) {
+    for (const _ of rounds(args.runs, `runs of ${broker.name}`)) {
       await sleep(calmMs)
       theirs.push((await others.storm(broker.process.pid)).run)
     }

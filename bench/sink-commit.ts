@@ -37,6 +37,7 @@ import {
   printResult,
   type Run,
   round,
+  rounds,
   summarise,
 } from './harness.ts'
 import { pinSelf, removeFolder, temporaryFolder } from './processes.ts'
@@ -160,7 +161,7 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
   const input = makeInput(rowCount, args.smoke ? DEVICES / 100 : DEVICES, args.seed)
   const runs: Run[] = []
   let sent = 0
-  for (let i = 0; i <= args.runs; i++) {
+  for (const i of rounds(args.runs + 1, 'runs', 2)) {
     const run: Run = { messages: 0, seconds: 0, cpuSeconds: 0 }
     while (run.seconds < args.seconds) {
       await Promise.all(input.map((entry) => log.append({ entries: [entry] })))

@@ -13,6 +13,7 @@ import {
   caseResult,
   median,
   round,
+  rounds,
   summarise,
 } from './harness.ts'
 import { Pinger } from './pinger.ts'
@@ -51,9 +52,9 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
   const runs = []
   const pings = []
   const seconds = Math.max(args.seconds, (2 * (stallMs + periodMs)) / 1000)
-  for (let i = 1; i <= args.runs; i++) {
+  for (const i of rounds(args.runs)) {
     const pinger = await Pinger.connect(server.mqttPort)
-    runs.push(await side.run(LOAD, false, { seconds, warmup: 0, seed: args.seed + i * 10_000 }))
+    runs.push(await side.run(LOAD, false, { seconds, warmup: 0, seed: args.seed + (i + 1) * 10_000 }))
     pings.push(pinger.close())
   }
   clearInterval(watching)

@@ -1,8 +1,9 @@
-// Case (long): ten minutes at half of the saturated rate: memory, stalls, latency
+// Case (long): ten minutes at half of the saturated rate: memory, stalls, latency, garbage collection
 //
-// The load of latency-half in ten stretches of --seconds / 10 each. Another connection sends a PINGREQ every 10 ms:
-// it is answered by the event loop without the log, so that its longest answer is the longest stall. RSS is read
-// after each stretch.
+// The load of latency-half in ten stretches of --seconds / 10 each. The server's threads say how long their event loops
+// were busy (watch-threads.ts), and another connection sends a PINGREQ every 10 ms, which the event loop answers without
+// the log: what a device sees of a stall. RSS is read after each stretch. The case fails when memory grows, when a
+// thread that serves connections stalls for longer than 50 ms, and when the p99 of PUBACK rises (soak-verdict.ts).
 import { latencyOf, OurSide } from './broker-case.ts'
 import {
   type CaseArguments,
@@ -14,58 +15,79 @@ import {
   summarise,
 } from './harness.ts'
 import { Pinger } from './pinger.ts'
-import { pinning, residentBytes } from './processes.ts'
-import { BenchServer } from './server.ts'
+import { pinning, residentBytes, stealSeconds } from './processes.ts'
+import { soakProblems } from './soak-verdict.ts'
+import { ThreadWatch, type Watched } from './thread-watch.ts'
 
 const LOAD = { qos: 1, connections: 8, window: 1024 } as const
 const STRETCHES = 10
+const STRETCHES_SMOKE = 4
 const SATURATION_SECONDS = 3
 /** The log of ten minutes would not fit on every disk: its end says how many records there were. */
 const RETENTION_BYTES = 1 << 30
 
-export async function run(args: CaseArguments): Promise<CaseResult> {
-  const server = await BenchServer.start({
-    roles: 'ingest',
+const threadText = ({ thread, stallMs, scavenges, markCompacts, gcMs, seconds }: Watched): string =>
+  `${thread}: longest stall ${round(stallMs, 0)} ms; ${scavenges} scavenges, ${markCompacts} mark-compacts, ${round(gcMs / seconds / 10, 2)} % of its time`
+
+/** `env`: of the server, for the test that a fault is seen. */
+export async function run(
+  args: CaseArguments,
+  env: Readonly<Record<string, string>> = {},
+): Promise<CaseResult> {
+  const watch = new ThreadWatch()
+  const nodeOptions = [watch.env['NODE_OPTIONS'], env['NODE_OPTIONS'] ?? ''].join(' ')
+  const side = await OurSide.start({
     args: ['--log-retention-bytes', String(RETENTION_BYTES)],
+    env: { ...env, ...watch.env, NODE_OPTIONS: nodeOptions },
   })
-  const side = new OurSide(server)
+  const { server } = side
   const warmup = args.smoke ? 0 : 1
   const saturation = args.smoke ? args.seconds : SATURATION_SECONDS
   const full = await side.run(LOAD, false, { seconds: saturation, warmup, seed: args.seed })
   const rate = Math.max(1, Math.floor(full.run.messages / full.run.seconds / 2))
-  const stretches = args.smoke ? 2 : STRETCHES
+  const stretches = args.smoke ? STRETCHES_SMOKE : STRETCHES
   const seconds = args.seconds / stretches
   const pinger = await Pinger.connect(server.mqttPort)
+  const stolen = stealSeconds()
+  const startedMs = Date.now()
   const runs = []
   const megabytes: number[] = []
   for (let i = 1; i <= stretches; i++) {
     runs.push(await side.run({ ...LOAD, rate }, false, { seconds, warmup: 0, seed: args.seed + i * 10_000 }))
     megabytes.push(Math.round(residentBytes(server.process.pid) / 2 ** 20))
   }
-  const stalls = pinger.close()
+  const threads = watch.read(startedMs, Date.now())
+  const pings = pinger.close()
   const { raw, rejectedAtDoor } = await server.account()
   if (raw !== side.sent || rejectedAtDoor !== 0)
     throw new Error(`${side.sent} messages were sent, the log ends after ${raw}, ${rejectedAtDoor} rejected`)
   await server.stop()
   server.removeData()
   const latencies = runs.map((one) => one.report.latencyMs!)
+  const p99s = latencies.map((one) => one.p99)
+  const notes = [
+    pinning,
+    `RSS after each stretch, MiB: ${megabytes.join(' ')}`,
+    `PUBACK p99 of each stretch, ms: ${p99s.join(' ')}`,
+    ...threads.map(threadText),
+    `answer to a ping, ms: p99 ${round(pings.p99, 1)}, longest ${round(pings.max, 1)} of ${pings.count}`,
+    `${round(stealSeconds() - stolen, 1)} s of CPU went to other machines of the host`,
+  ]
+  const problems =
+    args.smoke && Object.keys(env).length === 0 ? [] : soakProblems({ megabytes, p99s, threads })
+  if (problems.length > 0) throw new Error(`${problems.join('; ')}\n${notes.join('\n')}`)
   return {
     ...caseResult(
       'soak',
-      { ...args, runs: stretches },
+      args,
       'msg/s',
       summarise(runs.map((one) => one.run)),
-      `${side.sent} messages acknowledged = offsets of the log`,
+      `${side.sent} messages acknowledged = offsets of the log; memory flat, no stall, p99 stable`,
       [],
     ),
     latencyMs: latencyOf(latencies)!,
     threads: side.threads.at(-1)!,
-    notes: [
-      pinning,
-      `RSS after each stretch, MiB: ${megabytes.join(' ')}`,
-      `PUBACK p99 of each stretch, ms: ${latencies.map((one) => one.p99).join(' ')}`,
-      `answer to a ping, ms: p99 ${round(stalls.p99, 1)}, longest ${round(stalls.max, 1)} of ${stalls.count}`,
-    ],
+    notes,
   }
 }
 

@@ -1,0 +1,42 @@
+// What a soak must not show: memory that grows, a stall of what serves connections, latency that rises.
+import { median } from './harness.ts'
+import type { Watched } from './thread-watch.ts'
+
+const STALL_MS_MAX = 50
+/** Memory of the last third over that of the second: heaps move by some MiB, a leak goes on. */
+const GROWTH_SHARE_MAX = 0.05
+const GROWTH_MEBIBYTES_MAX = 12
+/** p99 of the last third over that of the first: the disk of a virtual machine is not steadier. */
+const P99_TIMES_MAX = 1.5
+const P99_MS_MORE_MAX = 2
+
+export interface Soak {
+  /** After each stretch of the same length. */
+  megabytes: readonly number[]
+  p99s: readonly number[]
+  threads: readonly Watched[]
+}
+
+/** The median of a third of the values, 0 the first. */
+function third(values: readonly number[], index: 0 | 1 | 2): number {
+  const length = values.length / 3
+  return median(values.slice(Math.floor(index * length), Math.max(1, Math.ceil((index + 1) * length))))
+}
+
+/** A sentence for each. */
+export function soakProblems({ megabytes, p99s, threads }: Soak): string[] {
+  const problems: string[] = []
+  // In the first third the heap finds its size.
+  const [before, after] = [third(megabytes, 1), third(megabytes, 2)]
+  if (after - before > Math.max(GROWTH_MEBIBYTES_MAX, before * GROWTH_SHARE_MAX))
+    problems.push(`memory grows: ${before} MiB in the second third of the time, ${after} in the last`)
+  const serving = threads.filter(({ thread }) => thread === 'main' || thread.startsWith('ingest'))
+  if (!serving.some(({ thread }) => thread.startsWith('ingest')))
+    problems.push('no ingest thread said how it was')
+  for (const { thread, stallMs } of serving)
+    if (stallMs > STALL_MS_MAX) problems.push(`${thread} stalled for ${Math.round(stallMs)} ms`)
+  const [first, last] = [third(p99s, 0), third(p99s, 2)]
+  if (last > first * P99_TIMES_MAX && last - first > P99_MS_MORE_MAX)
+    problems.push(`p99 of PUBACK rises: ${first} ms in the first third of the time, ${last} in the last`)
+  return problems
+}
