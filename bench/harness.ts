@@ -334,6 +334,15 @@ export function caseResult(
 /** Where the newest result of each case lies. */
 export const RESULTS = path.join(import.meta.dirname, 'results')
 
+/** The newest result of each case, by the name of the case. */
+export function readResults(): CaseResult[] {
+  const names = fs.existsSync(RESULTS) ? fs.readdirSync(RESULTS) : []
+  return names
+    .filter((name) => name.endsWith('.json'))
+    .sort()
+    .map((name) => JSON.parse(fs.readFileSync(path.join(RESULTS, name), 'utf8')) as CaseResult)
+}
+
 /** Prints the result, one line of JSON or of text, and keeps it for the report. */
 export function printResult(result: CaseResult, args: CaseArguments): void {
   const lines = args.json ? [JSON.stringify(result)] : [lineOf(result)]

@@ -1,37 +1,19 @@
-// A page with plots of the newest result of each case (results/), in one file that needs no network; and, with
-// --picture, the plot for the README. `./millrace bench report [--out FILE] [--picture FILE.svg]`
+// A page with plots of the newest result of each case (results/), in one file that needs no network:
+// `./millrace bench report [--out FILE]`
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { type CaseResult, RESULTS, type Table } from './harness.ts'
-import { cpuPerMessage, latencies, legend, residentMemory, stacked, throughput } from './report-plots.ts'
+import { type CaseResult, RESULTS, readResults, type Table } from './harness.ts'
+import { cpuPerMessage, latencies, legend, residentMemory, throughput } from './report-plots.ts'
 import { lineOf } from './result-text.ts'
 
 const { values: flags } = parseArgs({
   options: {
     out: { type: 'string', default: path.join(RESULTS, 'report.html') },
-    picture: { type: 'string' },
   },
 })
 
-/** Brokers under load, as the README shows them: the cases that differ from one another. */
-const PICTURE = [
-  'tcp-qos0',
-  'tcp-qos1-8x1024',
-  'tcp-qos1-8x64',
-  'tcp-qos1-100x16',
-  'json-qos1',
-  'ws-qos1-8x1024',
-  'unbatched-1000',
-]
 const MESSAGES = 'msg/s'
-
-function readResults(): CaseResult[] {
-  const files = fs.existsSync(RESULTS) ? fs.readdirSync(RESULTS).filter((name) => name.endsWith('.json')) : []
-  return files
-    .sort()
-    .map((name) => JSON.parse(fs.readFileSync(path.join(RESULTS, name), 'utf8')) as CaseResult)
-}
 
 const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`)
 
@@ -87,20 +69,6 @@ ${results
 `
 }
 
-function picture(results: readonly CaseResult[]): string {
-  const chosen = PICTURE.flatMap((name) => results.filter((one) => one.case === name))
-  const { machine, node } = chosen[0]!
-  return stacked(
-    'MQTT in on one core: Millrace syncs, the brokers keep it in memory',
-    `${machine}, Node ${node}; server and generator on a core each; medians of ${chosen[0]!.runs} runs by turns`,
-    [
-      { title: '', svg: legend(chosen) },
-      { title: 'Messages per second (right is better)', svg: throughput(chosen, MESSAGES) },
-      { title: 'CPU of the server per message (left is better)', svg: cpuPerMessage(chosen, MESSAGES) },
-    ],
-  )
-}
-
 const results = readResults()
 if (results.length === 0) {
   process.stderr.write('no results in bench/results: run `./millrace bench CASE` first\n')
@@ -109,7 +77,3 @@ if (results.length === 0) {
 fs.mkdirSync(path.dirname(flags.out), { recursive: true })
 fs.writeFileSync(flags.out, page(results))
 process.stdout.write(`${flags.out}: ${results.length} results\n`)
-if (flags.picture !== undefined) {
-  fs.writeFileSync(flags.picture, picture(results))
-  process.stdout.write(`${flags.picture}\n`)
-}

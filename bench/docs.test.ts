@@ -1,0 +1,95 @@
+// The figures in the documents are what `./millrace bench docs` makes of stored results, and nothing else of them moves.
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import path from 'node:path'
+import { test } from 'node:test'
+import { BLOCKS, blocksIn, type Results, renew } from './docs-blocks.ts'
+import type { CaseResult, Peer, Table } from './harness.ts'
+
+const ROOT = path.resolve(import.meta.dirname, '..')
+const DOCUMENTS = ['README.md', 'docs/performance.md'].map((file) =>
+  fs.readFileSync(path.join(ROOT, file), 'utf8'),
+)
+const fails = (block: string, reason: string): never => assert.fail(`${block}: ${reason}`)
+
+function result(name: string, median: number, more: Partial<CaseResult> = {}): CaseResult {
+  return {
+    case: name,
+    machine: '2 × Processor, 8 GiB, Linux 6',
+    node: 'v26.0.0',
+    seed: 1,
+    runs: 5,
+    unit: 'msg/s',
+    median,
+    min: median,
+    max: median,
+    cpuUsPerMessage: 0.5,
+    verified: 'counted',
+    peers: [],
+    calibration: { wall: 1, cpu: 1 },
+    ...more,
+  }
+}
+
+const peer = (name: string, median: number): Peer => ({
+  name,
+  version: '1.26.2',
+  median,
+  cpuUsPerMessage: 12.34,
+  ratio: 1,
+  ratioOf: 'throughput',
+})
+
+/** Every case that a block asks for, so that a new one is not forgotten here. */
+function allResults(): Map<string, CaseResult> {
+  const asked = new Map<string, CaseResult>()
+  const tables: Table[] = [{ title: 'Growth', columns: ['connections', 'ns'], rows: [[4096, 1.5]] }]
+  const latencyMs = { p50: 1.04, p99: 7, p999: 10 }
+  const any = new Proxy(asked, {
+    get: (target, name) =>
+      name === 'get'
+        ? (key: string) => {
+            const made = result(key, 1_234_567, { tables, latencyMs, peers: [peer('flashmq', 76_543)] })
+            target.set(key, target.get(key) ?? made)
+            return target.get(key)
+          }
+        : Reflect.get(target, name),
+  })
+  for (const block of Object.values(BLOCKS)) block(any)
+  return asked
+}
+
+test('the documents have every block once, and no other', () => {
+  assert.deepEqual(DOCUMENTS.flatMap(blocksIn).sort(), Object.keys(BLOCKS).sort())
+  for (const text of DOCUMENTS)
+    assert.equal(text.match(/<!-- bench:/g)?.length, text.match(/<!-- \/bench -->/g)?.length)
+})
+
+test('renewed twice is renewed once, and what is outside of the blocks stays', () => {
+  const results: Results = allResults()
+  const outside = (text: string): string =>
+    text.replace(/(<!-- bench:[a-z]+ -->)[\s\S]*?<!-- \/bench -->/g, '$1')
+  for (const text of DOCUMENTS) {
+    const once = renew(text, results, fails)
+    assert.notEqual(once, text)
+    assert.equal(renew(once, results, fails), once)
+    assert.equal(outside(once), outside(text))
+  }
+})
+
+test('a cell is what was measured; what was not is said, and its block stays as it is', () => {
+  const results = allResults()
+  const [readme] = DOCUMENTS as [string]
+  const text = renew(readme, results, fails)
+  assert.match(text, /\(`tcp-qos0`\) \| 1\.23 M · 0\.50 µs \| – \| – \| 77 k · 12\.3 µs \| – \|/)
+  assert.match(text, /FlashMQ 1\.26/)
+  assert.match(text, /p50 1\.0 ms, p99 7\.0 ms, p99\.9 10\.0 ms/)
+  results.set('json-qos1', result('json-qos1', 10, { runs: 3 }))
+  assert.match(renew(readme, results, fails), /medians\sof\s3\sto\s5\sruns/)
+  results.delete('tcp-qos0')
+  const told: string[] = []
+  const without = renew(readme, results, (block, reason) => told.push(`${block}: ${reason}`))
+  assert.deepEqual(told, ['brokers: no result of tcp-qos0'])
+  const brokers = (from: string) => from.split('<!-- bench:brokers -->')[1]!.split('<!-- /bench -->')[0]
+  assert.equal(brokers(without), brokers(readme))
+})
