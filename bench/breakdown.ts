@@ -99,6 +99,8 @@ function stepsOf(profile: Profile): { thread: string; micros: Map<string, number
   return { thread, micros }
 }
 
+const threadOf = (step: string): string => step.slice(0, step.indexOf(': '))
+
 interface Measured {
   side: OurSide
   run: Awaited<ReturnType<OurSide['run']>>['run']
@@ -138,13 +140,10 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
     calibrate(args.smoke)
     measured.push(await measure(args, i))
   }
-  const steps = [...measured[0]!.nanos.keys()]
+  // As a message passes the threads: ingest before log.
+  const steps = [...measured[0]!.nanos.keys()].sort((a, b) => threadOf(a).localeCompare(threadOf(b)))
   const nanosOf = (step: string): number => round(median(measured.map((one) => one.nanos.get(step) ?? 0)), 0)
-  const rows = steps.map((step) => [
-    ...step.split(': ', 1),
-    step.slice(step.indexOf(': ') + 2),
-    nanosOf(step),
-  ])
+  const rows = steps.map((step) => [threadOf(step), step.slice(step.indexOf(': ') + 2), nanosOf(step)])
   return {
     ...caseResult(
       'breakdown',

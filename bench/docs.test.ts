@@ -5,6 +5,7 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { BLOCKS, blocksIn, type Results, renew } from './docs-blocks.ts'
 import type { CaseResult, Peer, Table } from './harness.ts'
+import { picture } from './report-picture.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
 const DOCUMENTS = ['README.md', 'docs/performance.md'].map((file) =>
@@ -92,4 +93,12 @@ test('a cell is what was measured; what was not is said, and its block stays as 
   assert.deepEqual(told, ['brokers: no result of tcp-qos0'])
   const brokers = (from: string) => from.split('<!-- bench:brokers -->')[1]!.split('<!-- /bench -->')[0]
   assert.equal(brokers(without), brokers(readme))
+})
+
+test('the picture shows every case, or is not drawn', () => {
+  const results = [...allResults().values()]
+  const svg = picture(results)
+  for (const name of ['tcp-qos0', 'unbatched-1000', 'Millrace, durable', 'flashmq 1.26.2', '1.23 M'])
+    assert.ok(svg?.includes(name), name)
+  assert.equal(picture(results.filter((one) => one.case !== 'tcp-qos0')), undefined)
 })

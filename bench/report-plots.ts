@@ -6,6 +6,7 @@ import type { CaseResult } from './harness.ts'
 const { document } = parseHTML('<!doctype html><html><body></body></html>')
 const WIDTH = 860
 const ROW_HEIGHT = 38
+const LATENCY_ROW_HEIGHT = 18
 const MARGIN_LEFT = 150
 const FONT = 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif'
 
@@ -71,16 +72,17 @@ function dots(points: readonly Point[], label: string): string {
     y: { domain: cases, label: null, tickSize: 0 },
     marks: [
       Plot.ruleY(cases, { stroke: '#e4e4e4' }),
+      Plot.dot(ours, { x: 'value', y: 'case', fill: colorOf('millrace'), r: 7, symbol: 'diamond' }),
+      // Above the diamond: one that is level with it would not be seen.
       Plot.dot(
         points.filter((point) => point.who !== 'millrace'),
-        { x: 'value', y: 'case', fill: (point: Point) => colorOf(point.who), r: 5, fillOpacity: 0.9 },
+        { x: 'value', y: 'case', fill: (point: Point) => colorOf(point.who), r: 5, stroke: 'white' },
       ),
-      Plot.dot(ours, { x: 'value', y: 'case', fill: colorOf('millrace'), r: 7, symbol: 'diamond' }),
       Plot.text(ours, {
         x: 'value',
         y: 'case',
         text: (point: Point) => si(point.value),
-        dy: -15,
+        dy: -17,
         fill: colorOf('millrace'),
         fontWeight: 600,
       }),
@@ -103,26 +105,47 @@ export function cpuPerMessage(results: readonly CaseResult[], unit: string): str
   return dots(points, 'CPU of the server, µs per message, logarithmic')
 }
 
-/** From p50 to p99.9 of each contestant, a mark at each percentile. */
+/** A line of the latency plot: the name of a case, or a contestant in it. */
+interface LatencyRow {
+  key: string
+  label: string
+  isCase: boolean
+}
+
+/** From p50 to p99.9 of each contestant, a mark at each percentile; only those that were measured. */
 export function latencies(results: readonly CaseResult[]): string {
-  const points = results.flatMap((result) =>
-    [{ name: 'millrace', latencyMs: result.latencyMs }, ...result.peers].flatMap((one) =>
-      one.latencyMs === undefined
-        ? []
-        : [
-            { row: `${result.case}`, who: one.name, percentile: 'p50', ms: one.latencyMs.p50 },
-            { row: `${result.case}`, who: one.name, percentile: 'p99', ms: one.latencyMs.p99 },
-            { row: `${result.case}`, who: one.name, percentile: 'p99.9', ms: one.latencyMs.p999 },
-          ],
-    ),
-  )
-  const cases = [...new Set(points.map((point) => point.row))]
-  const names = [...new Set(points.map((point) => point.who))]
+  const rows: LatencyRow[] = []
+  const points: { key: string; who: string; percentile: string; ms: number }[] = []
+  for (const result of results) {
+    const measured = [{ name: 'millrace', latencyMs: result.latencyMs }, ...result.peers].filter(
+      (one) => one.latencyMs !== undefined,
+    )
+    if (measured.length === 0) continue
+    rows.push({ key: result.case, label: result.case, isCase: true })
+    for (const { name, latencyMs } of measured) {
+      const key = `${result.case} ${name}`
+      rows.push({ key, label: name, isCase: false })
+      points.push(
+        { key, who: name, percentile: 'p50', ms: latencyMs!.p50 },
+        { key, who: name, percentile: 'p99', ms: latencyMs!.p99 },
+        { key, who: name, percentile: 'p99.9', ms: latencyMs!.p999 },
+      )
+    }
+  }
+  if (points.length === 0) return '<p>No result with latencies yet.</p>'
+  const colored = (point: { who: string }): string => colorOf(point.who)
+  // The names stand left of the axis, where its ticks would be.
+  const names = (isCase: boolean, style: object): Plot.Markish =>
+    Plot.text(
+      rows.filter((row) => row.isCase === isCase),
+      { y: 'key', text: 'label', frameAnchor: 'left', dx: -10, textAnchor: 'end', clip: false, ...style },
+    )
   return svgOf({
-    height: cases.length * (16 * names.length + 16) + 80,
+    height: rows.length * LATENCY_ROW_HEIGHT + 80,
+    marginTop: 8,
     marginBottom: 52,
-    marginLeft: 120,
-    marginRight: 150,
+    marginLeft: MARGIN_LEFT,
+    marginRight: 40,
     x: {
       type: 'log',
       grid: true,
@@ -131,27 +154,19 @@ export function latencies(results: readonly CaseResult[]): string {
       inset: 10,
       label: 'PUBACK latency, ms, logarithmic: ● p50, ▲ p99, ■ p99.9',
       tickFormat: si,
+      ticks: 6,
     },
-    y: { domain: names, label: null, tickSize: 0, padding: 0.6 },
-    fy: { domain: cases, label: null, padding: 0.12 },
+    y: { type: 'point', domain: rows.map((row) => row.key), axis: null, padding: 0.5 },
     symbol: { domain: ['p50', 'p99', 'p99.9'], range: ['circle', 'triangle', 'square'] },
     marks: [
-      Plot.frame({ stroke: '#eeeeee' }),
-      Plot.line(points, {
-        x: 'ms',
-        y: 'who',
-        fy: 'row',
-        z: 'who',
-        stroke: (p: { who: string }) => colorOf(p.who),
-      }),
-      Plot.dot(points, {
-        x: 'ms',
-        y: 'who',
-        fy: 'row',
-        symbol: 'percentile',
-        fill: (point: { who: string }) => colorOf(point.who),
-        r: 4,
-      }),
+      Plot.ruleY(
+        rows.filter((row) => row.isCase),
+        { y: 'key', stroke: '#cccccc' },
+      ),
+      names(true, { fontWeight: 600 }),
+      names(false, { fill: '#444444' }),
+      Plot.line(points, { x: 'ms', y: 'key', z: 'key', stroke: colored }),
+      Plot.dot(points, { x: 'ms', y: 'key', symbol: 'percentile', fill: colored, r: 4 }),
     ],
   })
 }
@@ -159,10 +174,22 @@ export function latencies(results: readonly CaseResult[]): string {
 /** Resident bytes of the server against its connections. */
 export function residentMemory(rows: readonly { connections: number; mebibytes: number }[]): string {
   return svgOf({
-    height: 300,
+    height: 320,
+    marginTop: 30,
+    marginBottom: 52,
     marginLeft: 60,
     marginRight: 40,
-    x: { grid: true, label: 'connections →' },
+    x: {
+      type: 'log',
+      grid: true,
+      label: 'connections, logarithmic',
+      labelAnchor: 'center',
+      labelOffset: 46,
+      // Those of growth are eight times apart: a tick at each.
+      base: 8,
+      tickFormat: (value: number) => value.toLocaleString('en-US'),
+      inset: 20,
+    },
     y: { grid: true, label: '↑ RSS of the server, MiB', zero: true },
     marks: [
       Plot.line(rows, { x: 'connections', y: 'mebibytes', stroke: colorOf('millrace'), strokeWidth: 2 }),
@@ -171,7 +198,7 @@ export function residentMemory(rows: readonly { connections: number; mebibytes: 
         x: 'connections',
         y: 'mebibytes',
         text: (row: { mebibytes: number }) => String(Math.round(row.mebibytes)),
-        dy: -12,
+        dy: -14,
       }),
     ],
   })
@@ -192,22 +219,30 @@ function svgOf(options: Plot.PlotOptions): string {
 
 const escapeXml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`)
 
-/** Names and colours of all contestants in the results, as a row of SVG. */
+const LEGEND_ROW_HEIGHT = 24
+
+/** Names and colours of all contestants in the results, in as many rows of SVG as they need. */
 export function legend(results: readonly CaseResult[]): string {
   const names = ['millrace', ...new Set(results.flatMap((result) => result.peers.map((one) => one.name)))]
   let x = 0
+  let y = 0
   const items = names.map((name) => {
-    const mark =
-      name === 'millrace'
-        ? `<path d="M${x + 7},2 l7,8 l-7,8 l-7,-8 z" fill="${colorOf(name)}"/>`
-        : `<circle cx="${x + 7}" cy="10" r="5" fill="${colorOf(name)}"/>`
     const version = results.flatMap((result) => result.peers).find((one) => one.name === name)?.version
     const label = name === 'millrace' ? 'Millrace, durable' : `${name}${version ? ` ${version}` : ''}`
-    const item = `${mark}<text x="${x + 20}" y="15">${escapeXml(label)}</text>`
-    x += 36 + label.length * 7.4
+    const width = 36 + label.length * 7.4
+    if (x > 0 && x + width > WIDTH) {
+      x = 0
+      y += LEGEND_ROW_HEIGHT
+    }
+    const mark =
+      name === 'millrace'
+        ? `<path d="M${x + 7},${y + 2} l7,8 l-7,8 l-7,-8 z" fill="${colorOf(name)}"/>`
+        : `<circle cx="${x + 7}" cy="${y + 10}" r="5" fill="${colorOf(name)}"/>`
+    const item = `${mark}<text x="${x + 20}" y="${y + 15}">${escapeXml(label)}</text>`
+    x += width
     return item
   })
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${Math.ceil(x)}" height="22" font-family="${escapeXml(FONT)}" font-size="13">${items.join('')}</svg>`
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${y + LEGEND_ROW_HEIGHT}" font-family="${escapeXml(FONT)}" font-size="13">${items.join('')}</svg>`
 }
 
 /** Plots below one another in one SVG, each under its title. */

@@ -14,12 +14,24 @@ const { values: flags } = parseArgs({
 })
 
 const MESSAGES = 'msg/s'
+/** Their rate says what was asked for. */
+const GIVEN_RATE = ['connect-storm', 'fan-in', 'latency-half', 'slow-log', 'soak']
+/** Of the tables of a case. */
+const HEADINGS: Readonly<Record<string, string>> = {
+  breakdown: 'Breakdown',
+  gc: 'Garbage collection',
+  growth: 'How cost grows',
+}
 
 const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`)
 
+const cellText = (cell: string | number): string =>
+  typeof cell === 'number' ? cell.toLocaleString('en-US', { maximumFractionDigits: 4 }) : cell
+
 function tableHtml(table: Table): string {
+  const isText = table.columns.map((_, i) => table.rows.every((row) => !/^\d/.test(String(row[i]))))
   const row = (cells: readonly (string | number)[], tag: string) =>
-    `<tr>${cells.map((cell) => `<${tag}>${escapeHtml(String(cell))}</${tag}>`).join('')}</tr>`
+    `<tr>${cells.map((cell, i) => `<${tag}${isText[i] ? ' class="text"' : ''}>${escapeHtml(cellText(cell))}</${tag}>`).join('')}</tr>`
   return `<h3>${escapeHtml(table.title)}</h3><table>${row(table.columns, 'th')}${table.rows.map((cells) => row(cells, 'td')).join('')}</table>`
 }
 
@@ -36,6 +48,13 @@ function page(results: readonly CaseResult[]): string {
   const others = [...new Set(results.map((one) => one.unit))].filter(
     (unit) => !['msg/s', 'B/connection'].includes(unit),
   )
+  const withPeers = results.filter((one) => one.peers.length > 0)
+  const withoutPeers = results.filter((one) => one.peers.length === 0)
+  const isThroughput = (one: CaseResult): boolean => !GIVEN_RATE.includes(one.case)
+  const [compared, alone] = [withPeers.filter(isThroughput), withoutPeers.filter(isThroughput)]
+  const tables = results
+    .filter((one) => (one.tables ?? []).length > 0)
+    .map((result) => ({ result, heading: HEADINGS[result.case] ?? escapeHtml(result.case) }))
   const machines = [...new Set(results.map((one) => `${one.machine}, Node ${one.node}`))]
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Millrace: benchmark</title>
@@ -43,6 +62,7 @@ function page(results: readonly CaseResult[]): string {
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2rem auto; padding: 0 1rem; color: #222 }
 h2 { margin-top: 2.5rem } svg { max-width: 100%; height: auto }
 table { border-collapse: collapse } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: right }
+.text { text-align: left }
 pre { white-space: pre-wrap; font-size: 12.5px } .fine { color: #555 }
 </style></head><body>
 <h1>Millrace: benchmark</h1>
@@ -50,19 +70,21 @@ pre { white-space: pre-wrap; font-size: 12.5px } .fine { color: #555 }
 syncs it to disk before it acknowledges; the brokers look at no payload and sync nothing.</p>
 ${legend(results)}
 <h2>Throughput</h2>
-${throughput(results, MESSAGES)}
+${throughput(compared, MESSAGES)}
+<h3>Millrace alone, msg/s</h3>
+${throughput(alone, MESSAGES)}
 ${others.map((unit) => `<h3>${escapeHtml(unit)}</h3>${throughput(results, unit)}`).join('\n')}
 <h2>CPU per message</h2>
-${cpuPerMessage(results, MESSAGES)}
+${cpuPerMessage(withPeers, MESSAGES)}
+<h3>Millrace alone</h3>
+${cpuPerMessage(withoutPeers, MESSAGES)}
 <h2>Latency to PUBACK</h2>
+<p class="fine">Closed loops (QoS 1 with a window) wait for what is in flight; ${GIVEN_RATE.map((name) => `<code>${name}</code>`).join(', ')} send at a given rate, and count
+from the time at which a message should have left.</p>
 ${latencies(results)}
 <h2>Memory against connections</h2>
 ${memoryPlot(results)}
-<h2>How cost grows</h2>
-${results
-  .flatMap((one) => one.tables ?? [])
-  .map(tableHtml)
-  .join('\n')}
+${tables.map(({ heading, result }) => `<h2>${heading}</h2>\n${(result.tables ?? []).map(tableHtml).join('\n')}`).join('\n')}
 <h2>All results</h2>
 <pre>${results.map((one) => escapeHtml(`${lineOf(one)}\n  verified: ${one.verified}`)).join('\n')}</pre>
 </body></html>

@@ -4,8 +4,8 @@ import type { Watched } from './thread-watch.ts'
 
 const STALL_MS_MAX = 50
 /** Memory of the last third over that of the second: heaps move by some MiB, a leak goes on. */
-const GROWTH_SHARE_MAX = 0.05
-const GROWTH_MEBIBYTES_MAX = 12
+const GROWTH_SHARE_MAX = 0.04
+const GROWTH_MEBIBYTES_MAX = 8
 /** p99 of the last third over that of the first: the disk of a virtual machine is not steadier. */
 const P99_TIMES_MAX = 1.5
 const P99_MS_MORE_MAX = 2

@@ -26,8 +26,8 @@ const SATURATION_SECONDS = 3
 /** The log of ten minutes would not fit on every disk: its end says how many records there were. */
 const RETENTION_BYTES = 1 << 30
 
-const threadText = ({ thread, stallMs, scavenges, markCompacts, gcMs, seconds }: Watched): string =>
-  `${thread}: longest stall ${round(stallMs, 0)} ms; ${scavenges} scavenges, ${markCompacts} mark-compacts, ${round(gcMs / seconds / 10, 2)} % of its time`
+const threadText = ({ thread, stallMs, lateMs, scavenges, markCompacts, gcMs, seconds }: Watched): string =>
+  `${thread}: longest stall ${round(stallMs, 0)} ms, ${round(lateMs, 0)} with its waiting for a core; ${scavenges} scavenges, ${markCompacts} mark-compacts, ${round(gcMs / seconds / 10, 2)} % of its time`
 
 /** `env`: of the server, for the test that a fault is seen. */
 export async function run(

@@ -11,6 +11,7 @@ interface Line {
   thread: string
   atMs: number
   stallMs: number
+  lateMs: number
   scavenges: number
   scavengeMs: number
   markCompacts: number
@@ -23,8 +24,10 @@ export interface Watched {
   thread: string
   /** What was seen, first to last line. */
   seconds: number
-  /** The longest time in which its event loop did nothing else. */
+  /** The longest time in which its event loop did something else than its next event. */
   stallMs: number
+  /** The same with what it waited for a core: what a client saw. */
+  lateMs: number
   scavenges: number
   markCompacts: number
   /** Time in all collections. */
@@ -59,6 +62,7 @@ export class ThreadWatch {
         seconds: (last.atMs - first.atMs) / 1000,
         // The first line's stall may be from before.
         stallMs: Math.max(...lines.slice(1).map(({ stallMs }) => stallMs)),
+        lateMs: Math.max(...lines.slice(1).map(({ lateMs }) => lateMs)),
         scavenges: last.scavenges - first.scavenges,
         markCompacts: last.markCompacts - first.markCompacts,
         gcMs: last.scavengeMs + last.markCompactMs - first.scavengeMs - first.markCompactMs,

@@ -1,6 +1,7 @@
 // Loaded into the server before anything else (`node --import`): what each of its threads says of itself, a line of JSON
 // every half second in a file of its own (BENCH_WATCH_FOLDER), read by thread-watch.ts. A timer every 10 ms shows how
-// long the event loop was busy with something else; every garbage collection is counted, by kind, with its time.
+// long the event loop was busy with something else; what the thread waited for a core meanwhile is kept apart, because
+// other processes of the machine cause it. Every garbage collection is counted, by kind, with its time.
 import fs from 'node:fs'
 import path from 'node:path'
 import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks'
@@ -16,13 +17,19 @@ const LINE_MS = 500
 const name = isMainThread ? 'main' : threadName || `thread-${threadId}`
 const file = path.join(process.env['BENCH_WATCH_FOLDER']!, `${threadId}.jsonl`)
 let stallMs = 0
+let lateMs = 0
 let last = performance.now()
+let lastWaited = waitedMs()
 const collections = { scavenges: 0, scavengeMs: 0, markCompacts: 0, markCompactMs: 0 }
 
 setInterval(() => {
   const now = performance.now()
-  stallMs = Math.max(stallMs, now - last - TICK_MS)
+  const waited = waitedMs()
+  const late = now - last - TICK_MS
+  lateMs = Math.max(lateMs, late)
+  stallMs = Math.max(stallMs, late - (waited - lastWaited))
   last = now
+  lastWaited = waited
 }, TICK_MS).unref()
 
 // Incremental steps and weak callbacks belong to a mark-compact, which has an entry of its own.
@@ -42,7 +49,17 @@ new PerformanceObserver((list) => {
 
 setInterval(() => {
   const heapBytes = process.memoryUsage().heapUsed
-  const line = { thread: name, atMs: Date.now(), stallMs, ...collections, heapBytes }
+  const line = { thread: name, atMs: Date.now(), stallMs, lateMs, ...collections, heapBytes }
   fs.appendFileSync(file, `${JSON.stringify(line)}\n`)
   stallMs = 0
+  lateMs = 0
 }, LINE_MS).unref()
+
+/** Milliseconds that this thread could have run and had no core (the kernel's sched-stats, second field); 0 where it does not say. */
+function waitedMs(): number {
+  try {
+    return Number(fs.readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[1]) / 1e6
+  } catch {
+    return 0
+  }
+}
