@@ -29,7 +29,9 @@ export function soakProblems({ megabytes, p99s, threads }: Soak): string[] {
   // In the first third the heap finds its size.
   const [before, after] = [third(megabytes, 1), third(megabytes, 2)]
   if (after - before > Math.max(GROWTH_MEBIBYTES_MAX, before * GROWTH_SHARE_MAX))
-    problems.push(`memory grows: ${before} MiB in the second third of the time, ${after} in the last`)
+    problems.push(
+      `memory grows: ${Math.round(before)} MiB in the second third of the time, ${Math.round(after)} in the last`,
+    )
   const serving = threads.filter(({ thread }) => thread === 'main' || thread.startsWith('ingest'))
   if (!serving.some(({ thread }) => thread.startsWith('ingest')))
     problems.push('no ingest thread said how it was')
