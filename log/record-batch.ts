@@ -258,6 +258,8 @@ export class RecordReader {
   view = view(this.bytes)
   offset = 0
   timestamp = 0
+  /** Where the length of the key stands: from there on a record is the same bytes in any batch. */
+  bodyStart = 0
   keyStart = 0
   keyEnd = 0
   valueStart = 0
@@ -308,6 +310,7 @@ export class RecordReader {
     this.#at++
     this.timestamp = this.#baseTimestamp + this.#zigzagLong()
     this.offset = this.#baseOffset + this.#zigzag()
+    this.bodyStart = this.#at
     const keyLength = this.#zigzag()
     if (keyLength < 0) this.keyStart = this.keyEnd = -1
     else {

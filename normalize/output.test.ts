@@ -118,7 +118,7 @@ test('marks follow the record’s own headers, and a forged mark does not surviv
     marks.late(600_001)
     marks.quality(Buffer.from('temperature,humidity'))
     marks.source(3, 9_007_199_254_740_990, 0)
-    output.write(reader, value, 4, 7, marks)
+    output.write(reader, new DataView(value.buffer, value.byteOffset, value.length), 4, 7, marks)
   }
   const [segment] = output.take()
   assert.ok(segment?.kind === 'written')

@@ -11,8 +11,8 @@ import { sizeOfZigzagInt, sizeOfZigzagLong, writeZigzagInt, writeZigzagLong } fr
 /** A written batch is closed at about this size: what Kafka's brokers take by default, with room to spare. */
 export const BATCH_BYTES_MAX = 512 * 1024
 
-/** Below this a loop beats a call of `set` with a view. */
-const LOOP_COPY_BYTES_MAX = 96
+/** Below this a loop over words beats a call of `set` with a view. */
+const LOOP_COPY_BYTES_MAX = 256
 
 export type OutputSegment =
   /** bytes[start, end) of `OutputBatches.bytes`: one sealed batch. */
@@ -21,12 +21,12 @@ export type OutputSegment =
   | { kind: 'passed'; baseOffset: number; recordCount: number }
 
 /** A header key with its length before it, as it stands in a record. */
-function headerKey(name: string): Uint8Array {
+function headerKey(name: string): DataView {
   const key = new TextEncoder().encode(name)
   const bytes = new Uint8Array(5 + key.length)
   const at = writeZigzagInt(bytes, 0, key.length)
   bytes.set(key, at)
-  return bytes.subarray(0, at + key.length)
+  return viewOf(bytes.subarray(0, at + key.length))
 }
 
 const LATE_KEY = headerKey(MARK_LATE_MS)
@@ -56,11 +56,14 @@ export function isReplayed(record: RecordReader): boolean {
 /** The headers that normalize adds to one record. */
 export class Marks {
   bytes = new Uint8Array(256)
+  /** Of `bytes`. */
+  view = viewOf(this.bytes)
   end = 0
   count = 0
   /** The record's own headers are in here, as far as they stay. */
   replaces = false
   readonly #digits = new Uint8Array(64)
+  readonly #digitsView = viewOf(this.#digits)
 
   clear(): void {
     this.end = this.count = 0
@@ -71,13 +74,13 @@ export class Marks {
   replaceHeaders(record: RecordReader): void {
     this.replaces = true
     for (const { key, value } of record.headers()) {
-      if (!MARKS.includes(key)) this.#add(headerKey(key), value, value.length)
+      if (!MARKS.includes(key)) this.#add(headerKey(key), viewOf(value), value.length)
     }
   }
 
   late(ms: number): void {
     const length = writeDecimal(this.#digits, 0, ms)
-    this.#add(LATE_KEY, this.#digits, length)
+    this.#add(LATE_KEY, this.#digitsView, length)
   }
 
   /** Position of the raw record; the sub-index counts the records that came from it. */
@@ -87,24 +90,25 @@ export class Marks {
     digits[at++] = 0x2f
     at = writeDecimal(digits, at, offset)
     digits[at++] = 0x2f
-    this.#add(SOURCE_KEY, digits, writeDecimal(digits, at, subIndex))
+    this.#add(SOURCE_KEY, this.#digitsView, writeDecimal(digits, at, subIndex))
   }
 
   /** `names`: the fields out of range, comma-separated UTF-8. */
   quality(names: Uint8Array): void {
-    this.#add(QUALITY_KEY, names, names.length)
+    this.#add(QUALITY_KEY, viewOf(names), names.length)
   }
 
-  #add(key: Uint8Array, value: Uint8Array, valueLength: number): void {
-    const needed = this.end + key.length + 5 + valueLength
+  #add(key: DataView, value: DataView, valueLength: number): void {
+    const needed = this.end + key.byteLength + 5 + valueLength
     if (needed > this.bytes.length) {
       const grown = new Uint8Array(needed * 2)
       grown.set(this.bytes)
       this.bytes = grown
+      this.view = viewOf(grown)
     }
-    copyBytes(key, 0, key.length, this.bytes, this.end)
-    const at = writeZigzagInt(this.bytes, this.end + key.length, valueLength)
-    copyBytes(value, 0, valueLength, this.bytes, at)
+    copyBytes(key, 0, key.byteLength, this.view, this.end)
+    const at = writeZigzagInt(this.bytes, this.end + key.byteLength, valueLength)
+    copyBytes(value, 0, valueLength, this.view, at)
     this.end = at + valueLength
     this.count++
   }
@@ -113,6 +117,7 @@ export class Marks {
 export class OutputBatches {
   /** Shared memory: the log's thread takes batches from where they lie. */
   bytes = sharedBytes(64 * 1024)
+  #view = viewOf(this.bytes)
   #segments: OutputSegment[] = []
   /** Where the open batch begins, -1 when none is open. */
   #open = -1
@@ -158,37 +163,34 @@ export class OutputBatches {
 
   /** The reader's record, unchanged but for its deltas. */
   copy(record: RecordReader): void {
-    const { bytes, keyStart, keyEnd, valueStart, valueEnd } = record
-    this.#begin(
-      record.timestamp,
-      keyEnd - keyStart,
-      valueEnd - valueStart,
-      record.headerCount,
-      record.recordEnd - record.headersStart,
-    )
-    this.#nullable(bytes, keyStart, keyEnd)
-    this.#nullable(bytes, valueStart, valueEnd)
-    this.#end = writeZigzagInt(this.bytes, this.#end, record.headerCount)
-    this.#copy(bytes, record.headersStart, record.recordEnd)
+    const { view, bodyStart, recordEnd } = record
+    this.#begin(record.timestamp, recordEnd - bodyStart)
+    this.#copy(view, bodyStart, recordEnd)
   }
 
   /** The reader's record with value[valueStart, valueEnd) in place of its own, and marks after its headers. */
-  write(record: RecordReader, value: Uint8Array, valueStart: number, valueEnd: number, marks: Marks): void {
-    const { bytes, keyStart, keyEnd, recordEnd } = record
+  write(record: RecordReader, value: DataView, valueStart: number, valueEnd: number, marks: Marks): void {
+    const { view, bodyStart, keyEnd, recordEnd } = record
+    const keyPartEnd = keyEnd < 0 ? bodyStart + 1 : keyEnd
+    const valueLength = valueEnd - valueStart
     const headersStart = marks.replaces ? recordEnd : record.headersStart
     const headerCount = marks.replaces ? marks.count : record.headerCount + marks.count
-    this.#begin(
-      record.timestamp,
-      keyEnd - keyStart,
-      valueEnd - valueStart,
-      headerCount,
-      recordEnd - headersStart + marks.end,
-    )
-    this.#nullable(bytes, keyStart, keyEnd)
-    this.#nullable(value, valueStart, valueEnd)
+    const bodyLength =
+      keyPartEnd -
+      bodyStart +
+      sizeOfZigzagInt(valueLength) +
+      valueLength +
+      sizeOfZigzagInt(headerCount) +
+      recordEnd -
+      headersStart +
+      marks.end
+    this.#begin(record.timestamp, bodyLength)
+    this.#copy(view, bodyStart, keyPartEnd)
+    this.#end = writeZigzagInt(this.bytes, this.#end, valueLength)
+    this.#copy(value, valueStart, valueEnd)
     this.#end = writeZigzagInt(this.bytes, this.#end, headerCount)
-    this.#copy(bytes, headersStart, recordEnd)
-    this.#copy(marks.bytes, 0, marks.end)
+    this.#copy(view, headersStart, recordEnd)
+    this.#copy(marks.view, 0, marks.end)
   }
 
   #close(): void {
@@ -198,14 +200,8 @@ export class OutputBatches {
     this.#open = -1
   }
 
-  /** Writes a record's bytes up to its key length. Lengths: 0 for null too, whose varint is as long. */
-  #begin(
-    timestamp: number,
-    keyLength: number,
-    valueLength: number,
-    headerCount: number,
-    headerBytes: number,
-  ): void {
+  /** Writes what comes before a record's body (log/record-batch.ts), and makes room for the body. */
+  #begin(timestamp: number, bodyLength: number): void {
     if (this.#open >= 0 && this.#end - this.#open >= BATCH_BYTES_MAX) this.#close()
     if (this.#open < 0) {
       this.#reserve(RECORDS)
@@ -215,16 +211,7 @@ export class OutputBatches {
       this.#baseTimestamp = this.#maxTimestamp = timestamp
     } else if (timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp
     const timestampDelta = timestamp - this.#baseTimestamp
-    const size =
-      1 +
-      sizeOfZigzagLong(timestampDelta) +
-      sizeOfZigzagInt(this.#count) +
-      sizeOfZigzagInt(keyLength) +
-      keyLength +
-      sizeOfZigzagInt(valueLength) +
-      valueLength +
-      sizeOfZigzagInt(headerCount) +
-      headerBytes
+    const size = 1 + sizeOfZigzagLong(timestampDelta) + sizeOfZigzagInt(this.#count) + bodyLength
     this.#reserve(size + 5)
     const out = this.bytes
     let at = writeZigzagInt(out, this.#end, size)
@@ -233,13 +220,8 @@ export class OutputBatches {
     this.#end = writeZigzagInt(out, at, this.#count++)
   }
 
-  #nullable(from: Uint8Array, start: number, end: number): void {
-    this.#end = writeZigzagInt(this.bytes, this.#end, start < 0 ? -1 : end - start)
-    this.#copy(from, start, end)
-  }
-
-  #copy(from: Uint8Array, start: number, end: number): void {
-    copyBytes(from, start, end, this.bytes, this.#end)
+  #copy(from: DataView, start: number, end: number): void {
+    copyBytes(from, start, end, this.#view, this.#end)
     this.#end += end - start
   }
 
@@ -248,6 +230,7 @@ export class OutputBatches {
     const grown = sharedBytes(Math.max(this.bytes.length * 2, this.#end + bytes))
     grown.set(this.bytes.subarray(0, this.#end))
     this.bytes = grown
+    this.#view = viewOf(grown)
   }
 }
 
@@ -255,23 +238,37 @@ function sharedBytes(length: number): Uint8Array {
   return new Uint8Array(new SharedArrayBuffer(length))
 }
 
+const BILLION = 1_000_000_000
+
 /** Writes a non-negative safe integer in decimal digits; returns the position after them. */
 function writeDecimal(into: Uint8Array, at: number, value: number): number {
   let digits = 1
   for (let bound = 10; bound <= value; bound *= 10) digits++
+  let p = at + digits - 1
   let rest = value
-  for (let i = at + digits - 1; i >= at; i--) {
-    const next = Math.floor(rest / 10)
-    into[i] = 0x30 + (rest - next * 10)
-    rest = next
+  if (rest >= BILLION) {
+    const head = Math.floor(rest / BILLION)
+    let low = (rest - head * BILLION) | 0
+    for (let i = 0; i < 9; i++, low = (low / 10) | 0) into[p--] = 0x30 + (low % 10)
+    rest = head
   }
+  // Below 2^31 a digit is a multiplication of integers, not a division of doubles.
+  for (let low = rest | 0; p >= at; low = (low / 10) | 0) into[p--] = 0x30 + (low % 10)
   return at + digits
 }
 
-function copyBytes(from: Uint8Array, start: number, end: number, into: Uint8Array, at: number): void {
-  if (end - start > LOOP_COPY_BYTES_MAX) {
-    into.set(from.subarray(start, end), at)
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength)
+}
+
+function copyBytes(from: DataView, start: number, end: number, into: DataView, at: number): void {
+  const length = end - start
+  if (length > LOOP_COPY_BYTES_MAX) {
+    const source = new Uint8Array(from.buffer, from.byteOffset + start, length)
+    new Uint8Array(into.buffer, into.byteOffset + at, length).set(source)
     return
   }
-  for (let i = start, p = at; i < end; i++, p++) into[p] = from[i]!
+  let i = 0
+  for (; i + 4 <= length; i += 4) into.setInt32(at + i, from.getInt32(start + i, true), true)
+  for (; i < length; i++) into.setUint8(at + i, from.getUint8(start + i))
 }

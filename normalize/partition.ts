@@ -56,6 +56,7 @@ export class PartitionNormalizer {
   readonly #marks = new Marks()
   /** The value of a record to be rewritten: value[valueStart, valueEnd). */
   #value: Uint8Array = new Uint8Array(0)
+  #valueView = new DataView(this.#value.buffer)
   #valueStart = 0
   #valueEnd = 0
   #rejection: Rejection | undefined
@@ -135,7 +136,7 @@ export class PartitionNormalizer {
       }
       if (action === REWRITE) {
         rewritten++
-        output.write(reader, this.#value, this.#valueStart, this.#valueEnd, this.#marks)
+        output.write(reader, this.#valueView, this.#valueStart, this.#valueEnd, this.#marks)
       } else if (action === REJECT) {
         const rejection = this.#rejection!
         rejected.add(reader, this.#options.partition, rejection)
@@ -208,6 +209,7 @@ export class PartitionNormalizer {
 
     let rewrite = false
     this.#value = bytes
+    this.#valueView = view
     this.#valueStart = valueStart
     this.#valueEnd = valueEnd
     if (!plan.isIdentity) {
@@ -220,10 +222,11 @@ export class PartitionNormalizer {
         }
         rewrite = true
         this.#value = transform.value
+        this.#valueView = transform.valueView
         this.#valueStart = 0
         this.#valueEnd = transform.valueEnd
         scan = transform.scanner
-        scanned = scan.scan(this.#value, transform.valueView, FRAME_BYTES, this.#valueEnd)
+        scanned = scan.scan(this.#value, this.#valueView, FRAME_BYTES, this.#valueEnd)
         invariant(scanned >= 0, `what was rewritten to schema ${transform.schemaId} is no datum of it`)
       }
     }
@@ -235,7 +238,12 @@ export class PartitionNormalizer {
     }
     let quality = 0
     if (scanned > 0) {
-      quality = transform.outOfRange(this.#value, this.#valueStart + FRAME_BYTES, this.#valueEnd)
+      quality = transform.outOfRange(
+        this.#value,
+        this.#valueView,
+        this.#valueStart + FRAME_BYTES,
+        this.#valueEnd,
+      )
       if (quality < 0) {
         this.#rejection = transform.refusal
         return REJECT

@@ -201,9 +201,9 @@ export class StreamTransform {
    * How many fields of a datum of the current schema are out of their range and only marked; -1 where one is
    * refused, then `refusal` says why.
    */
-  outOfRange(bytes: Uint8Array, start: number, end: number): number {
+  outOfRange(bytes: Uint8Array, view: DataView, start: number, end: number): number {
     const { scan, numbers, ranges: places } = this.#rangeScanner
-    scan(bytes, viewOf(bytes), start, end)
+    scan(bytes, view, start, end)
     const ranges = this.#ranges
     let count = 0
     for (let i = 0; i < ranges.length; i++) {
