@@ -6,13 +6,11 @@
 // (schemas/names.ts), built in a small buffer before the record that carries them.
 import { RECORDS, type RecordReader, sealBatch } from '../log/record-batch.ts'
 import { MARK_LATE_MS, MARK_QUALITY, MARK_REPLAYED, MARK_SOURCE } from '../schemas/names.ts'
+import { copyView, viewOf } from '../std/copy.ts'
 import { sizeOfZigzagInt, sizeOfZigzagLong, writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
 
 /** A written batch is closed at about this size: what Kafka's brokers take by default, with room to spare. */
 export const BATCH_BYTES_MAX = 512 * 1024
-
-/** Below this a loop over words beats a call of `set` with a view. */
-const LOOP_COPY_BYTES_MAX = 256
 
 export type OutputSegment =
   /** bytes[start, end) of `OutputBatches.bytes`: one sealed batch. */
@@ -106,9 +104,9 @@ export class Marks {
       this.bytes = grown
       this.view = viewOf(grown)
     }
-    copyBytes(key, 0, key.byteLength, this.view, this.end)
+    copyView(key, 0, key.byteLength, this.view, this.end)
     const at = writeZigzagInt(this.bytes, this.end + key.byteLength, valueLength)
-    copyBytes(value, 0, valueLength, this.view, at)
+    copyView(value, 0, valueLength, this.view, at)
     this.end = at + valueLength
     this.count++
   }
@@ -221,7 +219,7 @@ export class OutputBatches {
   }
 
   #copy(from: DataView, start: number, end: number): void {
-    copyBytes(from, start, end, this.#view, this.#end)
+    copyView(from, start, end, this.#view, this.#end)
     this.#end += end - start
   }
 
@@ -255,20 +253,4 @@ function writeDecimal(into: Uint8Array, at: number, value: number): number {
   // Below 2^31 a digit is a multiplication of integers, not a division of doubles.
   for (let low = rest | 0; p >= at; low = (low / 10) | 0) into[p--] = 0x30 + (low % 10)
   return at + digits
-}
-
-function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
-  return new DataView(buffer, byteOffset, byteLength)
-}
-
-function copyBytes(from: DataView, start: number, end: number, into: DataView, at: number): void {
-  const length = end - start
-  if (length > LOOP_COPY_BYTES_MAX) {
-    const source = new Uint8Array(from.buffer, from.byteOffset + start, length)
-    new Uint8Array(into.buffer, into.byteOffset + at, length).set(source)
-    return
-  }
-  let i = 0
-  for (; i + 4 <= length; i += 4) into.setInt32(at + i, from.getInt32(start + i, true), true)
-  for (; i < length; i++) into.setUint8(at + i, from.getUint8(start + i))
 }

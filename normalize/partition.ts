@@ -215,7 +215,7 @@ export class PartitionNormalizer {
     if (!plan.isIdentity) {
       const rules = plan.rulesFor(bytes, view)
       if (!plan.isCurrent || !rules.isIdentity) {
-        const rejection = transform.rewrite(plan, rules, bytes, datumStart, valueEnd)
+        const rejection = transform.rewrite(plan, rules, bytes, view, datumStart, valueEnd)
         if (rejection !== undefined) {
           this.#rejection = rejection
           return REJECT

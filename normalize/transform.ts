@@ -2,23 +2,19 @@
 // rewrite it, and what the current schema demands of the result. Compiled once for each contract version.
 import { REASONS } from '../schemas/avro-codes.ts'
 import {
-  createRecordCodec,
+  createRecordPatcher,
   createRewriter,
   createScanner,
   type FieldBounds,
-  type RecordCodec,
+  type RecordPatcher,
   type Rewriter,
   type Scanner,
 } from '../schemas/avro-rewrite.ts'
 import { type AvroNode, parseAvroSchema, type RecordNode } from '../schemas/avro-schema.ts'
 import { createValidator, type Validator } from '../schemas/avro-validate.ts'
-import {
-  type CompiledRuleSet,
-  type CompiledRules,
-  compileRules,
-  type DecodedRecord,
-} from '../schemas/rules-compile.ts'
+import { type CompiledRuleSet, type CompiledRules, compileRules } from '../schemas/rules-compile.ts'
 import type { FieldDescriptor, FieldRole, StreamDescriptor } from '../schemas/stream.ts'
+import { viewOf } from '../std/copy.ts'
 import { invariant, isMillraceError, MillraceError } from '../std/errors.ts'
 import type { RejectCode } from './counters.ts'
 import { KEY_BYTES_MAX, KeyTable } from './key-table.ts'
@@ -73,13 +69,20 @@ export class StreamTransform {
   valueEnd = 0
 
   readonly #eventTimeField: string | undefined
-  readonly #codec: RecordCodec
+  readonly #reader: RecordNode
   readonly #rules: CompiledRules
   readonly #ranges: readonly Range[]
   /** Of the current schema, for the few records with a field out of its range: a slot for each of those fields. */
   readonly #rangeScanner: Scanner
   readonly #marked: Uint8Array
   readonly #plans = new Map<number, WriterPlan>()
+  readonly #patchers = new Map<CompiledRuleSet, RecordPatcher>()
+  /** The last of them. */
+  #patchedRules: CompiledRuleSet | undefined
+  #patcher: RecordPatcher | undefined
+  /** What `value` was before the rules. */
+  #resolved: Uint8Array
+  #resolvedView: DataView
   #names = new Uint8Array(64)
 
   constructor(descriptor: StreamDescriptor) {
@@ -89,6 +92,8 @@ export class StreamTransform {
     this.schemaId = descriptor.schemaId
     this.value = framed(this.schemaId, VALUE_BYTES_MIN)
     this.valueView = viewOf(this.value)
+    this.#resolved = framed(this.schemaId, VALUE_BYTES_MIN)
+    this.#resolvedView = viewOf(this.#resolved)
     this.pastMs = descriptor.plausible.pastMs
     this.futureMs = descriptor.plausible.futureMs
     this.latenessMs = descriptor.latenessMs ?? LATENESS_MS_DEFAULT
@@ -106,7 +111,7 @@ export class StreamTransform {
       refuses: field.enforce === 'refuse',
     }))
     this.#marked = new Uint8Array(ranged.length)
-    this.#codec = createRecordCodec(reader)
+    this.#reader = reader
     this.#rangeScanner = createScanner(
       reader,
       ranged.map((field) => field.name),
@@ -132,32 +137,26 @@ export class StreamTransform {
     return this.#plans.get(schemaId)
   }
 
-  /** Brings a datum to the current schema and applies the rules; the result is `value`. */
+  /** Brings a datum to the current schema and applies the rules; the result is `value`. `view`: of `bytes`. */
   rewrite(
     plan: WriterPlan,
     rules: CompiledRuleSet,
     bytes: Uint8Array,
+    view: DataView,
     start: number,
     end: number,
   ): Rejection | undefined {
     if (plan.conflict !== undefined)
       return { code: 'resolution_failed', reason: plan.conflict, field: undefined, offset: undefined }
-    let [from, fromStart, fromEnd] = [bytes, start, end]
-    if (plan.rewriter !== undefined) {
-      this.#resolve(plan.rewriter, bytes, start, end)
-      if (rules.isIdentity) return undefined
-      ;[from, fromStart, fromEnd] = [this.value, FRAME_BYTES, this.valueEnd]
-    }
-    const record = this.#codec.decode(from, fromStart, fromEnd) as DecodedRecord | undefined
-    invariant(record !== undefined, `a datum that was scanned cannot be decoded (schema id ${this.schemaId})`)
-    const refusal = rules.apply(record)
-    if (refusal !== undefined) {
-      const { code, reason, field } = refusal
-      return { code, reason, field, offset: undefined }
-    }
-    if (this.#encode(record)) return undefined
-    const reason = `what the rules for firmware '${rules.firmware}' made does not fit the schema`
-    return { code: 'rule_failed', reason, field: undefined, offset: undefined }
+    if (plan.rewriter === undefined) return this.#apply(rules, bytes, view, start, end)
+    this.#resolve(plan.rewriter, bytes, start, end)
+    if (rules.isIdentity) return undefined
+    const { value, valueView, valueEnd } = this
+    this.value = this.#resolved
+    this.valueView = this.#resolvedView
+    this.#resolved = value
+    this.#resolvedView = valueView
+    return this.#apply(rules, value, valueView, FRAME_BYTES, valueEnd)
   }
 
   #resolve(rewriter: Rewriter, bytes: Uint8Array, start: number, end: number): void {
@@ -172,17 +171,44 @@ export class StreamTransform {
     }
   }
 
-  /** False where the record does not fit the schema. */
-  #encode(record: DecodedRecord): boolean {
+  /** The datum, valid in the current schema, after the rules: only what they read is decoded, what they set is written. */
+  #apply(
+    rules: CompiledRuleSet,
+    bytes: Uint8Array,
+    view: DataView,
+    start: number,
+    end: number,
+  ): Rejection | undefined {
+    const patcher = this.#patcherOf(rules)
+    const record = patcher.decode(bytes, start, end)
+    const refusal = rules.apply(record)
+    if (refusal !== undefined) {
+      const { code, reason, field } = refusal
+      return { code, reason, field, offset: undefined }
+    }
     for (;;) {
-      const after = this.#codec.encode(record, this.value, FRAME_BYTES)
-      if (after < 0) return false
+      const after = patcher.encode(record, view, start, end, this.value, this.valueView, FRAME_BYTES)
+      if (after < 0) break
       if (after <= this.value.length) {
         this.valueEnd = after
-        return true
+        return undefined
       }
       this.#growValue()
     }
+    const reason = `what the rules for firmware '${rules.firmware}' made does not fit the schema`
+    return { code: 'rule_failed', reason, field: undefined, offset: undefined }
+  }
+
+  #patcherOf(rules: CompiledRuleSet): RecordPatcher {
+    if (this.#patcher !== undefined && this.#patchedRules === rules) return this.#patcher
+    let patcher = this.#patchers.get(rules)
+    if (patcher === undefined) {
+      patcher = createRecordPatcher(this.#reader, rules.reads, rules.writes)
+      this.#patchers.set(rules, patcher)
+    }
+    this.#patchedRules = rules
+    this.#patcher = patcher
+    return patcher
   }
 
   #growValue(): void {
@@ -319,10 +345,6 @@ export class WriterPlan {
 /** Errors: `schema_invalid`, `rule_invalid`. */
 export function compileTransform(descriptor: StreamDescriptor): StreamTransform {
   return new StreamTransform(descriptor)
-}
-
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 /** A buffer of `size` bytes that begins with the frame of `schemaId`. */

@@ -14,7 +14,7 @@ import { NESTING_MAX } from './avro-encode.ts'
 import { type AvroNode, branchName, nullableOf, type RecordNode, type UnionNode } from './avro-schema.ts'
 import { minimumSize } from './avro-size.ts'
 import { decimalText, uuidText } from './avro-text.ts'
-import { createValueEncoder } from './avro-value-encoder.ts'
+import { createFieldsEncoder, createValueEncoder } from './avro-value-encoder.ts'
 
 export interface RecordCodec {
   /** The datum bytes[start, end) as an object; undefined where it is none (`code` says why). Never throws for any bytes. */
@@ -34,7 +34,13 @@ export interface RecordCodec {
 export function createRecordCodec(node: AvroNode): RecordCodec {
   const state = { at: 0 }
   const decoderSource = new ObjectGenerator().generate(node)
-  const decode = compileSource<RecordCodec['decode']>(`${decoderSource}return decode\n`, {
+  const decode = compileDecoder<RecordCodec['decode']>(decoderSource, node, { state })
+  const { encode, source: encoderSource } = createValueEncoder(node)
+  return { decode, code: () => (state.at < 0 ? -state.at : 0), encode, decoderSource, encoderSource }
+}
+
+function compileDecoder<Decode>(source: string, node: AvroNode, scope: Record<string, unknown>): Decode {
+  return compileSource<Decode>(`${source}return decode\n`, {
     ...EMITTED_SCOPE,
     bytesAt,
     decimalText,
@@ -42,13 +48,56 @@ export function createRecordCodec(node: AvroNode): RecordCodec {
     floatAt,
     isBranchLike,
     longValue,
-    state,
     symbols: enumsOf(node),
     textAt,
     uuidText,
+    ...scope,
   })
-  const { encode, source: encoderSource } = createValueEncoder(node)
-  return { decode, code: () => (state.at < 0 ? -state.at : 0), encode, decoderSource, encoderSource }
+}
+
+/** Reads some top-level fields of a record, and writes some of them anew in place: what lies between is copied. */
+export interface RecordPatcher {
+  /**
+   * The fields `reads` and `writes` of the datum bytes[start, end), as RecordCodec's `decode` has them. The datum must
+   * be valid.
+   */
+  readonly decode: (bytes: Uint8Array, start: number, end: number) => Record<string, unknown>
+  /**
+   * Writes the datum last decoded, which `view` has at [start, end), with the fields `writes` of `record` in place of
+   * its own: the position after it, -1 where one does not fit the schema, more than `into.length` where the room did
+   * not suffice. `intoView`: of the same memory as `into`, which must not overlap the datum.
+   */
+  readonly encode: (
+    record: Record<string, unknown>,
+    view: DataView,
+    start: number,
+    end: number,
+    into: Uint8Array,
+    intoView: DataView,
+    at: number,
+  ) => number
+  /** The generated sources, for people. */
+  readonly decoderSource: string
+  readonly encoderSource: string
+}
+
+export function createRecordPatcher(
+  node: RecordNode,
+  reads: readonly string[],
+  writes: readonly string[],
+): RecordPatcher {
+  const isWritten = (name: string): boolean => writes.includes(name)
+  const written = node.fields.filter(({ name }) => isWritten(name))
+  // Start and end of each written field in the datum last decoded.
+  const places = new Int32Array(2 * written.length)
+  const decoderSource = new ObjectGenerator().generatePart(
+    node,
+    (name) => reads.includes(name) || isWritten(name),
+    isWritten,
+  )
+  const decode = compileDecoder<RecordPatcher['decode']>(decoderSource, node, { places })
+  const { encode, source: encoderSource } = createFieldsEncoder(written, places)
+  return { decode, encode, decoderSource, encoderSource }
 }
 
 const numberBytes = new Uint8Array(8)
@@ -131,6 +180,55 @@ class ObjectGenerator {
       out.line(`result = ${this.#value(node, '')}`)
       out.line('return at')
     })
+    this.#recursive()
+    out.block('function decode(bytes, start, end)', () => {
+      out.line('let at = walk(bytes, start, end, 0)')
+      out.line(`if (at >= 0 && at !== end) at = -${TRAILING}`)
+      out.line('state.at = at')
+      out.line('const value = result')
+      out.line('result = undefined')
+      out.line('return at < 0 ? undefined : value')
+    })
+    return out.toString()
+  }
+
+  /** An object of the fields that are read alone, as far as the last of them; `places` has where the written ones lie. */
+  generatePart(
+    node: RecordNode,
+    isRead: (name: string) => boolean,
+    isWritten: (name: string) => boolean,
+  ): string {
+    const out = this.#out
+    this.#symbols = enumsOf(node)
+    const last = node.fields.findLastIndex(({ name }) => isRead(name))
+    const values: string[] = []
+    let place = 0
+    const mark = (name: string) => {
+      if (isWritten(name)) out.line(`places[${place++}] = at`)
+    }
+    out.line('let result')
+    out.block('function walk(bytes, at, end, depth)', () => {
+      for (const field of node.fields.slice(0, last + 1)) {
+        const name = identifier(field.name)
+        mark(name)
+        if (isRead(name)) values.push(`${name}: ${this.#value(field.node, name)}`)
+        else this.#check.check(field.node, name)
+        mark(name)
+      }
+      out.line(`result = { ${values.join(', ')} }`)
+      out.line('return at')
+    })
+    this.#recursive()
+    out.block('function decode(bytes, start, end)', () => {
+      out.line('walk(bytes, start, end, 0)')
+      out.line('return result')
+    })
+    return out.toString()
+  }
+
+  /** The functions that emitted code calls. */
+  #recursive(): void {
+    const out = this.#out
     const written = new Set<RecordNode>()
     while (written.size < this.#functions.size)
       for (const [record, name] of this.#functions) {
@@ -144,15 +242,6 @@ class ObjectGenerator {
         })
       }
     this.#check.functions()
-    out.block('function decode(bytes, start, end)', () => {
-      out.line('let at = walk(bytes, start, end, 0)')
-      out.line(`if (at >= 0 && at !== end) at = -${TRAILING}`)
-      out.line('state.at = at')
-      out.line('const value = result')
-      out.line('result = undefined')
-      out.line('return at < 0 ? undefined : value')
-    })
-    return out.toString()
   }
 
   /** Statements that read a value; returns the expression that is it. */

@@ -13,10 +13,12 @@ import {
   MACHINE_SCHEMA,
   oracleType,
   SENSOR_SCHEMA,
+  valueArbitrary,
 } from './avro-arbitraries.ts'
+import { createRecordCodec } from './avro-codec.ts'
 import { UTF8 } from './avro-codes.ts'
 import { resolve } from './avro-resolution.ts'
-import { createRecordCodec, createRewriter, createScanner, type FieldBounds } from './avro-rewrite.ts'
+import { createRecordPatcher, createRewriter, createScanner, type FieldBounds } from './avro-rewrite.ts'
 import { type AvroNode, branchName, nullableOf, parseAvroSchema } from './avro-schema.ts'
 import { decimalText, uuidText } from './avro-text.ts'
 import { createValidator } from './avro-validate.ts'
@@ -181,6 +183,58 @@ test('objects: what avsc decodes, encoded back to the same bytes', () => {
   )
 })
 
+test('a patch reads what it is asked for, sets the fields it is told to, and leaves all others as they lie', () => {
+  const two = datumArbitrary(EVERYTHING).chain(({ node, value }) =>
+    fc.record({ node: fc.constant(node), value: fc.constant(value), other: valueArbitrary(node) }),
+  )
+  fc.assert(
+    fc.property(two, choicesArbitrary(), fc.func(fc.nat(2)), ({ node, value, other }, choose, useOf) => {
+      assert.equal(node.kind, 'record')
+      if (node.kind !== 'record') return
+      const names = node.fields.map(({ name }) => name)
+      const reads = names.filter((name) => useOf(name) === 1)
+      const writes = names.filter((name) => useOf(name) === 2)
+      const codec = createRecordCodec(node)
+      const patcher = createRecordPatcher(node, reads, writes)
+      const decoded = (bytes: Uint8Array): Record<string, unknown> =>
+        codec.decode(bytes, 0, bytes.length) as Record<string, unknown>
+      const datum = Uint8Array.from(encodeLoosely(node, value, choose))
+      const before = decoded(datum)
+      const set = decoded(Uint8Array.from(encodeLoosely(node, other, choose)))
+
+      const bytes = Uint8Array.from([9, ...datum, 9])
+      const view = viewOf(bytes)
+      const record = patcher.decode(bytes, 1, bytes.length - 1)
+      const wanted = names.filter((name) => reads.includes(name) || writes.includes(name))
+      assert.deepEqual(record, Object.fromEntries(wanted.map((name) => [name, before[name]])))
+      for (const name of writes) record[name] = set[name]
+      // Too little room is said, and how much would do; with that much it fits.
+      const small = new Uint8Array(3)
+      const needed = patcher.encode(record, view, 1, bytes.length - 1, small, viewOf(small), 3)
+      const into = new Uint8Array(Math.max(3, needed))
+      const end = patcher.encode(record, view, 1, bytes.length - 1, into, viewOf(into), 3)
+      assert.ok(end <= needed)
+      assert.deepEqual(
+        decoded(into.slice(3, end)),
+        Object.fromEntries(names.map((name) => [name, (writes.includes(name) ? set : before)[name]])),
+      )
+      if (writes.length === 0) assert.deepEqual(into.slice(3, end), datum)
+    }),
+    { numRuns },
+  )
+})
+
+test('a value that does not fit is refused by a patch', () => {
+  const node = parseAvroSchema(SENSOR_SCHEMA)
+  assert.equal(node.kind, 'record')
+  if (node.kind !== 'record') return
+  const patcher = createRecordPatcher(node, ['humidity'], ['temperature'])
+  const bytes = oracleType(SENSOR_SCHEMA).toBuffer(oracleType(SENSOR_SCHEMA).random())
+  const into = new Uint8Array(2048)
+  for (const temperature of [undefined, null, 'warm'])
+    assert.equal(patcher.encode({ temperature }, viewOf(bytes), 0, bytes.length, into, viewOf(into), 0), -1)
+})
+
 test('a map key __proto__ is a key', () => {
   const node = parseAvroSchema(JSON.stringify({ type: 'map', values: 'int' }))
   const codec = createRecordCodec(node)
@@ -308,6 +362,8 @@ test('the generated sources are those in golden/', () => {
       '',
     ),
   )
+  assert.ok(sensor.kind === 'record')
+  const patcher = createRecordPatcher(sensor, ['pressure', 'temperature'], ['temperature'])
   for (const [name, source] of [
     ['rewrite-sensor', createRewriter(older, sensor).source],
     [
@@ -319,6 +375,8 @@ test('the generated sources are those in golden/', () => {
       ).source,
     ],
     ['codec-machine', createRecordCodec(machine).decoderSource],
+    ['patch-decode-sensor', patcher.decoderSource],
+    ['patch-encode-sensor', patcher.encoderSource],
   ] as const) {
     const file = new URL(`golden/avro-${name}.js`, import.meta.url)
     if (process.env['MILLRACE_UPDATE_GOLDEN'] === '1') fs.writeFileSync(file, source)

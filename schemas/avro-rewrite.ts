@@ -12,7 +12,7 @@ import type { AvroNode } from './avro-schema.ts'
 import { minimumSize } from './avro-size.ts'
 import { writeDouble, writeRaw } from './avro-value-encoder.ts'
 
-export { createRecordCodec, type RecordCodec } from './avro-codec.ts'
+export { createRecordPatcher, type RecordPatcher } from './avro-codec.ts'
 export { createScanner, type FieldBounds, type Scanner } from './avro-scanner.ts'
 
 export interface Rewriter {

@@ -2,9 +2,10 @@
 // without a step between. What a value may look like is avro-encode.ts's business, whose plain encoder is the
 // oracle and says why a value does not fit; here it is one number.
 import { compileSource, identifier, SourceWriter } from '../std/codegen.ts'
+import { copyView } from '../std/copy.ts'
 import { writeUnsigned, writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
 import { bytesOf, chooseBranch, decimalOf, intOf, longOf, NESTING_MAX } from './avro-encode.ts'
-import { type AvroNode, nullableOf, type RecordNode, type UnionNode } from './avro-schema.ts'
+import { type AvroField, type AvroNode, nullableOf, type RecordNode, type UnionNode } from './avro-schema.ts'
 
 export interface ValueEncoder {
   /**
@@ -18,6 +19,31 @@ export interface ValueEncoder {
 
 export function createValueEncoder(node: AvroNode): ValueEncoder {
   return new EncoderGenerator().generate(node)
+}
+
+/** Writes a datum that lies elsewhere with `fields` of it, in the schema's order, anew; `places` has the two ends of each. */
+export interface FieldsEncoder {
+  readonly encode: (
+    record: Record<string, unknown>,
+    view: DataView,
+    start: number,
+    end: number,
+    into: Uint8Array,
+    intoView: DataView,
+    at: number,
+  ) => number
+  readonly source: string
+}
+
+export function createFieldsEncoder(fields: readonly AvroField[], places: Int32Array): FieldsEncoder {
+  return new EncoderGenerator().generateFields(fields, places)
+}
+
+/** What finds no room is only counted. */
+function copySpan(from: DataView, start: number, end: number, into: DataView, at: number): number {
+  const after = at + end - start
+  if (after <= into.byteLength) copyView(from, start, end, into, at)
+  return after
 }
 
 const numberBytes = new Uint8Array(8)
@@ -163,6 +189,7 @@ function isObject(value: unknown): boolean {
 const SCOPE = {
   choose,
   chosen,
+  copySpan,
   isObject,
   toNumber,
   writeBytes,
@@ -195,6 +222,31 @@ class EncoderGenerator {
       this.#value(node, 'value', '')
       out.line('return at')
     })
+    return this.#compile<ValueEncoder['encode']>({})
+  }
+
+  generateFields(fields: readonly AvroField[], places: Int32Array): FieldsEncoder {
+    const out = this.#out
+    out.block('function encode(record, view, start, end, into, intoView, at)', () => {
+      out.line('const depth = 0')
+      let from = 'start'
+      for (const [i, field] of fields.entries()) {
+        const name = identifier(field.name)
+        const x = out.unique('x')
+        out.line(`at = copySpan(view, ${from}, places[${2 * i}], intoView, at)`)
+        out.line(`// ${name}: ${field.node.kind}`)
+        out.line(`const ${x} = record.${name}`)
+        this.#value(field.node, x, name)
+        from = `places[${2 * i + 1}]`
+      }
+      out.line(`return copySpan(view, ${from}, end, intoView, at)`)
+    })
+    return this.#compile<FieldsEncoder['encode']>({ places })
+  }
+
+  /** `encode` as emitted, with the functions that it calls. */
+  #compile<Encode>(own: Record<string, unknown>): { encode: Encode; source: string } {
+    const out = this.#out
     const written = new Set<RecordNode>()
     while (written.size < this.#functions.size)
       for (const [record, name] of this.#functions) {
@@ -208,8 +260,8 @@ class EncoderGenerator {
       }
     const constants = this.#constants.map((_, i) => `const c${i} = constants[${i}]\n`).join('')
     const source = `${constants}${out}`
-    const scope = { ...SCOPE, constants: this.#constants }
-    return { encode: compileSource<ValueEncoder['encode']>(`${source}return encode\n`, scope), source }
+    const scope = { ...SCOPE, constants: this.#constants, ...own }
+    return { encode: compileSource<Encode>(`${source}return encode\n`, scope), source }
   }
 
   #constant(value: unknown): string {
