@@ -126,7 +126,9 @@ export class ServedStreams {
     const isRegistered = this.#isRegistered(stream)
     if (isRegistered && (previous === undefined || isSameLayout(previous, stream))) return
     if (!isRegistered) await this.#registry.ensureCompatible(stream.subject, stream.schema)
-    const problem = previous && tableEvolutionProblem(previous.schema, stream.schema)
+    // At start nobody knows what was in force; where rows may wait in the log, it was the newest version.
+    const before = previous?.schema ?? (topic && this.#newestSchema(stream.subject))
+    const problem = before && tableEvolutionProblem(before, stream.schema)
     if (problem !== undefined) throw new MillraceError('schema_incompatible', `${name}: ${problem}`)
     if (!tablesExist(this.#config)) return
     const tables = openTables(this.#config)
@@ -147,6 +149,15 @@ export class ServedStreams {
       return true
     } catch (error) {
       if (isMillraceError(error, 'schema_unknown')) return false
+      throw error
+    }
+  }
+
+  #newestSchema(subject: string): string | undefined {
+    try {
+      return this.#registry.version(subject, 'latest', true).schema
+    } catch (error) {
+      if (isMillraceError(error, 'schema_unknown')) return undefined
       throw error
     }
   }

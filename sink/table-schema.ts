@@ -7,6 +7,7 @@
 // A table is partitioned by day of its time column and sorted by (device, time). Field ids live in the
 // table's metadata alone; a field of the contract finds its column by name, then by its former names.
 
+import { type ResolutionFault, resolve } from '../schemas/avro-resolution.ts'
 import { type AvroNode, nullableOf, parseAvroSchema, type RecordNode } from '../schemas/avro-schema.ts'
 import { MillraceError } from '../std/errors.ts'
 import { PARTITION_FIELD_ID_FIRST, type PartitionSpec } from './iceberg/partition.ts'
@@ -206,18 +207,22 @@ function unfit(path: string, reason: string): MillraceError {
 }
 
 /**
- * Why a table of `previous` cannot become one of `next` (both Avro JSON), or undefined where it can. The
- * registry asks before it takes a contract, so that no accepted contract can stop a sink.
+ * Why a table of `previous` cannot become one of `next` (both Avro JSON), or undefined where it can: a column cannot
+ * follow, or rows of `previous` that wait in the log could not be read any more. The registry asks before it takes a
+ * contract, at every level of compatibility, so that no accepted contract can stop a sink.
  */
 export function tableEvolutionProblem(previous: string, next: string): string | undefined {
   try {
     const before = assignFieldIds(contractFields(previous))
     evolveFields(before.fields, contractFields(next), before.lastColumnId)
-    return undefined
   } catch (error) {
     if (error instanceof MillraceError && error.action === 'reject') return error.message
     throw error
   }
+  const { faults = [] } = resolve(parseAvroSchema(previous), parseAvroSchema(next))
+  if (faults.length === 0) return undefined
+  const [{ path, reason, rule }] = faults as [ResolutionFault]
+  return `${path}: ${reason} (${rule}): rows of the schema before this one, which may wait in the log, could not be read`
 }
 
 export interface NewTableLayout {

@@ -70,6 +70,16 @@ test('bucket, event time and types of a table cannot change; additions, renames 
     /event time|partitioned by a column that the contract drops/,
   )
 
+  // Where nothing is compared, the table still stands, and rows of the old schema may wait in the log.
+  const level = await fetch(`${running.http}/schema-registry/config/default.probe-value`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ compatibility: 'NONE' }),
+  })
+  assert.equal(level.status, 200)
+  const millis = OTHER.replace('micros', 'millis')
+  await refused(contract(2, [AT, millis, N]), /other: timestamp-micros cannot be read as timestamp-millis/)
+
   await accepted(
     contract(2, [
       '{ name: number, type: long, aliases: [n] }',
