@@ -272,7 +272,7 @@ function reportText({ table, compaction, manifestsMerged, expiry, orphans }: Mai
     ...skipped.map((reason) => `              left: ${reason}`),
     `  manifests   ${count(manifestsMerged)} merged`,
     `  expiry      ${count(expiry.snapshots)} snapshots, ${count(expiry.files)} files (${bytesText(expiry.bytes)}) with ${count(expiry.rows)} replaced rows deleted`,
-    `  orphans     ${count(orphans.files)} files (${bytesText(orphans.bytes)}) deleted`,
+    `  orphans     ${count(orphans.files)} files (${bytesText(orphans.bytes)}) with ${count(orphans.rows)} rows deleted`,
   ]
   return lines.join('\n')
 }

@@ -6,12 +6,21 @@ import type { LoadedTable } from './catalog.ts'
 import type { CommitTools } from './commit.ts'
 import { madeAtMs } from './file-names.ts'
 import { isLive } from './iceberg/manifest.ts'
+import { footerByteLength, readFooter } from './parquet/footer-reader.ts'
+import type { Store } from './store.ts'
 import { entriesOf, manifestsOf } from './table-files.ts'
 
 export interface OrphanReport {
   files: number
   bytes: number
+  /** Of data files that are whole. */
+  rows: number
 }
+
+export const NO_ORPHANS: OrphanReport = { files: 0, bytes: 0, rows: 0 }
+
+/** The end of a Parquet file where its footer nearly always lies. */
+const FOOTER_BYTES_LIKELY = 64 * 1024
 
 /** Files deleted at once. */
 const DELETES_MAX = 1000
@@ -34,7 +43,7 @@ export async function removeOrphans(
       const madeAt = madeAtMs(uri)
       if (madeAt !== undefined && madeAt < youngestMs && !reached.has(uri)) orphans.push(uri)
     }
-  const report = { files: 0, bytes: 0 }
+  const report = { ...NO_ORPHANS }
   if (orphans.length === 0) return report
   // The table may have moved while its files were listed.
   const now = await tools.catalog.load(table.id)
@@ -43,11 +52,28 @@ export async function removeOrphans(
   const refuse = orphans.filter((uri) => !reached.has(uri))
   for (let from = 0; from < refuse.length; from += DELETES_MAX) {
     const some = refuse.slice(from, from + DELETES_MAX)
-    for (const uri of some) report.bytes += await tools.store.byteLength(uri)
+    for (const uri of some) await count(tools.store, uri, report)
     await tools.store.delete(some)
     report.files += some.length
   }
   return report
+}
+
+/** Adds what a file holds to the report. */
+async function count(store: Store, uri: string, report: OrphanReport): Promise<void> {
+  const isData = uri.endsWith('.parquet')
+  let end = await store.readEnd(uri, isData ? FOOTER_BYTES_LIKELY : 1)
+  report.bytes += end.byteLength
+  if (!isData) return
+  try {
+    const footerBytes = footerByteLength(end.bytes)
+    if (footerBytes > end.bytes.length && footerBytes <= end.byteLength)
+      end = await store.readEnd(uri, footerBytes)
+    report.rows += readFooter(end.bytes).rowCount
+  } catch (error) {
+    // Half a file, which a crash left: it has no footer.
+    if (!(error instanceof RangeError)) throw error
+  }
 }
 
 /** Adds every file that the table reaches; manifests that are there already are not read again. */

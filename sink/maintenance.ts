@@ -19,7 +19,7 @@ import {
 } from './maintenance-compact.ts'
 import { type Expiry, type ExpiryOptions, expireSnapshots } from './maintenance-expire.ts'
 import { mergeManifests } from './maintenance-manifests.ts'
-import { type OrphanReport, removeOrphans } from './maintenance-orphans.ts'
+import { NO_ORPHANS, type OrphanReport, removeOrphans } from './maintenance-orphans.ts'
 import type { SinkCounter } from './sink-counters.ts'
 
 export interface MaintenanceOptions extends ExpiryOptions {
@@ -146,7 +146,6 @@ export async function maintainTable(
   return { table: printTableId(id), compaction, manifestsMerged, expiry, orphans: orphans ?? NO_ORPHANS }
 }
 
-const NO_ORPHANS: OrphanReport = { files: 0, bytes: 0 }
 const TRIES_MAX = 5
 /** Tiers of manifests of one table, at the utmost. */
 const MERGES_MAX = 32

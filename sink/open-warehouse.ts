@@ -14,7 +14,7 @@ import { type Catalog, PointerCatalog } from './catalog.ts'
 import { RestCatalog } from './catalog-rest.ts'
 import { SqlitePointers } from './catalog-sqlite.ts'
 import { Names, systemClock } from './file-names.ts'
-import { fileUri, LocalStore, type NewFile, type Store } from './store.ts'
+import { type FileEnd, fileUri, LocalStore, type NewFile, type Store } from './store.ts'
 import type { S3Store } from './store-s3.ts'
 
 /** Name of the catalog in catalog.db; readers must give it as theirs. */
@@ -134,8 +134,8 @@ class AnyStore implements Store {
     return (await this.#of(uri)).exists(uri)
   }
 
-  async byteLength(uri: string): Promise<number> {
-    return (await this.#of(uri)).byteLength(uri)
+  async readEnd(uri: string, bytesMax: number): Promise<FileEnd> {
+    return (await this.#of(uri)).readEnd(uri, bytesMax)
   }
 
   async list(folderUri: string): Promise<string[]> {

@@ -19,8 +19,14 @@ export function storeConformance(kind: string, open: () => OpenStore): void {
     assert.ok(await store.exists(uri))
     await store.put([{ uri: `${folder}/a b/data/sub/y.parquet`, parts: [] }])
     assert.equal((await store.read(`${folder}/a b/data/sub/y.parquet`)).length, 0)
-    assert.equal(await store.byteLength(uri), (await store.read(uri)).length)
-    assert.equal(await store.byteLength(`${folder}/nowhere`), 0)
+    const end = async (name: string, bytesMax: number) => {
+      const { bytes, byteLength } = await store.readEnd(name, bytesMax)
+      return [[...bytes], byteLength]
+    }
+    assert.deepEqual(await end(uri, 2), [[2, 3], 3])
+    assert.deepEqual(await end(uri, 100), [[1, 2, 3], 3])
+    assert.deepEqual(await end(`${folder}/a b/data/sub/y.parquet`, 2), [[], 0])
+    assert.deepEqual(await end(`${folder}/nowhere`, 2), [[], 0])
     assert.deepEqual(await store.list(`${folder}/a b/data`), [uri], 'folders are not listed')
     assert.deepEqual(await store.list(`${folder}/nowhere`), [])
     await assert.rejects(

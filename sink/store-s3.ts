@@ -24,7 +24,7 @@ import {
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { type Clock, systemClock } from './file-names.ts'
 import { retrying } from './retry.ts'
-import type { NewFile, Store } from './store.ts'
+import { type FileEnd, type NewFile, NO_FILE, type Store } from './store.ts'
 
 export interface S3Options {
   /** Address of the server; undefined: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or AWS itself. */
@@ -192,19 +192,26 @@ export class S3Store implements Store {
     }
   }
 
-  async byteLength(uri: string): Promise<number> {
+  async readEnd(uri: string, bytesMax: number): Promise<FileEnd> {
+    const place = placeOf(uri)
     try {
-      return (await this.#retrying(() => this.#head(placeOf(uri))))?.ContentLength ?? 0
+      return await this.#retrying(async () => {
+        const answer = await this.#client.send(
+          new GetObjectCommand({ ...place, Range: `bytes=-${bytesMax}` }),
+        )
+        const bytes = await answer.Body!.transformToByteArray()
+        // `bytes 36-99/100`; a server that knows no ranges sends the whole file.
+        const byteLength = Number(answer.ContentRange?.split('/')[1] ?? bytes.length)
+        return { bytes: bytes.subarray(Math.max(0, bytes.length - bytesMax)), byteLength }
+      })
     } catch (error) {
+      // An empty file has no last byte (416).
+      if (nameOf(error) === 'NoSuchKey' || statusOf(error) === 416) return NO_FILE
       throw unreachable(error, uri)
     }
   }
 
-  async #head(
-    place: Place,
-  ): Promise<
-    { Metadata?: Record<string, string> | undefined; ContentLength?: number | undefined } | undefined
-  > {
+  async #head(place: Place): Promise<{ Metadata?: Record<string, string> | undefined } | undefined> {
     try {
       return await this.#client.send(new HeadObjectCommand(place))
     } catch (error) {

@@ -14,14 +14,22 @@ export interface NewFile {
   parts: readonly Uint8Array[]
 }
 
+export interface FileEnd {
+  bytes: Uint8Array
+  /** Of the whole file. */
+  byteLength: number
+}
+
+export const NO_FILE: FileEnd = { bytes: new Uint8Array(0), byteLength: 0 }
+
 export interface Store {
   /** Writes new files; all are durable, under their names, when it settles. After an error some may be there. Errors: `warehouse_unwritable`. */
   put(files: readonly NewFile[]): Promise<void>
   /** The whole file. Errors: `table_foreign` with the URI where there is none. */
   read(uri: string): Promise<Uint8Array>
   exists(uri: string): Promise<boolean>
-  /** Size of a file, 0 where there is none. */
-  byteLength(uri: string): Promise<number>
+  /** The last bytes of a file, at most so many, and its size; nothing and 0 where there is none. */
+  readEnd(uri: string, bytesMax: number): Promise<FileEnd>
   /** URIs of the files in a folder, not in folders below it; empty where there is no such folder. */
   list(folderUri: string): Promise<string[]>
   /** Deletes; a file that is not there is no error. */
@@ -127,11 +135,13 @@ export class LocalStore implements Store {
     return this.#disk.exists(filePath(uri))
   }
 
-  async byteLength(uri: string): Promise<number> {
-    if (!this.#disk.exists(filePath(uri))) return 0
+  async readEnd(uri: string, bytesMax: number): Promise<FileEnd> {
+    if (!this.#disk.exists(filePath(uri))) return NO_FILE
     const file = this.#disk.open(filePath(uri), 'read')
     try {
-      return file.size()
+      const byteLength = file.size()
+      const bytes = new Uint8Array(Math.min(bytesMax, byteLength))
+      return { bytes: bytes.subarray(0, file.read(bytes, byteLength - bytes.length)), byteLength }
     } finally {
       file.close()
     }

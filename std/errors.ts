@@ -144,7 +144,7 @@ export const ERROR_CODES = {
     action: 'reject',
     exit: EXIT.failure,
     meaning:
-      'A new schema version breaks the compatibility level of its subject. The message names the field and the rule.',
+      'A new schema version breaks the compatibility level of its subject, or its table cannot follow. The message names the field and the rule.',
   },
   schema_unknown: {
     action: 'reject',

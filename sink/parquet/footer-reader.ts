@@ -62,13 +62,19 @@ export interface PageLocation {
   firstRow: number
 }
 
-/** Throws RangeError where the bytes are no Parquet file. */
-export function readFooter(bytes: Uint8Array): FileFooter {
+/** Bytes from the footer to the end of a file, of which `bytes` are the last ones. Throws RangeError where it is no Parquet file. */
+export function footerByteLength(bytes: Uint8Array): number {
   const tail = bytes.length - TAIL_BYTES
-  if (tail < MAGIC.length || MAGIC.some((byte, i) => bytes[tail + LENGTH_BYTES + i] !== byte))
+  if (tail < 0 || MAGIC.some((byte, i) => bytes[tail + LENGTH_BYTES + i] !== byte))
     throw new RangeError('no PAR1 at its end')
-  const length = new DataView(bytes.buffer, bytes.byteOffset + tail).getInt32(0, true)
-  if (length < 0 || length > tail) throw new RangeError(`a footer of ${length} bytes`)
+  return TAIL_BYTES + new DataView(bytes.buffer, bytes.byteOffset + tail).getUint32(0, true)
+}
+
+/** `bytes`: a file, or its end. Throws RangeError where the bytes are no Parquet file. */
+export function readFooter(bytes: Uint8Array): FileFooter {
+  const length = footerByteLength(bytes) - TAIL_BYTES
+  const tail = bytes.length - TAIL_BYTES
+  if (length > tail) throw new RangeError(`a footer of ${length} bytes`)
   const reader = new ThriftReader(bytes, tail - length)
   const elements: FileNode[] = []
   const childCounts: number[] = []
