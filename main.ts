@@ -129,7 +129,13 @@ class Millrace implements Running, ProcessView {
     const external = externalRegistry(config, (message) => this.#logger.warn(message))
     this.registry = await SchemaRegistry.open(this.log, external && { external })
     this.#rejectedSchemaId = (await this.registry.register(REJECTED_SUBJECT, REJECTED_SCHEMA)).id
-    this.served = await ServedStreams.open(config, this.log, this.registry, () => this.#streamsChanged())
+    this.served = await ServedStreams.open(
+      config,
+      this.log,
+      this.registry,
+      () => this.#streamsChanged(),
+      (message) => this.#logger.info(message),
+    )
     if (external !== undefined) this.#mirrorTimer = setTimeout(() => void this.#mirror(), MIRROR_MS).unref()
 
     if (config.roles.includes('sink')) this.#sink = await this.#startSink()

@@ -12,7 +12,7 @@ import { normalizedTopic, presenceTopic, rawTopic, rejectedTopic } from './schem
 import type { SchemaRegistry } from './schemas/registry.ts'
 import { describeStream, registerStreams } from './schemas/registry-streams.ts'
 import type { StreamDescriptor } from './schemas/stream.ts'
-import { openTables, tablesExist } from './sink/open-tables.ts'
+import { openTables, type TablesReader, tablesExist } from './sink/open-tables.ts'
 import { tableEvolutionProblem } from './sink/table-schema.ts'
 import { isMillraceError, MillraceError } from './std/errors.ts'
 
@@ -20,6 +20,8 @@ const ROLES = ['ingest', 'normalize', 'sink'] as const
 const SHIPPED_CONTRACTS = path.join(import.meta.dirname, 'contracts')
 /** Folder of the data folder that keeps what was registered. */
 const REGISTERED_CONTRACTS = 'contracts'
+/** How often it is said that a catalog or a warehouse is waited for. */
+const WAIT_TOLD_MS = 2000
 
 export class ServedStreams {
   contracts: readonly Contract[] = []
@@ -29,27 +31,36 @@ export class ServedStreams {
   readonly #log: Log
   readonly #registry: SchemaRegistry
   readonly #changed: () => Promise<void>
+  readonly #say: (message: string) => void
   /** Registrations run one after the other. */
   #tail: Promise<unknown> = Promise.resolve()
 
-  private constructor(config: Config, log: Log, registry: SchemaRegistry, changed: () => Promise<void>) {
+  private constructor(
+    config: Config,
+    log: Log,
+    registry: SchemaRegistry,
+    changed: () => Promise<void>,
+    say: (message: string) => void,
+  ) {
     this.#config = config
     this.#log = log
     this.#registry = registry
     this.#changed = changed
+    this.#say = say
   }
 
   /**
    * Reads all contracts, registers their schemas and makes their topics. `changed` is called after every later change,
-   * and resolves when all who read `streams` know it. Errors: contract_invalid, schema_incompatible, option_invalid.
+   * and resolves when all who read `streams` know it; `say` tells what is waited for. Errors: contract_invalid, schema_incompatible, option_invalid.
    */
   static async open(
     config: Config,
     log: Log,
     registry: SchemaRegistry,
     changed: () => Promise<void>,
+    say: (message: string) => void,
   ): Promise<ServedStreams> {
-    const served = new ServedStreams(config, log, registry, changed)
+    const served = new ServedStreams(config, log, registry, changed, say)
     const contracts = readContracts(contractFolders(config))
     await served.#serve(contracts, compileContracts(contracts))
     // A schema that a client registers is one more that its stream's devices may write with.
@@ -104,7 +115,7 @@ export class ServedStreams {
     // What is served already fits, and has its schema and topics: one contract among thousands costs only itself.
     const served = new Set(this.#compiled)
     const fresh = compiled.filter((stream) => !served.has(stream))
-    for (const stream of fresh) await this.#requireFit(stream)
+    await this.#requireAllFit(fresh)
     const registered = await registerStreams(this.#registry, fresh)
     await this.#createTopics(registered)
     const bySubject = new Map([...this.streams, ...registered].map((stream) => [stream.subject, stream]))
@@ -113,8 +124,22 @@ export class ServedStreams {
     this.streams = compiled.map((stream) => bySubject.get(stream.subject)!)
   }
 
+  async #requireAllFit(streams: readonly CompiledStream[]): Promise<void> {
+    // Opened where one is asked for, and once: a catalog that does not answer is known to by the second stream.
+    let tables: TablesReader | undefined
+    const open = (): TablesReader | undefined => {
+      if (tablesExist(this.#config)) tables ??= openTables(this.#config)
+      return tables
+    }
+    try {
+      for (const stream of streams) await this.#requireFit(stream, open)
+    } finally {
+      await tables?.close()
+    }
+  }
+
   /** Throws where a changed stream cannot follow what is stored already. */
-  async #requireFit(stream: CompiledStream): Promise<void> {
+  async #requireFit(stream: CompiledStream, open: () => TablesReader | undefined): Promise<void> {
     const name = `stream ${stream.tenant}.${stream.stream}`
     const topic = await this.#log.describeTopic(rawTopic(stream.tenant, stream.stream))
     if (topic !== undefined && topic.config.partitions !== stream.partitions)
@@ -130,8 +155,15 @@ export class ServedStreams {
     const before = previous?.schema ?? (topic && this.#newestSchema(stream.subject))
     const problem = before && tableEvolutionProblem(before, stream.schema)
     if (problem !== undefined) throw new MillraceError('schema_incompatible', `${name}: ${problem}`)
-    if (!tablesExist(this.#config)) return
-    const tables = openTables(this.#config)
+    const tables = open()
+    if (tables === undefined) return
+    const { catalog, warehouse } = this.#config
+    const begunMs = Date.now()
+    const timer = setInterval(() => {
+      const seconds = Math.round((Date.now() - begunMs) / 1000)
+      const where = warehouse === undefined ? '' : `, warehouse ${warehouse}`
+      this.#say(`${name}: waiting for its table, ${seconds} s so far (catalog ${catalog}${where})`)
+    }, WAIT_TOLD_MS)
     try {
       await tables.requireFit(stream)
     } catch (error) {
@@ -139,7 +171,7 @@ export class ServedStreams {
       if (!isMillraceError(error) || (previous === undefined && error.code !== 'schema_incompatible')) return
       throw new MillraceError(error.code, `${name}: ${error.message}`, {}, error)
     } finally {
-      await tables.close()
+      clearInterval(timer)
     }
   }
 

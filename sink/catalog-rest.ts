@@ -36,12 +36,15 @@ export class RestCatalog implements Catalog {
   readonly name: string
   readonly #options: RestCatalogOptions
   readonly #clock: Clock
+  /** Of the address that was configured: it remembers for a while that the server is away. */
+  readonly #client: RestClient
   #route: Promise<Route> | undefined
 
   constructor(name: string, options: RestCatalogOptions, clock: Clock) {
     this.name = name
     this.#options = options
     this.#clock = clock
+    this.#client = new RestClient(options, clock)
   }
 
   async createNamespace(namespace: string): Promise<void> {
@@ -209,7 +212,7 @@ export class RestCatalog implements Catalog {
 
   async #findRoute(): Promise<Route> {
     const { warehouse } = this.#options
-    const client = new RestClient(this.#options, this.#clock)
+    const client = this.#client
     const request: RestRequest = {
       method: 'GET',
       path: '/v1/config',

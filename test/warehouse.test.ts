@@ -2,6 +2,7 @@
 // where, and when it can be written again everything arrives without a restart.
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
+import net, { type AddressInfo } from 'node:net'
 import path from 'node:path'
 import { test } from 'node:test'
 import mqtt from 'mqtt'
@@ -43,4 +44,26 @@ test('a warehouse that turns unwritable, and back', async (t) => {
     (await fetch(`${running.http}/readyz`)).status === 200 ? true : undefined,
   )
   assert.equal(await running.stop(), 0)
+})
+
+// Three seconds of waiting: with `make soak`.
+const isSkipped = process.env['MILLRACE_LONG'] !== '1'
+
+test('a catalog that accepts and never answers: the start says what it waits for', {
+  skip: isSkipped,
+}, async (t) => {
+  const silent = net.createServer()
+  const sockets = new Set<net.Socket>()
+  silent.on('connection', (socket) => sockets.add(socket))
+  await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+  t.after(() => {
+    silent.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  const catalog = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`
+  const args = ['--catalog', catalog, '--warehouse-timeout-ms', '3000']
+  const running = await startProcess(temporaryFolder(t), args, {}, { ready: false })
+  t.after(() => running.kill())
+  const told = `stream default.telemetry: waiting for its table, 2 s so far (catalog ${catalog})`
+  assert.ok(running.output().includes(told), running.output())
 })
