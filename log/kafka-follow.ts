@@ -3,6 +3,7 @@
 // A fetch waits at the end that is known and comes back when there is more; with it comes the new end (the last
 // stable offset: what is behind it may yet be aborted), and that is all that is used of it: the records are read when
 // a stage wants them. A pause between two fetches bounds what that costs under load.
+import { Waiters } from '../std/waiters.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { kafkaErrorCode, mayRetry } from './kafka-errors.ts'
 import { fetchBatches } from './kafka-wire.ts'
@@ -28,7 +29,7 @@ export class KafkaFollower {
   readonly #cluster: KafkaCluster
   readonly #followed = new Map<string, Followed>()
   readonly #busy = new Set<number>()
-  readonly #waiting = new Set<() => void>()
+  readonly #waiting = new Waiters()
   #started = false
   #sequence = 0
 
@@ -64,15 +65,7 @@ export class KafkaFollower {
     this.#run()
     const now = this.#since(sequence)
     if (now.partitions.length > 0 || timeoutMs <= 0) return now
-    await new Promise<void>((resolve) => {
-      const wake = (): void => {
-        clearTimeout(timer)
-        this.#waiting.delete(wake)
-        resolve()
-      }
-      const timer = setTimeout(wake, timeoutMs)
-      this.#waiting.add(wake)
-    })
+    await this.#waiting.wait(timeoutMs)
     return this.#since(sequence)
   }
 
@@ -81,7 +74,7 @@ export class KafkaFollower {
   }
 
   #wake(): void {
-    for (const wake of this.#waiting) wake()
+    this.#waiting.wake()
   }
 
   #since(sequence: number): Changes {

@@ -3,6 +3,7 @@
 //
 // Appends wait in a queue until `schedule` runs them: all that wait become one group.
 import { MillraceError } from '../std/errors.ts'
+import { Waiters } from '../std/waiters.ts'
 import { Journal, type JournalOptions, type JournalStats, type PendingAppend } from './journal.ts'
 import { segmentName } from './journal-format.ts'
 import { PLACE } from './journal-read.ts'
@@ -44,7 +45,7 @@ export class EmbeddedLog implements Log {
   #queue: WaitingAppend[] = []
   #scheduled = false
   #timer: NodeJS.Timeout | undefined
-  readonly #waiting = new Set<() => void>()
+  readonly #waiting = new Waiters()
 
   constructor(options: EmbeddedLogOptions) {
     this.#journal = new Journal(options)
@@ -90,15 +91,7 @@ export class EmbeddedLog implements Log {
   async changes(sequence: number, timeoutMs: number): Promise<Changes> {
     const now = this.#journal.changes(sequence)
     if (now.partitions.length > 0 || timeoutMs <= 0) return now
-    await new Promise<void>((resolve) => {
-      const wake = (): void => {
-        clearTimeout(timer)
-        this.#waiting.delete(wake)
-        resolve()
-      }
-      const timer = setTimeout(wake, timeoutMs)
-      this.#waiting.add(wake)
-    })
+    await this.#waiting.wait(timeoutMs)
     return this.#journal.changes(sequence)
   }
 
@@ -126,7 +119,7 @@ export class EmbeddedLog implements Log {
     this.#timer = undefined
     this.#flush()
     this.#journal.close()
-    for (const wake of this.#waiting) wake()
+    this.#waiting.wake()
   }
 
   #flush(): void {
@@ -143,7 +136,7 @@ export class EmbeddedLog implements Log {
         resolve({ baseOffsets })
       }
     }
-    if (grew) for (const wake of this.#waiting) wake()
+    if (grew) this.#waiting.wake()
     if (this.#background) this.#plan(0)
   }
 

@@ -2,6 +2,7 @@
 // plain objects in arrays; what is slow here is simple, so that it can serve as the model of the journal.
 import { randomUUID } from 'node:crypto'
 import { MillraceError } from '../std/errors.ts'
+import { Waiters } from '../std/waiters.ts'
 import {
   backlogFull,
   checkEntry,
@@ -62,7 +63,7 @@ export class MemoryLog implements Log {
   readonly #now: () => number
   readonly #tombstoneAgeMs: number
   readonly #topics = new Map<string, StoredTopic>()
-  readonly #waiting = new Set<() => void>()
+  readonly #waiting = new Waiters()
   #sequence = 0
   #closed = false
 
@@ -137,7 +138,7 @@ export class MemoryLog implements Log {
     }
     for (const position of request.positions ?? [])
       this.#partition(position.topic, position.partition).positions.set(position.stage, position.nextOffset)
-    if (added.length > 0) for (const wake of this.#waiting) wake()
+    if (added.length > 0) this.#waiting.wake()
     return { baseOffsets }
   }
 
@@ -164,17 +165,7 @@ export class MemoryLog implements Log {
   }
 
   async changes(sequence: number, timeoutMs: number): Promise<Changes> {
-    if (sequence >= this.#sequence && !this.#closed && timeoutMs > 0) {
-      await new Promise<void>((resolve) => {
-        const wake = (): void => {
-          clearTimeout(timer)
-          this.#waiting.delete(wake)
-          resolve()
-        }
-        const timer = setTimeout(wake, timeoutMs)
-        this.#waiting.add(wake)
-      })
-    }
+    if (sequence >= this.#sequence && !this.#closed && timeoutMs > 0) await this.#waiting.wait(timeoutMs)
     const partitions = []
     for (const [topic, stored] of this.#topics) {
       for (let i = 0; i < stored.partitions.length; i++) {
@@ -191,7 +182,7 @@ export class MemoryLog implements Log {
 
   async close(): Promise<void> {
     this.#closed = true
-    for (const wake of this.#waiting) wake()
+    this.#waiting.wake()
   }
 
   /** Does all retention and compaction that is due. */
