@@ -5,6 +5,7 @@
 // its acknowledgement comes, at QoS 0 when the server has it: with Millrace when it is durable in the log, with
 // the others when they have read it, by the bytes that their process read over the bytes of a message. In the end the
 // log is read back, and holds what was sent.
+import os from 'node:os'
 import {
   type CaseArguments,
   type CaseResult,
@@ -253,6 +254,24 @@ async function runContender(
   }
 }
 
+/** From here on a core counts as busy. */
+const BUSY_SHARE = 0.9
+
+/** What held it back, as far as CPU says. `cores`: those that server and generator share; undefined: one for each. */
+function limitOf(load: Load, { runs, generatorShares }: Rounds, cores: number | undefined): string {
+  const server = median(runs.map((run) => run.cpuSeconds / run.seconds))
+  const generator = median(generatorShares)
+  const used = `the server used ${round(server, 2)} cores, the generator ${round(generator, 2)}`
+  if (cores !== undefined)
+    return server + generator > BUSY_SHARE * cores
+      ? `limit: the ${cores} cores, ${used}`
+      : `limit: no core of ours; ${used} of ${cores}, the rest is waiting (commits, other processes)`
+  if (generator > BUSY_SHARE) return `limit: the generator; ${used}`
+  if (load.rate !== undefined) return `limit: the rate that was asked for; ${used}`
+  if (server > BUSY_SHARE) return `limit: the server's core; ${used}`
+  return `limit: no core of ours; ${used}, the rest is waiting (commits with what may be in flight, other processes)`
+}
+
 /** The last round's threads: by then everything is compiled. */
 const lastOf = <T>(values: readonly T[]): T => values.at(-1)!
 
@@ -358,6 +377,7 @@ export async function runBrokerCase(
     threads,
     notes: [
       allCores ? 'server and generator share all cores' : pinning,
+      limitOf(definition.load, mine, allCores ? os.availableParallelism() : undefined),
       ...Object.entries(leftOut).map(([peer, reason]) => `${peer} is not measured: ${reason}`),
       ...theirs.flatMap(({ broker, runs, problem }) =>
         problem === '' ? [] : [`${broker.name} was given up after ${runs.length} runs: ${problem}`],

@@ -1,15 +1,12 @@
 // ns of CPU of one message in memory, for schemas and payloads of any size: PUBLISH packets of QoS 0 are found in reads of
 // 64 KiB, each payload is validated and copied into the batch of its partition, and batches are sealed with their CRC.
 import avsc from 'avsc'
-import { Admission } from '../ingest/admission.ts'
-import { BatchAccumulator } from '../ingest/batch-accumulator.ts'
-import { LEVEL_3_1_1 } from '../ingest/mqtt-codes.ts'
-import { CLOSE, CONTINUE, MqttParser, type PacketHandler } from '../ingest/mqtt-parser.ts'
-import type { AppendRequest, AppendResult, Log } from '../log/log.ts'
+import { CLOSE, CONTINUE } from '../ingest/mqtt-parser.ts'
 import { writeBatchCrc } from '../log/record-batch.ts'
 import { compileContract, parseContract } from '../schemas/contract.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { Random } from './harness.ts'
+import { admissionTo, StandInSession } from './stand-in-session.ts'
 
 export interface Shape {
   /** Fields of type double. */
@@ -70,18 +67,15 @@ function packetsOf(
   return { bytes: Buffer.concat(packets), payloadBytes: payloadBytes / MESSAGES }
 }
 
-class Connection implements PacketHandler {
-  readonly parser: MqttParser
+class Connection extends StandInSession {
   readonly #admit: (bytes: Uint8Array, start: number, end: number) => number
-  accepted = 0
 
   constructor(admit: (bytes: Uint8Array, start: number, end: number) => number) {
-    this.parser = new MqttParser(this, 1 << 20)
-    this.parser.level = LEVEL_3_1_1
+    super(1 << 20)
     this.#admit = admit
   }
 
-  onPublish(
+  override onPublish(
     bytes: Uint8Array,
     _flags: number,
     _topicStart: number,
@@ -96,15 +90,6 @@ class Connection implements PacketHandler {
     this.accepted++
     return CONTINUE
   }
-  onConnect = () => CLOSE
-  onPuback = () => CLOSE
-  onSubscribe = () => CLOSE
-  onUnsubscribe = () => CLOSE
-  onDisconnect = () => CLOSE
-  onPing = () => CLOSE
-  onMalformed(reason: number): void {
-    throw new Error(`malformed: ${reason}`)
-  }
 }
 
 export async function nanosPerMessage(
@@ -115,29 +100,11 @@ export async function nanosPerMessage(
 ): Promise<{ payloadBytes: number; nanos: number[] }> {
   const stream = streamOf(shape)
   const { bytes, payloadBytes } = packetsOf(stream, shape, seed)
-  const log = {
-    append(request: AppendRequest): Promise<AppendResult> {
-      for (const entry of request.entries)
-        if ('batch' in entry && entry.isCrcPending) writeBatchCrc(entry.batch, 0, entry.batch.length)
-      return Promise.resolve({ baseOffsets: [] })
-    },
-  }
-  const accumulator = new BatchAccumulator({
-    log: log as unknown as Log,
-    slabBytes: 1 << 20,
-    bytesInFlightMax: 16 << 20,
-    onDurable: () => {},
-    onFailure: (error) => {
-      throw error
-    },
+  const { admission, accumulator } = admissionTo(stream, async (request) => {
+    for (const entry of request.entries)
+      if ('batch' in entry && entry.isCrcPending) writeBatchCrc(entry.batch, 0, entry.batch.length)
+    return { baseOffsets: [] }
   })
-  const admission = new Admission({
-    accumulator,
-    rejectedSchemaId: 1,
-    rejectedBytesPerDevice: 0,
-    rejectedWindowMs: 1,
-  })
-  admission.setStream(stream)
   const target = admission.target('default', 'telemetry', 'sensor-1')!
   const connection = new Connection((from, start, end) =>
     admission.admit(target, from, start, end, RECEIVE_TIME_MS),

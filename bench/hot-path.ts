@@ -8,11 +8,11 @@
 // Kafka record for each message.
 import avsc from 'avsc'
 import mqttPacket, { type IPublishPacket } from 'mqtt-packet'
-import { Admission, type AdmissionTarget } from '../ingest/admission.ts'
-import { BatchAccumulator } from '../ingest/batch-accumulator.ts'
-import { FLAG_SAME_TOPIC, LEVEL_3_1_1 } from '../ingest/mqtt-codes.ts'
-import { CLOSE, CONTINUE, MqttParser, type PacketHandler } from '../ingest/mqtt-parser.ts'
-import type { AppendRequest, AppendResult, Log } from '../log/log.ts'
+import type { Admission, AdmissionTarget } from '../ingest/admission.ts'
+import type { BatchAccumulator } from '../ingest/batch-accumulator.ts'
+import { FLAG_SAME_TOPIC } from '../ingest/mqtt-codes.ts'
+import { CLOSE, CONTINUE } from '../ingest/mqtt-parser.ts'
+import type { AppendRequest, AppendResult } from '../log/log.ts'
 import {
   batchCrcMatches,
   RecordBatchBuilder,
@@ -25,6 +25,7 @@ import { crc32c } from '../std/hash.ts'
 import { environmentStream } from './environment-stream.ts'
 import { caseArguments, packageVersion, peer, Random, report, rounds, summarise, timed } from './harness.ts'
 import { PAYLOAD_BYTES_MAX, Sensor } from './payloads.ts'
+import { admissionTo, StandInSession } from './stand-in-session.ts'
 
 const SCHEMA_ID = 7
 const READ_BYTES = 64 << 10
@@ -79,20 +80,17 @@ function makeStream(index: number, random: Random): { bytes: Uint8Array; message
   return { bytes: bytes.subarray(0, at), messages, hash }
 }
 
-/** Stands for the session: topic, target, admission, nothing else. */
-class Connection implements PacketHandler {
-  readonly parser: MqttParser
+/** Topic, target, admission, nothing else. */
+class Connection extends StandInSession {
   readonly #admission: Admission
   #target: AdmissionTarget | undefined
-  accepted = 0
 
   constructor(admission: Admission) {
-    this.parser = new MqttParser(this, 1 << 16)
-    this.parser.level = LEVEL_3_1_1
+    super(1 << 16)
     this.#admission = admission
   }
 
-  onPublish(
+  override onPublish(
     bytes: Uint8Array,
     flags: number,
     topicStart: number,
@@ -111,28 +109,6 @@ class Connection implements PacketHandler {
       return CLOSE
     this.accepted++
     return CONTINUE
-  }
-
-  onConnect(): number {
-    return CLOSE
-  }
-  onPuback(): number {
-    return CLOSE
-  }
-  onSubscribe(): number {
-    return CLOSE
-  }
-  onUnsubscribe(): number {
-    return CLOSE
-  }
-  onDisconnect(): number {
-    return CLOSE
-  }
-  onPing(): number {
-    return CLOSE
-  }
-  onMalformed(reason: number): void {
-    throw new Error(`malformed: ${reason}`)
   }
 }
 
@@ -171,22 +147,8 @@ class OurPath {
 
   constructor(stream: StreamDescriptor, input: Input) {
     this.#input = input
-    this.accumulator = new BatchAccumulator({
-      log: this.sink as unknown as Log,
-      slabBytes: 1 << 20,
-      bytesInFlightMax: 16 << 20,
-      onDurable: () => {},
-      onFailure: (error) => {
-        throw error
-      },
-    })
-    const admission = new Admission({
-      accumulator: this.accumulator,
-      rejectedSchemaId: 1,
-      rejectedBytesPerDevice: 0,
-      rejectedWindowMs: 1,
-    })
-    admission.setStream(stream)
+    const { admission, accumulator } = admissionTo(stream, (request) => this.sink.append(request))
+    this.accumulator = accumulator
     this.connections = Array.from({ length: CONNECTIONS }, () => new Connection(admission))
   }
 
