@@ -6,6 +6,7 @@
 // generator sent, and DuckDB counts the rows of the table's current snapshot.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runQuery } from '../cli/query.ts'
+import type { Account } from '../http/server.ts'
 import { localWarehouse } from '../sink/open-warehouse.ts'
 import {
   type CaseArguments,
@@ -21,7 +22,7 @@ import {
 } from './harness.ts'
 import { runLoad } from './load.ts'
 import { cpuSeconds, threadCpuSeconds, threadShares } from './processes.ts'
-import { type Account, BenchServer } from './server.ts'
+import { BenchServer } from './server.ts'
 
 const LOAD = { qos: 1, connections: 64, window: 128 } as const
 const CATCH_UP_SECONDS_MAX = 100

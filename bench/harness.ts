@@ -4,6 +4,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { seededRandom } from '../std/random.ts'
 import { detailsOf, lineOf } from './result-text.ts'
 
 /** Milliseconds from the (intended) sending to PUBACK; medians over the runs. */
@@ -175,20 +176,13 @@ function positive(name: string, text: string): number {
   process.exit(2)
 }
 
-/** Mulberry32: small, fast, the same on every machine for a seed. */
+/** Numbers from a seed. */
 export class Random {
-  #state: number
+  /** In [0, 1). */
+  readonly next: () => number
 
   constructor(seed: number) {
-    this.#state = seed | 0
-  }
-
-  /** In [0, 1). */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0
-    let t = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 0x100000000
+    this.next = seededRandom(seed)
   }
 
   /** An integer in [0, below). */
@@ -262,6 +256,17 @@ export function timed(seconds: number, run: () => number): Run {
   }
   const cpu = process.cpuUsage(cpuBefore)
   return { messages, seconds: elapsed, cpuSeconds: (cpu.user + cpu.system) / 1e6 }
+}
+
+/** Adds to a run what `work`, of so many messages, takes: for a run of several pieces with something between them. */
+export async function addTo(run: Run, messages: number, work: () => Promise<void>): Promise<void> {
+  const cpuBefore = process.cpuUsage()
+  const started = performance.now()
+  await work()
+  run.seconds += (performance.now() - started) / 1000
+  const { user, system } = process.cpuUsage(cpuBefore)
+  run.cpuSeconds += (user + system) / 1e6
+  run.messages += messages
 }
 
 export interface Summary {

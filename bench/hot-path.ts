@@ -23,7 +23,18 @@ import {
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { crc32c } from '../std/hash.ts'
 import { environmentStream } from './environment-stream.ts'
-import { caseArguments, packageVersion, peer, Random, report, rounds, summarise, timed } from './harness.ts'
+import {
+  addTo,
+  caseArguments,
+  packageVersion,
+  peer,
+  Random,
+  type Run,
+  report,
+  rounds,
+  summarise,
+  timed,
+} from './harness.ts'
 import { PAYLOAD_BYTES_MAX, Sensor } from './payloads.ts'
 import { admissionTo, StandInSession } from './stand-in-session.ts'
 
@@ -239,17 +250,13 @@ async function main(): Promise<void> {
   )
 }
 
-async function timedAsync(seconds: number, round: () => Promise<number>) {
-  const cpuBefore = process.cpuUsage()
-  const started = performance.now()
-  let messages = 0
-  let elapsed = 0
-  while (elapsed < seconds) {
-    messages += await round()
-    elapsed = (performance.now() - started) / 1000
-  }
-  const cpu = process.cpuUsage(cpuBefore)
-  return { messages, seconds: elapsed, cpuSeconds: (cpu.user + cpu.system) / 1e6 }
+async function timedAsync(seconds: number, round: () => Promise<number>): Promise<Run> {
+  const run: Run = { messages: 0, seconds: 0, cpuSeconds: 0 }
+  const until = performance.now() + seconds * 1000
+  await addTo(run, 0, async () => {
+    while (performance.now() < until) run.messages += await round()
+  })
+  return run
 }
 
 await main()

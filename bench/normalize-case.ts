@@ -13,6 +13,7 @@ import { normalizedTopic, rawTopic, rejectedTopic } from '../schemas/names.ts'
 import { CounterBlock } from '../std/counters.ts'
 import { environmentStream } from './environment-stream.ts'
 import {
+  addTo,
   type CaseArguments,
   type CaseResult,
   caseResult,
@@ -155,14 +156,10 @@ export async function runNormalizeCase(
       sent += chunk
       // The journal fills its next segment with zeros: that is not this case's work.
       await sleep(args.smoke ? 0 : SETTLE_MS)
-      const cpu = process.cpuUsage()
-      const started = performance.now()
-      while (counters.get('records_in') < sent) await stage.step(1)
-      await stage.settle()
-      run.seconds += (performance.now() - started) / 1000
-      const { user, system } = process.cpuUsage(cpu)
-      run.cpuSeconds += (user + system) / 1e6
-      run.messages += chunk
+      await addTo(run, chunk, async () => {
+        while (counters.get('records_in') < sent) await stage.step(1)
+        await stage.settle()
+      })
     }
     // The first run warms up.
     if (i > 0 || args.smoke) runs.push(run)

@@ -1,6 +1,7 @@
 // Millrace as a case measures it: the real `./millrace up` with a folder of its own.
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Account } from '../http/server.ts'
 import { openEmbeddedLog } from '../log/log-embedded.ts'
 import { batchCrcMatches, RecordReader, readBatchHeader } from '../log/record-batch.ts'
 import { NodeDisk } from '../std/disk.ts'
@@ -9,18 +10,6 @@ import { BenchProcess, removeFolder, SERVER_CORE, temporaryFolder } from './proc
 const LAUNCHER = path.resolve(import.meta.dirname, '../millrace')
 const DURABLE_MS_MAX = 15_000
 const READ_BYTES = 4 << 20
-
-/** /v1/account. */
-export interface Account {
-  acknowledged: number
-  raw: number
-  normalized: number
-  rejected: number
-  rejectedAtDoor: number
-  duplicates: number
-  rows: number
-  rejectedRows: number
-}
 
 export interface ServerOptions {
   roles: string

@@ -30,6 +30,7 @@ import { CounterBlock } from '../std/counters.ts'
 import { NodeDisk } from '../std/disk.ts'
 import { writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
 import {
+  addTo,
   type CaseArguments,
   type CaseResult,
   caseArguments,
@@ -167,13 +168,7 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
       await Promise.all(input.map((entry) => log.append({ entries: [entry] })))
       sent += rowCount
       await sleep(args.smoke ? 0 : SETTLE_MS)
-      const cpu = process.cpuUsage()
-      const started = performance.now()
-      await stage.drain()
-      run.seconds += (performance.now() - started) / 1000
-      const { user, system } = process.cpuUsage(cpu)
-      run.cpuSeconds += (user + system) / 1e6
-      run.messages += rowCount
+      await addTo(run, rowCount, () => stage.drain())
     }
     // The first run warms up.
     if (i > 0 || args.smoke) runs.push(run)

@@ -7,6 +7,7 @@
 import { encodePlain } from '../schemas/avro-encode.ts'
 import { type AvroNode, parseAvroSchema } from '../schemas/avro-schema.ts'
 import { MillraceError } from '../std/errors.ts'
+import { seededRandom } from '../std/random.ts'
 import { MqttDevice } from './mqtt-device.ts'
 
 export interface FleetOptions {
@@ -91,17 +92,6 @@ const LATE_MS = 3_600_000
 const LATE_FROM_SEQUENCE = 3
 /** A controller without time starts at 1970. */
 const LOST_CLOCK_MS = 86_400_000
-
-/** Deterministic numbers in [0, 1): mulberry32. */
-export function seededRandom(seed: number): () => number {
-  let state = seed | 0
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 0x100000000
-  }
-}
 
 /** Firmwares and their share: 1.x reports °C and hPa, 2.x °F, and before 2.1 Pa (contracts/environment.yaml). */
 const FIRMWARES = [

@@ -4,20 +4,15 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket, { type Packet } from 'mqtt-packet'
+import { seededRandom } from '../std/random.ts'
 import { payloadOf, RawClient, startIngest, until } from './ingest-harness.ts'
 
 const ROUNDS = process.env.MILLRACE_LONG === '1' ? 20_000 : 400
 const SEED = Number(process.env.MILLRACE_SEED ?? 20_261_124)
 
-/** mulberry32: small, seeded, good enough to vary. */
 function randomOf(seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) % below
-  }
+  const random = seededRandom(seed)
+  return (below) => Math.floor(random() * below)
 }
 
 function conversation(random: (below: number) => number, id: string, level: 4 | 5): Buffer {

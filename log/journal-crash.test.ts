@@ -4,7 +4,8 @@
 // its seed: MILLRACE_SEED=n runs one.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { SimulatedDisk, seededRandom } from '../std/disk-simulated.ts'
+import { SimulatedDisk } from '../std/disk-simulated.ts'
+import { seededRandom } from '../std/random.ts'
 import { Journal, type JournalOptions, type PendingAppend } from './journal.ts'
 import type { AppendRequest, TopicConfig } from './log.ts'
 import { TOPIC_DEFAULTS, textBatch } from './log-conformance.ts'

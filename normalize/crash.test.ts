@@ -7,8 +7,9 @@ import type { EmbeddedLog } from '../log/log-embedded.ts'
 import { openEmbeddedLog } from '../log/log-embedded.ts'
 import { rawTopic } from '../schemas/names.ts'
 import { CounterBlock } from '../std/counters.ts'
-import { PowerLoss, SimulatedDisk, seededRandom } from '../std/disk-simulated.ts'
+import { PowerLoss, SimulatedDisk } from '../std/disk-simulated.ts'
 import { isMillraceError } from '../std/errors.ts'
+import { seededRandom } from '../std/random.ts'
 import { NORMALIZE_COUNTERS } from './counters.ts'
 import {
   appendRaw,

@@ -4,8 +4,9 @@
 // MILLRACE_SEED=n that one.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { PowerLoss, seededRandom } from '../std/disk-simulated.ts'
+import { PowerLoss } from '../std/disk-simulated.ts'
 import { isMillraceError } from '../std/errors.ts'
+import { seededRandom } from '../std/random.ts'
 import { maintainTable } from './maintenance.ts'
 import { COMPACTION_OPTIONS_DEFAULT } from './maintenance-compact.ts'
 import { removeOrphans } from './maintenance-orphans.ts'

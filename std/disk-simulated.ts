@@ -18,6 +18,7 @@
 // workload again, catches PowerLoss, calls `crash(seed)` and `restart()`, and looks at what is there.
 import path from 'node:path'
 import type { Disk, DiskFile, OpenMode } from './disk.ts'
+import { seededRandom } from './random.ts'
 
 const SECTOR = 512
 
@@ -26,17 +27,6 @@ export class PowerLoss extends Error {
   constructor() {
     super('the power failed')
     this.name = 'PowerLoss'
-  }
-}
-
-/** A generator of numbers in [0, 1) (mulberry32): the same seed gives the same numbers. */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 0x100000000
   }
 }
 

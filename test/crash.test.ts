@@ -15,7 +15,8 @@ import { Harness, ManualClock, REJECTED_SCHEMA_ID, sensorBatch, sensorStream } f
 import { LocalStore } from '../sink/store.ts'
 import { CounterBlock } from '../std/counters.ts'
 import type { Disk } from '../std/disk.ts'
-import { PowerLoss, SimulatedDisk, seededRandom } from '../std/disk-simulated.ts'
+import { PowerLoss, SimulatedDisk } from '../std/disk-simulated.ts'
+import { seededRandom } from '../std/random.ts'
 
 const ROUNDS = process.env['MILLRACE_LONG'] ? 20_000 : 1000
 const ONE_ROUND = process.env['MILLRACE_SEED']

@@ -8,6 +8,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt, { type MqttClient } from 'mqtt'
+import { seededRandom } from '../std/random.ts'
 import { environmentCodec, reading } from './environment.ts'
 import {
   account,
@@ -56,17 +57,6 @@ const SINK: Setting = {
 
 const DEVICES = 8
 const SEED = Number(process.env['MILLRACE_SEED'] ?? 20_261_124)
-
-/** mulberry32: a seeded generator, so that a failing run can be run again. */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
 
 interface Device {
   id: string
@@ -118,7 +108,7 @@ async function run(
 
 async function kill(t: TestContext, setting: Setting): Promise<void> {
   const data = temporaryFolder(t)
-  const next = random(SEED)
+  const next = seededRandom(SEED)
   const { rounds } = setting
   const [least, most] = setting.killMs
   const devices: Device[] = Array.from({ length: DEVICES }, (_, i) => ({

@@ -6,23 +6,13 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { seededRandom } from '../std/random.ts'
 import { environmentCodec } from './environment.ts'
 import { Flood, loggedMessages, payloads } from './flood.ts'
 import { account, type MillraceProcess, startProcess, temporaryFolder } from './millrace-process.ts'
 
 const LONG = process.env['MILLRACE_LONG'] === '1'
 const SEED = Number(process.env['MILLRACE_SEED'] ?? 20_261_124)
-
-/** mulberry32: a seeded generator, so that a failing run can be run again. */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
 
 /** What the log holds of a device is messages 0, 1, … in order; a connection begins again at most where the last one was. */
 function checkOrder(device: string, messages: readonly number[], count: number, connections: number): void {
@@ -48,7 +38,7 @@ test(`kill -9 under full load, ${ROUNDS} times: all that was acknowledged is in 
   timeout: 600_000,
 }, async (t) => {
   const data = temporaryFolder(t)
-  const next = random(SEED)
+  const next = seededRandom(SEED)
   let running: MillraceProcess | undefined
   t.after(() => running?.kill())
   const start = async () => {

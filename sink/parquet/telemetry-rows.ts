@@ -2,6 +2,7 @@
 // rounded to three decimals, about 100,000 distinct values each; a status of four values. Seeded: the same
 // rows each time.
 import type { ColumnBatch, ColumnField } from '../../schemas/columns.ts'
+import { seededRandom } from '../../std/random.ts'
 
 const WALKS = 6
 const STATUS = ['ok', 'warn', 'fault', 'off']
@@ -17,19 +18,8 @@ export const TELEMETRY_FIELDS: readonly ColumnField[] = [
   { name: 'status', type: { kind: 'string' }, nullable: false },
 ]
 
-/** mulberry32: uniform in [0, 1). */
-function randomOf(seed: number): () => number {
-  let state = seed | 0
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 0x1_0000_0000
-  }
-}
-
 export function telemetryRows(rowCount: number, devices = 10_000, seed = 1): ColumnBatch {
-  const random = randomOf(seed)
+  const random = seededRandom(seed)
   const perDevice = Math.ceil(rowCount / devices)
   const deviceIndices = new Int32Array(rowCount)
   const statusIndices = new Int32Array(rowCount)

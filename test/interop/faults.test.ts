@@ -9,7 +9,7 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt, { type MqttClient } from 'mqtt'
-import { seededRandom } from '../../std/disk-simulated.ts'
+import { seededRandom } from '../../std/random.ts'
 import { environmentCodec, reading } from '../environment.ts'
 import { type Fault, FaultProxy, PASSING_FAULTS } from '../fault-proxy.ts'
 import {

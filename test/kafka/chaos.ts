@@ -17,6 +17,7 @@ import { parseArgs } from 'node:util'
 import mqtt, { type MqttClient } from 'mqtt'
 import { openKafkaLog } from '../../log/log-kafka.ts'
 import { RecordReader } from '../../log/record-batch.ts'
+import { seededRandom } from '../../std/random.ts'
 import { type EnvironmentCodec, environmentCodec, reading } from '../environment.ts'
 import { LAUNCHER, millrace, until } from '../millrace-process.ts'
 import { type KafkaBrokers, startKafka } from './broker.ts'
@@ -28,17 +29,6 @@ const IN_FLIGHT_MAX = 20
 /** Pause of a device between two looks at its window: bounds the load, which is not the point here. */
 const DEVICE_PAUSE_MS = 200
 const SETTLE_MS_MAX = 180_000
-
-/** mulberry32: a seeded generator, so that a failing run can be run again. */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
 
 /** One of our processes, started again whenever it has ended. */
 class Supervised {
@@ -215,7 +205,7 @@ export interface ChaosAccount {
 
 /** Runs it and returns the account; throws where something was lost, doubled or out of order. */
 export async function chaos({ durationMs, brokers: count, seed, say }: ChaosOptions): Promise<ChaosAccount> {
-  const next = random(seed)
+  const next = seededRandom(seed)
   const below = (max: number): number => Math.floor(next() * max)
   const folder = mkdtempSync(join(tmpdir(), 'millrace-chaos-'))
   const kafka = await startKafka({ brokers: count })
