@@ -62,6 +62,8 @@ function openJournal(round: Round, more: Partial<JournalOptions> = {}): Journal 
     dir: DIR,
     segmentBytes: 8192,
     groupBytesMax: 4096,
+    // Smaller than some groups, so that they are written in pieces; most reads miss it, some do not.
+    tailBytes: 1 << (14 + Math.floor(round.random() * 3)),
     compactionBytesMin: 500,
     survivorsIdleMs: 20,
     retentionIntervalMs: 5,
@@ -260,6 +262,9 @@ function run(seed: number): void {
     counter: 0,
   }
   const { disk } = round
+  // Of its own, so that the rounds of a seed stay what they are.
+  const fileSystem = seededRandom(seed + 0x5bd1e995)()
+  disk.directWrites = fileSystem < 0.7 ? 'work' : fileSystem < 0.85 ? 'no' : 'refused'
   createTopics(openJournal(round))
   for (let life = 0; life < 5; life++) {
     disk.powerFailsAt = disk.operationCount + 1 + Math.floor(random() ** 2 * 500)

@@ -46,58 +46,82 @@ test('a file that exists is not filled', async () => {
   assert.equal(fs.readFileSync(file, 'utf8'), 'somebody’s')
 })
 
-/** Remembers where each write ends. */
+/** Remembers what is written, and how. */
 class RecordingDisk extends NodeDisk {
-  readonly ends: number[] = []
+  readonly writes: { position: number; length: number; isDirect: boolean }[] = []
+  isDirectRefused = false
 
   override open(file: string, mode: OpenMode): DiskFile {
-    const inner = super.open(file, mode)
+    return this.#record(super.open(file, mode), false)
+  }
+
+  override openDirect(file: string): DiskFile | undefined {
+    const inner = super.openDirect(file)
+    return inner && this.#record(inner, true)
+  }
+
+  #record(inner: DiskFile, isDirect: boolean): DiskFile {
     const write = inner.write.bind(inner)
     inner.write = (parts, position) => {
+      if (isDirect && this.isDirectRefused) throw Object.assign(new Error('refused'), { code: 'EINVAL' })
       write(parts, position)
-      this.ends.push(parts.reduce((sum, part) => sum + part.length, position))
+      const length = parts.reduce((sum, part) => sum + part.length, 0)
+      this.writes.push({ position, length, isDirect })
     }
     return inner
   }
 }
 
-test('a page that no cache holds is written whole: groups end at a page’s end in a filled segment, and only there', () => {
-  const disk = new RecordingDisk()
-  const dir = path.join(folder, 'journal')
-  const journal = new Journal({ disk, dir, segmentBytes: 64 << 10 })
-  const infinite = Number.POSITIVE_INFINITY
-  const config = {
-    partitions: 1,
-    retentionAgeMs: infinite,
-    retentionBytes: infinite,
-    backlogBytesMax: infinite,
-  }
-  journal.createTopic('t', { ...config, cleanup: 'delete' })
-  const ends: { segment: number; end: number }[] = []
-  for (let i = 0; i < 60; i++) {
-    const builder = new RecordBatchBuilder()
-    builder.append(1, Buffer.from('k'), Buffer.alloc(3000 + i, 7))
-    const batch = builder.finish()
-    const pending: PendingAppend = {
-      request: { entries: [{ topic: 't', partition: 0, batch, recordCount: 1 }] },
-      baseOffsets: undefined,
-      error: undefined,
+for (const refused of [false, true])
+  test(`groups are written in whole blocks, filled segment or not, ${refused ? 'where direct writes are refused' : 'past the page cache'}`, () => {
+    const disk = new RecordingDisk()
+    disk.isDirectRefused = refused
+    const dir = path.join(folder, `journal-${refused}`)
+    const options = { disk, dir, segmentBytes: 64 << 10, tailBytes: 32 << 10 }
+    const journal = new Journal(options)
+    const infinite = Number.POSITIVE_INFINITY
+    const config = {
+      partitions: 1,
+      retentionAgeMs: infinite,
+      retentionBytes: infinite,
+      backlogBytesMax: infinite,
     }
-    disk.ends.length = 0
-    journal.commit([pending])
-    assert.equal(pending.error, undefined)
-    ends.push({ segment: journal.stats().segments, end: disk.ends.at(-1)! })
-    while (journal.maintain());
-  }
-  assert.ok(
-    ends.every(({ segment, end }) => segment === 1 || end % 4096 === 0),
-    JSON.stringify(ends),
-  )
-  // The first segment is made in a hurry, and not filled.
-  assert.ok(ends.some(({ segment, end }) => segment === 1 && end % 4096 !== 0))
-  assert.ok(ends.at(-1)!.segment > 2)
-  journal.close()
-  const again = new Journal({ disk, dir, segmentBytes: 64 << 10 })
-  assert.deepEqual(again.range('t', 0), { start: 0, end: 60 })
-  again.close()
-})
+    journal.createTopic('t', { ...config, cleanup: 'delete' })
+    let direct = 0
+    for (let i = 0; i < 60; i++) {
+      const builder = new RecordBatchBuilder()
+      // Now and then more than the tail holds.
+      builder.append(1, Buffer.from('k'), Buffer.alloc(i % 20 === 19 ? 40_000 : 3000 + i, i))
+      const batch = builder.finish()
+      const pending: PendingAppend = {
+        request: { entries: [{ topic: 't', partition: 0, batch, recordCount: 1 }] },
+        baseOffsets: undefined,
+        error: undefined,
+      }
+      while (journal.maintain());
+      disk.writes.length = 0
+      journal.commit([pending])
+      assert.equal(pending.error, undefined)
+      const groups = disk.writes.filter(({ length }) => length !== 64)
+      assert.ok(
+        groups.length > 0 &&
+          groups.every(({ position, length }) => position % 4096 === 0 && length % 4096 === 0),
+        JSON.stringify(disk.writes),
+      )
+      direct += groups.filter(({ isDirect }) => isDirect).length
+    }
+    // A file system without direct writes is no failure of this test.
+    if (refused) assert.equal(direct, 0)
+    else if (disk.openDirect(path.join(dir, '0000000001.segment')) !== undefined) assert.ok(direct >= 60)
+    assert.ok(journal.stats().segments > 3)
+    const places: number[] = []
+    journal.locate('t', 0, 0, 1 << 30, places)
+    const before = Buffer.from(journal.readPlaces(places)!)
+    journal.close()
+    const again = new Journal(options)
+    assert.deepEqual(again.range('t', 0), { start: 0, end: 60 })
+    places.length = 0
+    again.locate('t', 0, 0, 1 << 30, places)
+    assert.deepEqual(Buffer.from(again.readPlaces(places)!), before)
+    again.close()
+  })

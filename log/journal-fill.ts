@@ -6,7 +6,7 @@
 // which saves the copy of every byte (a tenth of the whole processor time under load) and the cache for what is read.
 import { constants } from 'node:fs'
 import { type FileHandle, open, unlink } from 'node:fs/promises'
-import type { Disk, DiskFile } from '../std/disk.ts'
+import { alignedMemory, DIRECT_BLOCK_BYTES, type Disk, type DiskFile } from '../std/disk.ts'
 
 /** Fills one file at a time. */
 export interface ZeroFiller {
@@ -93,10 +93,6 @@ export class BackgroundFiller implements ZeroFiller {
   }
 }
 
-/** What O_DIRECT wants memory, position and length to be multiples of, on any disk of today. */
-const DIRECT_BLOCK_BYTES = 4096
-const WASM_PAGE_BYTES = 65_536
-
 async function fill(file: string, bytes: number, isAbandoned: () => boolean): Promise<void> {
   let handle = await openDirect(file, bytes)
   const isDirect = handle !== undefined
@@ -104,7 +100,7 @@ async function fill(file: string, bytes: number, isAbandoned: () => boolean): Pr
   try {
     // What is left of a size that is no multiple is not filled: groups may use it all the same.
     const end = isDirect ? bytes - (bytes % DIRECT_BLOCK_BYTES) : bytes
-    const zeros = isDirect ? alignedZeros(BACKGROUND_STEP_BYTES) : new Uint8Array(BACKGROUND_STEP_BYTES)
+    const zeros = isDirect ? alignedMemory(BACKGROUND_STEP_BYTES) : new Uint8Array(BACKGROUND_STEP_BYTES)
     for (let done = 0; done < end && !isAbandoned(); ) {
       const { bytesWritten } = await handle.write(zeros, 0, Math.min(zeros.length, end - done), done)
       done += bytesWritten
@@ -124,7 +120,7 @@ async function openDirect(file: string, bytes: number): Promise<FileHandle | und
   try {
     handle = await open(file, O_RDWR | O_CREAT | O_EXCL | O_DIRECT)
     // Some file systems only say at the first write that they cannot.
-    await handle.write(alignedZeros(DIRECT_BLOCK_BYTES), 0, DIRECT_BLOCK_BYTES, 0)
+    await handle.write(alignedMemory(DIRECT_BLOCK_BYTES), 0, DIRECT_BLOCK_BYTES, 0)
     return handle
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EINVAL') {
@@ -135,15 +131,4 @@ async function openDirect(file: string, bytes: number): Promise<FileHandle | und
     await unlink(file).catch(() => {})
     return undefined
   }
-}
-
-/** Declared with browsers' types only. */
-const { WebAssembly } = globalThis as unknown as {
-  WebAssembly: { Memory: new (pages: { initial: number }) => { buffer: ArrayBuffer } }
-}
-
-/** WebAssembly's memory begins at a page of its own, by which any JavaScript has aligned memory. */
-function alignedZeros(bytes: number): Uint8Array {
-  const { buffer } = new WebAssembly.Memory({ initial: Math.ceil(bytes / WASM_PAGE_BYTES) })
-  return new Uint8Array(buffer, 0, bytes)
 }

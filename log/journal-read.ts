@@ -1,11 +1,13 @@
 // Reads batches from segment files by their places. It needs nothing of the journal's memory, so a client in
-// another thread does it as well: the log thread says where, the client reads through the page cache.
+// another thread does it as well: the log thread says where, the client reads. What was written last it finds in
+// the journal's tail in shared memory, the rest in the files, through the page cache.
 //
 // A place may be out of date: its segment freed, its batch moved. What is read is compared with what the place
 // says, CRC included, and a reader that finds something else asks for the place again.
 import path from 'node:path'
 import type { Disk, DiskFile } from '../std/disk.ts'
 import { segmentName } from './journal-format.ts'
+import { type SharedTail, TailReader } from './journal-tail.ts'
 import { batchCrcMatches, patchBaseOffset, readBatchHeader } from './record-batch.ts'
 
 /** Numbers of a place in a flat list: segment, position, bytes, base offset. */
@@ -19,15 +21,17 @@ export class SegmentReader {
   readonly #disk: Disk
   readonly #dir: string
   readonly #verifyCrc: boolean
+  readonly #tail: TailReader | undefined
   /** Most recently used last. */
   readonly #files = new Map<number, DiskFile>()
   #buffer = new Uint8Array(0)
   #generation = 0
 
-  constructor(disk: Disk, dir: string, verifyCrc = true) {
+  constructor(disk: Disk, dir: string, verifyCrc = true, tail?: SharedTail) {
     this.#disk = disk
     this.#dir = dir
     this.#verifyCrc = verifyCrc
+    this.#tail = tail === undefined ? undefined : new TailReader(tail)
   }
 
   /**
@@ -50,9 +54,7 @@ export class SegmentReader {
       const first = i
       let length = places[i + 2]!
       for (i += PLACE; i < places.length && adjoins(places, i); i += PLACE) length += places[i + 2]!
-      const file = this.#open(places[first]!)
-      if (file === undefined) return undefined
-      if (file.read(buffer.subarray(at, at + length), places[first + 1]!) < length) return undefined
+      if (!this.#fill(places[first]!, places[first + 1]!, buffer.subarray(at, at + length))) return undefined
       for (let p = first; p < i; p += PLACE) {
         if (!this.#isBatch(buffer, at, places[p + 2]!)) return undefined
         patchBaseOffset(buffer, at, places[p + 3]!)
@@ -66,6 +68,12 @@ export class SegmentReader {
   close(): void {
     for (const file of this.#files.values()) file.close()
     this.#files.clear()
+  }
+
+  #fill(segment: number, position: number, into: Uint8Array): boolean {
+    if (this.#tail?.read(segment, position, into) === true) return true
+    const file = this.#open(segment)
+    return file !== undefined && file.read(into, position) === into.length
   }
 
   #isBatch(buffer: Uint8Array, at: number, length: number): boolean {

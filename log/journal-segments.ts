@@ -5,6 +5,9 @@
 // zeros are synced, so that a segment that has its name has a valid header. Where none is prepared in time,
 // the next one is used unfilled: slower, never wrong. While groups are large the next one is not filled either:
 // there the zeros, as many bytes again for the disk and the processor, cost more than they save.
+//
+// Groups go past the page cache where the file system knows how (docs/decisions/0011), always in whole blocks
+// (journal-tail.ts).
 import path from 'node:path'
 import type { Disk, DiskFile } from '../std/disk.ts'
 import { removeIfThere } from './journal-checkpoint.ts'
@@ -17,18 +20,20 @@ import {
   segmentName,
 } from './journal-format.ts'
 import { PREPARING_SUFFIX } from './journal-recovery.ts'
+import type { JournalTail } from './journal-tail.ts'
 
 /** Mean of the last groups from which on the next segment is prepared without zeros. */
 const FILLED_GROUP_BYTES_MAX = 1 << 20
 /** Groups that the mean looks back. */
 const MEAN_GROUPS = 16
 
-const PAGE_BYTES = 4096
-const ZEROS = new Uint8Array(PAGE_BYTES)
+/** No group begins with it. */
+const ZERO = new Uint8Array(1)
 
 interface OpenSegment {
   identity: SegmentIdentity
   file: DiskFile
+  isDirect: boolean
   /** Size of the file when it was opened: up to there it held zeros, or groups. */
   filledBytes: number
 }
@@ -40,6 +45,9 @@ export class SegmentStore {
   readonly #dir: string
   readonly #segmentBytes: number
   readonly #filler: ZeroFiller
+  readonly #tail: JournalTail
+  /** Whether the file system refused a direct write: no more of them then. */
+  #directRefused = false
   #current: OpenSegment
   /** Bytes of the current file that groups may use. */
   #size: number
@@ -55,6 +63,7 @@ export class SegmentStore {
     dir: string,
     segmentBytes: number,
     filler: ZeroFiller,
+    tail: JournalTail,
     identity: SegmentIdentity,
     position: number | undefined,
     prepared: SegmentIdentity | undefined,
@@ -63,10 +72,12 @@ export class SegmentStore {
     this.#dir = dir
     this.#segmentBytes = segmentBytes
     this.#filler = filler
+    this.#tail = tail
     this.position = position ?? SEGMENT_HEADER
     if (position === undefined) this.#current = this.#make(identity)
     else this.#current = this.#open(identity)
     this.#size = Math.max(segmentBytes, this.#current.filledBytes)
+    this.#read((file) => tail.open(this.segment, file, this.position))
     if (prepared !== undefined) this.#prepared = this.#open(prepared)
   }
 
@@ -93,16 +104,45 @@ export class SegmentStore {
   }
 
   /**
-   * Writes the parts of a group at `position`. Until `sync` returned the next group goes to the same place. The
-   * last page is filled up with the zeros that lie there already: the kernel reads no page that is written whole.
+   * Writes the parts of a group at `position`. Until `sync` returned the next group goes to the same place. When it
+   * throws ENOSPC nothing that could pass for a group is there.
    */
   write(parts: readonly Uint8Array[]): void {
-    let end = this.position
-    for (const part of parts) end += part.length
-    const rest = (PAGE_BYTES - (end % PAGE_BYTES)) % PAGE_BYTES
-    const isFilled = end + rest <= this.#current.filledBytes
-    const all = isFilled && rest > 0 ? [...parts, ZEROS.subarray(0, rest)] : parts
-    this.#current.file.write(all, this.position)
+    try {
+      this.#tail.write(this.#current.file, parts, this.position)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code === 'EINVAL' && this.#current.isDirect) this.#writeBuffered(parts)
+      else {
+        if (code === 'ENOSPC') this.#takeBack()
+        throw error
+      }
+    }
+  }
+
+  /** Some file systems open a file for direct writes and refuse the first one. */
+  #writeBuffered(parts: readonly Uint8Array[]): void {
+    this.#directRefused = true
+    const { file, identity } = this.#current
+    this.#current = this.#open(identity)
+    file.close()
+    this.#read((current) => this.#tail.reload(current, this.position))
+    this.write(parts)
+  }
+
+  /** The space may have ended only in the zeros behind a whole group, and who asked for it will ask again. */
+  #takeBack(): void {
+    const { file, isDirect } = this.#current
+    try {
+      this.#read((current) => this.#tail.reload(current, this.position))
+      if (file.size() <= this.position) return
+      if (isDirect) this.#tail.write(file, [ZERO], this.position)
+      else file.write([ZERO], this.position)
+      file.sync()
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+      throw new Error('a group for which there was no space cannot be taken back', { cause: error })
+    }
   }
 
   /** Makes the group of `byteLength` bytes that was just written durable, and moves on. */
@@ -120,6 +160,7 @@ export class SegmentStore {
     this.#current = next
     this.#size = Math.max(this.#segmentBytes, next.filledBytes)
     this.position = SEGMENT_HEADER
+    this.#read((file) => this.#tail.open(this.segment, file, this.position))
   }
 
   /** A piece of preparing the next segment; false when there is nothing to do now. Throws what the disk throws: then `abandonPrepared`. */
@@ -186,7 +227,21 @@ export class SegmentStore {
   }
 
   #open(identity: SegmentIdentity): OpenSegment {
-    const file = this.#disk.open(path.join(this.#dir, segmentName(identity.segment)), 'write')
-    return { identity, file, filledBytes: file.size() }
+    const name = path.join(this.#dir, segmentName(identity.segment))
+    const file = this.#disk.open(name, 'write')
+    const filledBytes = file.size()
+    const direct = this.#directRefused ? undefined : this.#disk.openDirect(name)
+    if (direct !== undefined) file.close()
+    return { identity, file: direct ?? file, isDirect: direct !== undefined, filledBytes }
+  }
+
+  /** Reads from the current file, of any place and length: a direct file cannot. */
+  #read(use: (file: DiskFile) => void): void {
+    const file = this.#disk.open(path.join(this.#dir, segmentName(this.segment)), 'read')
+    try {
+      use(file)
+    } finally {
+      file.close()
+    }
   }
 }

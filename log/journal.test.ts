@@ -248,12 +248,29 @@ test('no space for a write: refused, nothing of it counts, the next group takes 
   journal.createTopic('t', TOPIC_DEFAULTS)
   write(journal, 't', 0, ['a', '1'])
   disk.capacity = disk.usedBytes() + 70
-  assert.throws(() => write(journal, 't', 0, ['b', '2'.repeat(500)]), { code: 'log_full' })
+  assert.throws(() => write(journal, 't', 0, ['b', '2'.repeat(5000)]), { code: 'log_full' })
   disk.capacity += 10_000
   write(journal, 't', 0, ['c', '3'])
   disk.crash(3)
   disk.restart()
   assert.deepEqual(contents(open(disk), 't'), ['a=1', 'c=3'])
+})
+
+test('a group that was whole on the disk when the space ended behind it does not come back', () => {
+  for (let room = 0; room < 4096; room += 61) {
+    const disk = new SimulatedDisk()
+    const journal = open(disk)
+    journal.createTopic('t', TOPIC_DEFAULTS)
+    write(journal, 't', 0, ['a', '1'])
+    disk.capacity = disk.usedBytes() + room
+    // It ends in the next block, somewhere in the middle.
+    assert.throws(() => write(journal, 't', 0, ['b', '2'.repeat(5000)]), { code: 'log_full' })
+    if (room % 2 === 0) disk.kill()
+    else disk.crash(room)
+    disk.restart()
+    disk.capacity = Number.POSITIVE_INFINITY
+    assert.deepEqual(contents(open(disk), 't'), ['a=1'])
+  }
 })
 
 test('one group whatever number of appends wait, several when they are large', () => {

@@ -21,6 +21,7 @@ import { type Recovered, recoverJournal, type TornTail } from './journal-recover
 import { SegmentStore } from './journal-segments.ts'
 import { AppendStage } from './journal-stage.ts'
 import { JournalState, topicToJson } from './journal-state.ts'
+import { JournalTail, type SharedTail } from './journal-tail.ts'
 import { JournalWriter } from './journal-writer.ts'
 import type { AppendRequest, BatchAppend, Changes, PartitionRange, Topic, TopicConfig } from './log.ts'
 
@@ -46,6 +47,8 @@ export interface JournalOptions {
   survivorsIdleMs?: number
   /** How often retention looks at all partitions. */
   retentionIntervalMs?: number
+  /** Memory in which readers find what was written last, and out of which it is written: a power of two. */
+  tailBytes?: number
   /** Bytes of a checkpoint that one step writes and syncs. */
   checkpointStepBytes?: number
   /** Milliseconds since 1970. */
@@ -65,6 +68,7 @@ const DEFAULTS = {
   compactionBytesMin: MIB,
   survivorsIdleMs: 60_000,
   retentionIntervalMs: 1000,
+  tailBytes: 8 * MIB,
   checkpointStepBytes: CHECKPOINT_STEP_BYTES,
 }
 
@@ -100,6 +104,8 @@ export interface JournalStats {
 export class Journal {
   readonly id: string
   readonly dir: string
+  /** For `SegmentReader`s in other threads. */
+  readonly tail: SharedTail
   readonly #options: typeof DEFAULTS & { now: () => number }
   readonly #state: JournalState
   readonly #store: SegmentStore
@@ -123,11 +129,14 @@ export class Journal {
     this.#recovered = recoverJournal(disk, dir, this.#state)
     this.id = this.#recovered?.logId ?? randomUUID()
     const identity = this.#recovered?.identity ?? { logId: this.id, segment: 1, salt: newSalt() }
+    const tail = new JournalTail(disk.directMemory(settings.tailBytes))
+    this.tail = tail.shared
     this.#store = new SegmentStore(
       disk,
       dir,
       settings.segmentBytes,
       settings.zeroFiller ?? new StepFiller(disk),
+      tail,
       identity,
       this.#recovered?.position,
       this.#recovered?.prepared,
@@ -135,7 +144,7 @@ export class Journal {
     if (!this.#state.segments.has(identity.segment)) this.#state.addSegment(identity.segment)
     this.#writer = new JournalWriter(disk, dir, this.#store, this.#state, settings.reserveBytes, settings.now)
     this.#stage = new AppendStage(this.#state, this.#writer.builder, settings.verifyAppends)
-    this.#reader = new SegmentReader(disk, dir, settings.verifyReads)
+    this.#reader = new SegmentReader(disk, dir, settings.verifyReads, this.tail)
     this.#maintenance = new JournalMaintenance(
       { ...settings, logId: this.id, disk, dir },
       this.#state,

@@ -2,7 +2,7 @@
 //
 // Batches that lie in shared memory are not copied: the client names their buffer once and then sends byte
 // offsets. Other memory is copied into a shared ring of the client's. Reads ask the log thread only where
-// batches lie; the bytes are read from the segment file by this thread, through the page cache.
+// batches lie; the bytes are read by this thread, from the journal's tail in shared memory or the segment file.
 import { once } from 'node:events'
 import type { MessagePort } from 'node:worker_threads'
 import { NodeDisk } from '../std/disk.ts'
@@ -78,7 +78,7 @@ class LogClient implements Log {
     this.id = welcome.id
     this.#dir = welcome.dir
     this.#port = port
-    this.#reader = new SegmentReader(new NodeDisk(), welcome.dir, welcome.verifyReads)
+    this.#reader = new SegmentReader(new NodeDisk(), welcome.dir, welcome.verifyReads, welcome.tail)
     port.on('message', (message: number[] | Answer) => this.#receive(message))
     port.on('close', () => this.#fail(new MillraceError('log_stopped', 'the log thread ended')))
   }

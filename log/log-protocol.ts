@@ -13,6 +13,7 @@
 //
 // Everything else is rare and goes as objects: `Call` and `Answer`.
 import type { ThreadError } from '../std/thread.ts'
+import type { SharedTail } from './journal-tail.ts'
 import type { Changes, PartitionRange, Topic, TopicConfig } from './log.ts'
 
 export const OP_APPEND = 0
@@ -34,6 +35,7 @@ export interface Welcome {
   /** Folder of the segment files. */
   dir: string
   verifyReads: boolean
+  tail: SharedTail
 }
 
 export type Call =

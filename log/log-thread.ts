@@ -122,8 +122,8 @@ class LogServer {
     this.#clients.add(client)
     port.on('message', (message: number[] | Call) => this.#receive(client, message))
     port.on('close', () => this.#forget(client))
-    const { id, dir } = this.#journal
-    client.send({ type: 'welcome', id, dir, verifyReads: this.#verifyReads })
+    const { id, dir, tail } = this.#journal
+    client.send({ type: 'welcome', id, dir, verifyReads: this.#verifyReads, tail })
   }
 
   /** Commits what waits and what lies unread in the ports, then closes the journal. */

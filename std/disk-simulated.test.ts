@@ -147,6 +147,40 @@ test('a full disk stops a write short, and frees what is unlinked', () => {
   assert.equal(disk.freeBytes('/d'), 1000)
 })
 
+test('direct writes: whole blocks only, readable at once, torn sector by sector until they are synced', () => {
+  const seen = new Set<string>()
+  for (const seed of SEEDS) {
+    const disk = diskWithFile(8192)
+    const file = disk.openDirect('/d/f')!
+    const memory = disk.directMemory(8192).fill(2)
+    file.write([memory.subarray(0, 4096)], 4096)
+    assert.equal(read(disk, '/d/f')[4096], 2, 'readable at once')
+    disk.crash(seed)
+    disk.restart()
+    const bytes = read(disk, '/d/f')
+    for (let at = 0; at < 8192; at += 512)
+      assert.equal(new Set(bytes.subarray(at, at + 512)).size, 1, 'a sector is whole')
+    assert.ok(bytes.subarray(0, 4096).every((byte) => byte === 1))
+    seen.add([4096, 4608, 5120, 5632].map((at) => bytes[at]).join(''))
+  }
+  for (const outcome of ['1111', '2222', '2111', '1222']) assert.ok(seen.has(outcome), outcome)
+  const disk = diskWithFile(8192)
+  const file = disk.openDirect('/d/f')!
+  const memory = disk.directMemory(8192)
+  assert.throws(() => file.write([memory.subarray(0, 100)], 0), { code: 'EINVAL' })
+  assert.throws(() => file.write([memory.subarray(0, 4096)], 512), { code: 'EINVAL' })
+  assert.throws(() => file.write([memory.subarray(512, 4608)], 0), { code: 'EINVAL' })
+  file.write([memory.subarray(0, 4096)], 4096)
+  file.sync()
+  disk.crash(1)
+  disk.restart()
+  assert.equal(read(disk, '/d/f')[4096], 0)
+  disk.directWrites = 'refused'
+  assert.throws(() => disk.openDirect('/d/f')!.write([memory.subarray(0, 4096)], 0), { code: 'EINVAL' })
+  disk.directWrites = 'no'
+  assert.equal(disk.openDirect('/d/f'), undefined)
+})
+
 test('the power fails at the chosen operation, and everything after it too', () => {
   const work = (disk: SimulatedDisk): void => {
     disk.makeDir('/d')

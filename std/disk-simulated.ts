@@ -9,6 +9,8 @@
 //               or kept without its data, unsynced directory changes survive as a prefix or as any subset
 //   failed sync reports EIO; the pages count as clean afterwards, so that the next sync succeeds without
 //               having written them (as Linux does): readable until the power fails, then gone
+//   direct      a write past the page cache is the disk's when it returns, but only in its own volatile cache: until
+//               `sync` it may be lost or torn sector by sector as any other. What is no whole block gets EINVAL
 //   full        writes stop short with ENOSPC
 //
 // A sector that was written several times holds the state after one of those writes: the page cache keeps
@@ -17,7 +19,7 @@
 // A harness runs a workload once to learn `operationCount`, chooses n below it, sets `powerFailsAt`, runs the
 // workload again, catches PowerLoss, calls `crash(seed)` and `restart()`, and looks at what is there.
 import path from 'node:path'
-import type { Disk, DiskFile, OpenMode } from './disk.ts'
+import { DIRECT_BLOCK_BYTES, type Disk, type DiskFile, type OpenMode } from './disk.ts'
 import { seededRandom } from './random.ts'
 
 const SECTOR = 512
@@ -127,6 +129,9 @@ class Inode {
   }
 }
 
+const isWholeBlocks = (position: number, length: number): boolean =>
+  position % DIRECT_BLOCK_BYTES === 0 && length % DIRECT_BLOCK_BYTES === 0
+
 function grown(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
   const larger = new Uint8Array(length)
   larger.set(bytes)
@@ -145,12 +150,14 @@ class SimulatedFile implements DiskFile {
   readonly #disk: SimulatedDisk
   readonly #inode: Inode
   readonly #boot: number
+  readonly #isDirect: boolean
   #open = true
 
-  constructor(disk: SimulatedDisk, file: string, inode: Inode) {
+  constructor(disk: SimulatedDisk, file: string, inode: Inode, isDirect = false) {
     this.path = file
     this.#disk = disk
     this.#inode = inode
+    this.#isDirect = isDirect
     this.#boot = disk.boot
   }
 
@@ -170,9 +177,20 @@ class SimulatedFile implements DiskFile {
   write(parts: readonly Uint8Array[], position: number): void {
     this.#check()
     let at = position
+    if (this.#isDirect) {
+      const { directWrites } = this.#disk
+      for (const part of parts)
+        if (
+          directWrites !== 'work' ||
+          !isWholeBlocks(position, part.length) ||
+          !isWholeBlocks(part.byteOffset, 0)
+        )
+          throw errno('EINVAL', `invalid argument, write '${this.path}'`)
+    }
     const lost = this.#disk.countOperation()
     for (const part of parts) {
-      const room = this.#disk.reserve(this.#inode, at + part.length)
+      let room = this.#disk.reserve(this.#inode, at, at + part.length)
+      if (this.#isDirect && room < part.length) room -= room % DIRECT_BLOCK_BYTES
       this.#inode.write(room >= part.length ? part : part.subarray(0, room), at)
       at += part.length
       if (room < part.length) throw errno('ENOSPC', `no space left on device, write '${this.path}'`)
@@ -228,6 +246,8 @@ export class SimulatedDisk implements Disk {
   syncFailsAfter = Number.POSITIVE_INFINITY
   /** Reads that touch a position for which this returns true fail with EIO. */
   readFails: ((file: string, position: number, length: number) => boolean) | undefined
+  /** What the file system says to direct writes: `no` when the file is opened, `refused` at the first write. */
+  directWrites: 'work' | 'no' | 'refused' = 'work'
   /** Number of the boot; a handle of an earlier one is dead. */
   boot = 0
 
@@ -237,6 +257,20 @@ export class SimulatedDisk implements Disk {
   readonly #changes = new Map<string, EntryChange[]>()
   readonly #inodes = new Set<Inode>()
   #off = false
+
+  openDirect(file: string): DiskFile | undefined {
+    this.checkPower()
+    const inode = this.#entries.get(path.resolve(file))
+    if (inode === undefined || inode === 'dir')
+      throw errno('ENOENT', `no such file or directory, open '${file}'`)
+    if (this.directWrites === 'no') return undefined
+    inode.references++
+    return new SimulatedFile(this, file, inode, true)
+  }
+
+  directMemory(bytes: number): Uint8Array<SharedArrayBuffer> {
+    return new Uint8Array(new SharedArrayBuffer(bytes))
+  }
 
   open(file: string, mode: OpenMode): DiskFile {
     this.checkPower()
@@ -399,11 +433,11 @@ export class SimulatedDisk implements Disk {
     if (this.readFails?.(file, position, length)) throw errno('EIO', `i/o error, read '${file}'`)
   }
 
-  /** @internal Bytes below `end` that the file may have now, from its present size on. */
-  reserve(inode: Inode, end: number): number {
+  /** @internal Bytes of [at, end) that the file may have now. */
+  reserve(inode: Inode, at: number, end: number): number {
     if (end <= inode.size || this.capacity === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY
     const free = this.capacity - this.usedBytes()
-    return end - inode.size <= free ? Number.POSITIVE_INFINITY : Math.max(0, free)
+    return end - inode.size <= free ? Number.POSITIVE_INFINITY : Math.max(0, inode.size + free - at)
   }
 
   #operation(): void {

@@ -11,6 +11,24 @@ import path from 'node:path'
 
 export type OpenMode = 'read' | 'write' | 'create'
 
+/** What position, length and memory of a write past the page cache are multiples of, on any disk of today. */
+export const DIRECT_BLOCK_BYTES = 4096
+const WASM_PAGE_BYTES = 65_536
+
+/** Declared with browsers' types only. */
+const { WebAssembly } = globalThis as unknown as {
+  WebAssembly: {
+    Memory: new (pages: { initial: number; maximum: number; shared: true }) => { buffer: SharedArrayBuffer }
+  }
+}
+
+/** WebAssembly's memory begins at a page of its own, by which any JavaScript has aligned memory. */
+export function alignedMemory(bytes: number): Uint8Array<SharedArrayBuffer> {
+  const pages = Math.ceil(bytes / WASM_PAGE_BYTES)
+  const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true })
+  return new Uint8Array(buffer, 0, bytes)
+}
+
 export interface DiskFile {
   readonly path: string
   size(): number
@@ -29,6 +47,14 @@ export interface DiskFile {
 export interface Disk {
   /** `read`: must exist. `write`: must exist, read and write. `create`: must not exist. Throws the errno error. */
   open(file: string, mode: OpenMode): DiskFile
+  /**
+   * The file, which must exist, to be written past the page cache (O_DIRECT): whole blocks of DIRECT_BLOCK_BYTES out
+   * of `directMemory`, one part a write or more. They are durable after `sync`, as other writes are. Undefined where
+   * the file system has no such thing; some only say so at the first write, by EINVAL.
+   */
+  openDirect(file: string): DiskFile | undefined
+  /** Shared memory that direct writes may come from. */
+  directMemory(bytes: number): Uint8Array<SharedArrayBuffer>
   exists(file: string): boolean
   /** Makes the folder and its parents; durable after `syncDir` of each parent that gained an entry. */
   makeDir(dir: string): void
@@ -124,6 +150,21 @@ class NodeFile implements DiskFile {
 export class NodeDisk implements Disk {
   open(file: string, mode: OpenMode): DiskFile {
     return new NodeFile(file, fs.openSync(file, mode === 'read' ? 'r' : mode === 'write' ? 'r+' : 'wx+'))
+  }
+
+  openDirect(file: string): DiskFile | undefined {
+    const { O_DIRECT, O_RDWR } = fs.constants
+    if (O_DIRECT === undefined) return undefined
+    try {
+      return new NodeFile(file, fs.openSync(file, O_RDWR | O_DIRECT))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
+      return undefined
+    }
+  }
+
+  directMemory(bytes: number): Uint8Array<SharedArrayBuffer> {
+    return alignedMemory(bytes)
   }
 
   exists(file: string): boolean {
