@@ -4,12 +4,13 @@
 // the time of appending (no size, no extent to be made durable). A file gets its name only when header and
 // zeros are synced, so that a segment that has its name has a valid header. Where none is prepared in time,
 // the next one is used unfilled: slower, never wrong. While groups are large the next one is not filled either:
-// there the zeros, as many bytes again for the disk and the processor, cost more than they save.
+// there the zeros, as many bytes again for the disk and the processor, cost more than they save. The first one of a new
+// log is short, so that its zeros are there at once.
 //
 // Groups go past the page cache where the file system knows how (docs/decisions/0011), always in whole blocks
 // (journal-tail.ts).
 import path from 'node:path'
-import type { Disk, DiskFile } from '../std/disk.ts'
+import { DIRECT_BLOCK_BYTES, type Disk, type DiskFile } from '../std/disk.ts'
 import { removeIfThere } from './journal-checkpoint.ts'
 import type { ZeroFiller } from './journal-fill.ts'
 import {
@@ -26,6 +27,9 @@ import type { JournalTail } from './journal-tail.ts'
 const FILLED_GROUP_BYTES_MAX = 1 << 20
 /** Groups that the mean looks back. */
 const MEAN_GROUPS = 16
+/** Bytes of the first segment of a new log; zeros are written in steps. */
+const FIRST_SEGMENT_BYTES = 16 << 20
+const ZERO_STEP_BYTES = 1 << 20
 
 /** No group begins with it. */
 const ZERO = new Uint8Array(1)
@@ -74,9 +78,13 @@ export class SegmentStore {
     this.#filler = filler
     this.#tail = tail
     this.position = position ?? SEGMENT_HEADER
-    if (position === undefined) this.#current = this.#make(identity)
-    else this.#current = this.#open(identity)
-    this.#size = Math.max(segmentBytes, this.#current.filledBytes)
+    if (position === undefined) {
+      this.#size = Math.min(segmentBytes, FIRST_SEGMENT_BYTES)
+      this.#current = this.#make(identity, this.#size)
+    } else {
+      this.#current = this.#open(identity)
+      this.#size = Math.max(segmentBytes, this.#current.filledBytes)
+    }
     this.#read((file) => tail.open(this.segment, file, this.position))
     if (prepared !== undefined) this.#prepared = this.#open(prepared)
   }
@@ -209,10 +217,35 @@ export class SegmentStore {
     return { logId, segment: segment + 1, salt: newSalt() }
   }
 
-  #make(identity: SegmentIdentity): OpenSegment {
+  #make(identity: SegmentIdentity, filledBytes = 0): OpenSegment {
     const file = path.join(this.#dir, `${segmentName(identity.segment)}${PREPARING_SUFFIX}`)
     removeIfThere(this.#disk, file)
-    return this.#name(this.#disk.open(file, 'create'), identity)
+    const made = this.#disk.open(file, 'create')
+    if (filledBytes > 0) this.#fill(made, filledBytes - (filledBytes % DIRECT_BLOCK_BYTES))
+    return this.#name(made, identity)
+  }
+
+  /** Writes zeros now. Where there is no space for them, groups do without. */
+  #fill(file: DiskFile, bytes: number): void {
+    const zeros = this.#disk.directMemory(Math.min(ZERO_STEP_BYTES, bytes))
+    let to = this.#disk.openDirect(file.path) ?? file
+    try {
+      for (let done = 0; done < bytes; done += zeros.length) {
+        const step = [zeros.subarray(0, Math.min(zeros.length, bytes - done))]
+        try {
+          to.write(step, done)
+        } catch (error) {
+          if (to === file || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
+          to.close()
+          to = file
+          to.write(step, done)
+        }
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+    } finally {
+      if (to !== file) to.close()
+    }
   }
 
   /** Gives a file its header and its name, durably. */

@@ -242,10 +242,18 @@ test('below the reserve appends are refused, positions are not; with space it go
   assert.deepEqual(contents(journal, 't'), ['a=1', 'c=3'])
 })
 
-test('no space for a write: refused, nothing of it counts, the next group takes its place', () => {
-  const disk = new SimulatedDisk()
+/** A journal that goes on in a segment that nobody had prepared, and that has no zeros therefore. */
+function unprepared(disk: SimulatedDisk): Journal {
   const journal = open(disk)
   journal.createTopic('t', TOPIC_DEFAULTS)
+  for (let i = 0; i < 3; i++) write(journal, 't', 1, ['x', '.'.repeat(6000)])
+  assert.equal(journal.stats().segments, 2)
+  return journal
+}
+
+test('no space for a write: refused, nothing of it counts, the next group takes its place', () => {
+  const disk = new SimulatedDisk()
+  const journal = unprepared(disk)
   write(journal, 't', 0, ['a', '1'])
   disk.capacity = disk.usedBytes() + 70
   assert.throws(() => write(journal, 't', 0, ['b', '2'.repeat(5000)]), { code: 'log_full' })
@@ -259,8 +267,7 @@ test('no space for a write: refused, nothing of it counts, the next group takes 
 test('a group that was whole on the disk when the space ended behind it does not come back', () => {
   for (let room = 0; room < 4096; room += 61) {
     const disk = new SimulatedDisk()
-    const journal = open(disk)
-    journal.createTopic('t', TOPIC_DEFAULTS)
+    const journal = unprepared(disk)
     write(journal, 't', 0, ['a', '1'])
     disk.capacity = disk.usedBytes() + room
     // It ends in the next block, somewhere in the middle.
