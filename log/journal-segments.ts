@@ -7,7 +7,7 @@
 // there the zeros, as many bytes again for the disk and the processor, cost more than they save. The first one of a new
 // log is short, so that its zeros are there at once.
 //
-// Groups go past the page cache where the file system knows how (docs/decisions/0011), always in whole blocks
+// Groups go past the page cache where the file system knows how (docs/decisions/0012), always in whole blocks
 // (journal-tail.ts).
 import path from 'node:path'
 import { DIRECT_BLOCK_BYTES, type Disk, type DiskFile } from '../std/disk.ts'
