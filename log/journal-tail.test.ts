@@ -4,7 +4,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Worker } from 'node:worker_threads'
 import { makeDirDurable } from '../std/disk.ts'
-import { SimulatedDisk, seededRandom } from '../std/disk-simulated.ts'
+import { SimulatedDisk } from '../std/disk-simulated.ts'
+import { seededRandom } from '../std/random.ts'
 import { JournalTail, TailReader } from './journal-tail.ts'
 
 const BLOCK = 4096
