@@ -17,6 +17,7 @@ export interface Shape {
 
 const SCHEMA_ID = 9
 const RECEIVE_TIME_MS = 1_700_000_000_000
+const KEY = new TextEncoder().encode('sensor-1')
 const READ_BYTES = 64 << 10
 const MESSAGES = 2000
 
@@ -107,7 +108,7 @@ export async function nanosPerMessage(
   })
   const target = admission.target('default', 'telemetry', 'sensor-1')!
   const connection = new Connection((from, start, end) =>
-    admission.admit(target, from, start, end, RECEIVE_TIME_MS),
+    admission.admit(target, KEY, 0, KEY.length, from, start, end, RECEIVE_TIME_MS),
   )
   const nanos: number[] = []
   // The first run warms up.

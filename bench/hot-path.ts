@@ -42,6 +42,8 @@ const SCHEMA_ID = 7
 const READ_BYTES = 64 << 10
 const READS = 64
 const CONNECTIONS = 8
+/** The device in `devices/{device}/{stream}`. */
+const KEY_AT = 'devices/'.length
 const RECEIVE_TIME_MS = 1_700_000_000_000
 
 /** Reads as the kernel would fill them: one connection each, PUBLISH packets of QoS 0 cut where the buffer ends. */
@@ -95,6 +97,7 @@ function makeStream(index: number, random: Random): { bytes: Uint8Array; message
 class Connection extends StandInSession {
   readonly #admission: Admission
   #target: AdmissionTarget | undefined
+  #keyBytes = 0
 
   constructor(admission: Admission) {
     super(1 << 16)
@@ -115,9 +118,20 @@ class Connection extends StandInSession {
     if ((flags & FLAG_SAME_TOPIC) === 0) {
       const [, device, stream] = Buffer.from(bytes.subarray(topicStart, topicEnd)).toString().split('/')
       this.#target = this.#admission.target('default', stream!, device!)
+      this.#keyBytes = device!.length
     }
-    if (this.#admission.admit(this.#target!, bytes, payloadStart, payloadEnd, RECEIVE_TIME_MS) <= 0)
-      return CLOSE
+    const key = topicStart + KEY_AT
+    const ticket = this.#admission.admit(
+      this.#target!,
+      bytes,
+      key,
+      key + this.#keyBytes,
+      bytes,
+      payloadStart,
+      payloadEnd,
+      RECEIVE_TIME_MS,
+    )
+    if (ticket <= 0) return CLOSE
     this.accepted++
     return CONTINUE
   }

@@ -57,6 +57,8 @@ const sensorType = avsc.Type.forSchema(JSON.parse(SENSOR_SCHEMA))
 const oldType = avsc.Type.forSchema(JSON.parse(OLD_SCHEMA))
 const frame = (id: number, datum: Uint8Array) => Buffer.concat([Buffer.from([0, 0, 0, 0, id]), datum])
 const DATUM = sensorType.toBuffer(READING)
+/** The key lies within. */
+const KEY = Buffer.from('--dev-1--')
 
 let log: MemoryLog
 let accumulator: BatchAccumulator
@@ -114,14 +116,14 @@ async function values(topic: string): Promise<Buffer[]> {
 function admit(payload: Uint8Array): number {
   const bytes = new Uint8Array(payload.length + 20).fill(0x7b)
   bytes.set(payload, 11)
-  return admission.admit(target, bytes, 11, 11 + payload.length, NOW)
+  return admission.admit(target, KEY, 2, 7, bytes, 11, 11 + payload.length, NOW)
 }
 
 function refuse(payload: Uint8Array, nowMs = NOW) {
   assert.equal(admit(payload), REFUSED)
   const bytes = new Uint8Array(payload.length + 20)
   bytes.set(payload, 11)
-  return admission.reject(target, bytes, 11, 11 + payload.length, nowMs)
+  return admission.reject(target, 'dev-1', bytes, 11, 11 + payload.length, nowMs)
 }
 
 test('all formats become the Confluent frame, and the datum of the schema claimed', async () => {
@@ -193,7 +195,7 @@ test('rejected payloads are kept up to the budget of the device, then counted', 
   assert.deepEqual(await values(RAW), [])
   // The next window has a budget of its own.
   const bytes = Uint8Array.from(bad)
-  assert.ok(admission.reject(target, bytes, 0, bytes.length, NOW + 1000).sequence > 0)
+  assert.ok(admission.reject(target, 'dev-1', bytes, 0, bytes.length, NOW + 1000).sequence > 0)
 })
 
 test('a new contract version reaches targets that exist', async () => {

@@ -17,7 +17,7 @@ import { rawTopic, rejectedTopic } from '../schemas/names.ts'
 import { encodeRejected, type RejectionCode } from '../schemas/rejected.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { partitionOfKey } from '../std/hash.ts'
-import { type BatchAccumulator, OVER_BUDGET, type PartitionHandle, RecordKey } from './batch-accumulator.ts'
+import { type BatchAccumulator, OVER_BUDGET, type PartitionHandle } from './batch-accumulator.ts'
 
 /** From `admit`: the payload does not fit its contract; `reject` says why and keeps it. */
 export const REFUSED = -3
@@ -72,8 +72,7 @@ class StreamAdmission {
   recent!: Writer
   json!: JsonEncoder
   /** By partition, made when first needed. */
-  readonly raw: PartitionHandle[] = []
-  readonly rejected: PartitionHandle[] = []
+  readonly targets: AdmissionTarget[] = []
 
   constructor(descriptor: StreamDescriptor) {
     this.update(descriptor)
@@ -99,24 +98,17 @@ class StreamAdmission {
   }
 }
 
-/** Where a device's payloads on one stream go: what a connection's topic cache keeps. */
+/** One partition of a stream: where the payloads of all devices go whose ids fall into it. */
 export class AdmissionTarget {
+  /** In `Admission.targets`. */
+  readonly index: number
   readonly stream: StreamAdmission
-  readonly device: string
-  readonly key: RecordKey
   readonly raw: PartitionHandle
   readonly rejected: PartitionHandle
 
-  constructor(
-    stream: StreamAdmission,
-    device: string,
-    key: RecordKey,
-    raw: PartitionHandle,
-    rejected: PartitionHandle,
-  ) {
+  constructor(index: number, stream: StreamAdmission, raw: PartitionHandle, rejected: PartitionHandle) {
+    this.index = index
     this.stream = stream
-    this.device = device
-    this.key = key
     this.raw = raw
     this.rejected = rejected
   }
@@ -136,6 +128,8 @@ export class Admission {
   /** Rejections since the start, and those of them that were counted only. */
   rejectedCount = 0
   rejectedCountedOnly = 0
+  /** Every target there is; rows of topic caches hold indexes into it. */
+  readonly targets: AdmissionTarget[] = []
   readonly #accumulator: BatchAccumulator
   readonly #rejectedSchemaId: number
   readonly #rejectedBytesPerDevice: number
@@ -167,27 +161,37 @@ export class Admission {
     if (admission === undefined) return undefined
     // Through one buffer: a gateway comes with thousands of devices, and memory of its own for each is slow to get.
     const { written } = encoder.encodeInto(device, keyScratch)
-    const key = keyScratch.subarray(0, written)
-    const partition = partitionOfKey(key, 0, written, admission.descriptor.partitions)
-    return new AdmissionTarget(
-      admission,
-      device,
-      new RecordKey(key),
-      (admission.raw[partition] ??= this.#accumulator.partition(rawTopic(tenant, stream), partition)),
-      (admission.rejected[partition] ??= this.#accumulator.partition(
-        rejectedTopic(tenant, stream),
-        partition,
-      )),
-    )
+    const partition = partitionOfKey(keyScratch, 0, written, admission.descriptor.partitions)
+    let target = admission.targets[partition]
+    if (target === undefined) {
+      target = new AdmissionTarget(
+        this.targets.length,
+        admission,
+        this.#accumulator.partition(rawTopic(tenant, stream), partition),
+        this.#accumulator.partition(rejectedTopic(tenant, stream), partition),
+      )
+      this.targets.push(target)
+      admission.targets[partition] = target
+    }
+    return target
   }
 
   /**
-   * Checks the payload bytes[start, end) and adds it to the raw topic. Returns its ticket (> 0), OVER_BUDGET or
-   * BACKLOG (hold the packet, nothing happened), or REFUSED (call `reject`).
+   * Checks the payload bytes[start, end) of the device keys[keyStart, keyEnd) and adds it to the raw topic. Returns
+   * its ticket (> 0), OVER_BUDGET or BACKLOG (hold the packet, nothing happened), or REFUSED (call `reject`).
    */
-  admit(target: AdmissionTarget, bytes: Uint8Array, start: number, end: number, nowMs: number): number {
+  admit(
+    target: AdmissionTarget,
+    keys: Uint8Array,
+    keyStart: number,
+    keyEnd: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    nowMs: number,
+  ): number {
     if (bytes[start] !== MAGIC_CONFLUENT || end - start < CONFLUENT_FRAME_BYTES)
-      return this.#admitConverted(target, bytes, start, end, nowMs)
+      return this.#admitConverted(target, keys, keyStart, keyEnd, bytes, start, end, nowMs)
     const id = schemaIdAt(bytes, start)
     const stream = target.stream
     let writer = stream.recent
@@ -197,12 +201,15 @@ export class Admission {
       stream.recent = writer = other
     }
     if (writer.validator.validate(bytes, start + CONFLUENT_FRAME_BYTES, end) !== 0) return REFUSED
-    return this.#accumulator.append(target.raw, nowMs, target.key, bytes, start, end)
+    return this.#accumulator.append(target.raw, nowMs, keys, keyStart, keyEnd, bytes, start, end)
   }
 
   /** Payloads that get the Confluent frame here. */
   #admitConverted(
     target: AdmissionTarget,
+    keys: Uint8Array,
+    keyStart: number,
+    keyEnd: number,
     bytes: Uint8Array,
     start: number,
     end: number,
@@ -211,13 +218,20 @@ export class Admission {
     const scratch = this.#scratch
     const length = frame(target.stream, bytes, start, end, scratch)
     if (length < 0) return REFUSED
-    return this.#accumulator.append(target.raw, nowMs, target.key, scratch, 0, length)
+    return this.#accumulator.append(target.raw, nowMs, keys, keyStart, keyEnd, scratch, 0, length)
   }
 
   /** Says why `admit` refused the payload, and keeps it as far as the device's budget reaches. Cold. */
-  reject(target: AdmissionTarget, bytes: Uint8Array, start: number, end: number, nowMs: number): Refusal {
+  reject(
+    target: AdmissionTarget,
+    device: string,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    nowMs: number,
+  ): Refusal {
     const refusal = explain(target.stream, bytes, start, end)
-    if (this.#withinBudget(target.device, end - start, nowMs)) {
+    if (this.#withinBudget(device, end - start, nowMs)) {
       const value = encodeRejected(
         {
           code: refusal.code,
@@ -229,18 +243,20 @@ export class Admission {
             bytes[start] === MAGIC_CONFLUENT && end - start >= CONFLUENT_FRAME_BYTES
               ? schemaIdAt(bytes, start)
               : undefined,
-          device: target.device,
+          device,
           source: undefined,
           receiveTimeMs: nowMs,
         },
         this.#rejectedSchemaId,
       )
       if (value.length <= this.#accumulator.valueBytesMax) {
-        const ticket = this.#accumulator.append(target.rejected, nowMs, target.key, value, 0, value.length)
+        const key = encoder.encode(device)
+        const { rejected } = target
+        const ticket = this.#accumulator.append(rejected, nowMs, key, 0, key.length, value, 0, value.length)
         if (ticket === OVER_BUDGET) return { ...refusal, sequence: OVER_BUDGET }
         // A rejected topic over its backlog is no reason to stop the device: such a rejection is counted.
         if (ticket > 0) {
-          this.#spend(target.device, end - start)
+          this.#spend(device, end - start)
           this.rejectedCount++
           return { ...refusal, sequence: ticket }
         }

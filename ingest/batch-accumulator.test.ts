@@ -11,7 +11,6 @@ import {
   BatchAccumulator,
   OVER_BUDGET,
   type PartitionHandle,
-  RecordKey,
 } from './batch-accumulator.ts'
 
 const CONFIG: TopicConfig = {
@@ -23,6 +22,7 @@ const CONFIG: TopicConfig = {
 }
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 const encoder = new TextEncoder()
+const KEY_BYTES_MAX = 3 * 70
 
 /** A log whose appends wait for `release` where it is gated, and fail as `faults` says, in turn. */
 class FaultyLog extends MemoryLog {
@@ -91,6 +91,7 @@ test('records of any size come out of the log as they went in, in order', async 
   const record = fc.record({
     partition: fc.nat(7),
     key: fc.string({ minLength: 0, maxLength: 70 }),
+    isKeyApart: fc.boolean(),
     size: fc.oneof(
       fc.nat(12),
       fc.integer({ min: 55, max: 70 }),
@@ -113,14 +114,20 @@ test('records of any size come out of the log as they went in, in order', async 
       })
       const expected: Read[][] = Array.from({ length: 8 }, () => [])
       let ticket = 0
-      for (const { partition, key, size, offset, timestamp, endOfTurn } of records) {
-        const source = new Uint8Array(offset + size + 1)
+      for (const { partition, key, isKeyApart, size, offset, timestamp, endOfTurn } of records) {
+        const source = new Uint8Array(offset + size + 1 + KEY_BYTES_MAX)
         for (let i = 0; i < size; i++) source[offset + i] = (i * 31 + size) & 0xff
+        // From the same bytes as the value, or from others.
+        const keyAt = isKeyApart ? 3 : offset + size + 1
+        const keys = isKeyApart ? new Uint8Array(3 + KEY_BYTES_MAX) : source
+        const { written } = encoder.encodeInto(key, keys.subarray(keyAt))
         const handle = accumulator.partition('t', partition)
         const got = accumulator.append(
           handle,
           timestamp,
-          new RecordKey(encoder.encode(key)),
+          keys,
+          keyAt,
+          keyAt + written,
           source,
           offset,
           offset + size,
@@ -130,6 +137,7 @@ test('records of any size come out of the log as they went in, in order', async 
         const value = Buffer.from(source.subarray(offset, offset + size)).toString('hex')
         expected[partition]!.push({ key, value, timestamp })
         source.fill(0xee)
+        keys.fill(0xee)
         if (endOfTurn) await turn()
       }
       await accumulator.drained()
@@ -147,9 +155,9 @@ test('records of any size come out of the log as they went in, in order', async 
 })
 
 const value = new Uint8Array(100)
-const key = new RecordKey(encoder.encode('device'))
+const key = encoder.encode('device')
 const add = (accumulator: BatchAccumulator, handle: PartitionHandle, bytes = value) =>
-  accumulator.append(handle, 1_700_000_000_000, key, bytes, 0, bytes.length)
+  accumulator.append(handle, 1_700_000_000_000, key, 0, key.length, bytes, 0, bytes.length)
 
 test('while a request is in flight batches fill, and its end sends them', async () => {
   const { log, accumulator, durable } = await setUp()

@@ -19,7 +19,7 @@
 import type { AppendResult, BatchAppend, Log } from '../log/log.ts'
 import { RECORDS, writeBatchHeader } from '../log/record-batch.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
-import { sizeOfZigzagInt, writeUnsigned } from '../std/varint.ts'
+import { writeUnsigned } from '../std/varint.ts'
 import { orderOf, SlabArena } from './slab-arena.ts'
 
 /** From `append`: memory is full until a flush is durable. Hold the packet and stop reading. */
@@ -61,29 +61,6 @@ export interface AccumulatorOptions {
   onDurable: (durableSequence: number) => void
   /** The log has stopped or refused for good: the worker must end. */
   onFailure: (error: MillraceError) => void
-}
-
-/**
- * The key of a record as it lies in the batch: length varint and bytes, in words that are copied whole. An array of
- * up to 64 bytes lies in its own object, and with a key for each of thousands of devices that is a cache miss less.
- */
-export class RecordKey {
-  /** Bytes of length and key together. */
-  readonly encodedBytes: number
-  readonly words: Int32Array
-
-  constructor(key: Uint8Array) {
-    this.encodedBytes = sizeOfZigzagInt(key.length) + key.length
-    this.words = new Int32Array((this.encodedBytes + 3) >>> 2)
-    const lengthBytes = this.encodedBytes - key.length
-    for (let i = 0, length = key.length << 1; i < lengthBytes; i++, length >>>= 7)
-      this.#put(i, length < 0x80 ? length : (length & 0x7f) | 0x80)
-    for (let i = 0; i < key.length; i++) this.#put(lengthBytes + i, key[i]!)
-  }
-
-  #put(at: number, byte: number): void {
-    this.words[at >>> 2]! |= byte << ((at & 3) << 3)
-  }
 }
 
 /** A partition of a log topic, and its batch under construction. Get it once with `partition`, keep it. */
@@ -229,20 +206,22 @@ export class BatchAccumulator {
   }
 
   /**
-   * Adds a record with the value values[start, end) and returns its ticket (> 0), or OVER_BUDGET or BACKLOG,
-   * and then nothing was added. `timestampMs` is the receive time, taken once per turn.
+   * Adds a record with the key keys[keyStart, keyEnd) and the value values[start, end) and returns its ticket (> 0),
+   * or OVER_BUDGET or BACKLOG, and then nothing was added. `timestampMs` is the receive time, taken once per turn.
    */
   append(
     handle: PartitionHandle,
     timestampMs: number,
-    key: RecordKey,
+    keys: Uint8Array,
+    keyStart: number,
+    keyEnd: number,
     values: Uint8Array,
     start: number,
     end: number,
   ): number {
     const valueLength = end - start
-    const keyBytes = key.encodedBytes
-    const room = keyBytes + valueLength + RECORD_OVERHEAD_MAX
+    const keyLength = keyEnd - keyStart
+    const room = keyLength + valueLength + RECORD_OVERHEAD_MAX
     let delta = timestampMs - handle.baseTimestamp
     if (handle.at + room > handle.limit || delta > TIMESTAMP_DELTA_MAX || delta < -TIMESTAMP_DELTA_MAX) {
       const refusal = this.#makeRoom(handle, room, timestampMs)
@@ -253,13 +232,15 @@ export class BatchAccumulator {
     const view = this.#view
     const deltaCode = (delta << 1) ^ (delta >> 31)
     const indexCode = handle.recordCount << 1
+    const keyCode = keyLength << 1
     const valueCode = valueLength << 1
     // length, attributes, timestamp delta, offset delta, key, value, header count
     const size =
-      3 + // attributes, header count and the first byte of the value's length
+      4 + // attributes, header count and the first bytes of the lengths of key and value
       (deltaCode >>> 0 < 0x80 ? 1 : sizeOfCode(deltaCode)) +
       (indexCode < 0x80 ? 1 : sizeOfCode(indexCode)) +
-      keyBytes +
+      (keyCode < 0x80 ? 0 : sizeOfCode(keyCode) - 1) +
+      keyLength +
       (valueCode < 0x80 ? 0 : sizeOfCode(valueCode) - 1) +
       valueLength
     let p = handle.at
@@ -279,23 +260,27 @@ export class BatchAccumulator {
       bytes[p + 1] = indexCode >>> 7
       p += 2
     } else p = writeUnsigned(bytes, p, indexCode)
-    // The key's bytes are padded to whole words, and what is written too much is overwritten by what follows.
-    const keyWords = key.words
-    for (let i = 0; i < keyWords.length; i++) view.setInt32(p + (i << 2), keyWords[i]!, true)
-    p += keyBytes
+    if (keyCode < 0x80) bytes[p++] = keyCode
+    else p = writeUnsigned(bytes, p, keyCode)
+    if (values !== this.#source) {
+      this.#source = values
+      this.#sourceView = new DataView(values.buffer, values.byteOffset, values.byteLength)
+    }
+    const source = this.#sourceView
+    if (keyLength >= 4 && keys === values) {
+      // Words, the last one overlapping the one before: no loop over the odd bytes.
+      const last = keyLength - 4
+      for (let i = 0; i < last; i += 4) view.setInt32(p + i, source.getInt32(keyStart + i, true), true)
+      view.setInt32(p + last, source.getInt32(keyStart + last, true), true)
+    } else for (let i = 0; i < keyLength; i++) bytes[p + i] = keys[keyStart + i]!
+    p += keyLength
     if (valueCode < 0x80) bytes[p++] = valueCode
     else if (valueCode < 0x4000) {
       bytes[p] = (valueCode & 0x7f) | 0x80
       bytes[p + 1] = valueCode >>> 7
       p += 2
     } else p = writeUnsigned(bytes, p, valueCode)
-    if (values !== this.#source) {
-      this.#source = values
-      this.#sourceView = new DataView(values.buffer, values.byteOffset, values.byteLength)
-    }
     if (valueLength >= 4 && valueLength <= WORD_COPY_BYTES_MAX) {
-      // Words, the last one overlapping the one before: no loop over the odd bytes.
-      const source = this.#sourceView
       const last = valueLength - 4
       for (let i = 0; i < last; i += 4) view.setInt32(p + i, source.getInt32(start + i, true), true)
       view.setInt32(p + last, source.getInt32(start + last, true), true)

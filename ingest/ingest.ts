@@ -12,7 +12,7 @@ import type { Log } from '../log/log.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { CounterBlock } from '../std/counters.ts'
 import type { MillraceError } from '../std/errors.ts'
-import { Admission } from './admission.ts'
+import { Admission, type AdmissionTarget } from './admission.ts'
 import { BatchAccumulator } from './batch-accumulator.ts'
 import { ACK_LATENCY_BOUNDS_MS, C, INGEST_COUNTERS, type IngestCounter } from './counters.ts'
 import type { Delivery } from './delivery.ts'
@@ -296,8 +296,11 @@ export class Ingest {
       entry.detail = resolution.detail
     } else {
       entry.kind = KIND_TELEMETRY
-      entry.target = this.admission.target(principal.tenant, resolution.stream.stream, resolution.device)
-      entry.bucket = this.#deviceBucket(principal.tenant, resolution.device)
+      const { device, deviceAt, stream } = resolution
+      entry.target = this.admission.target(principal.tenant, stream.stream, device)
+      entry.keyStart = deviceAt
+      entry.keyEnd = deviceAt + device.length
+      entry.bucket = this.#deviceBucket(principal.tenant, device)
     }
   }
 
@@ -400,19 +403,14 @@ export class Ingest {
     const { heldPartitions } = this.accumulator
     if (heldPartitions.size === 0) return durable
     let limit = durable
-    const consider = (entry: TopicEntry | undefined) => {
-      const target = entry?.target
+    const consider = (target: AdmissionTarget | undefined) => {
       if (target === undefined) return
       for (const handle of [target.raw, target.rejected])
         if (handle.heldSequence !== 0) limit = Math.min(limit, handle.heldSequence - 1)
     }
-    consider(session.topic)
-    if (session.aliases !== undefined) for (const entry of session.aliases) consider(entry)
-    if (session.cache === undefined) return limit
-    for (const entry of session.cache.entries()) consider(entry)
-    // What the cache has forgotten may have been any of them.
-    if (session.cache.isIncomplete)
-      for (const handle of heldPartitions) limit = Math.min(limit, handle.heldSequence - 1)
+    consider(session.topic?.target)
+    if (session.aliases !== undefined) for (const entry of session.aliases) consider(entry?.target)
+    if (session.cache !== undefined) for (const target of session.cache.targets) consider(target)
     return limit
   }
 

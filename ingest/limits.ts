@@ -1,6 +1,10 @@
 // The bounds of ingest that are not options. Options have their defaults in options.ts.
 
-/** Entries of a connection's topic cache, at which it starts anew. */
+/** Topics of a connection's topic cache, at which it starts anew. */
+export const TOPIC_CACHE_ROWS_MAX = 65_536
+/** Bytes of their rows, at which it starts anew too; a power of two. */
+export const TOPIC_CACHE_BYTES_MAX = 4 << 20
+/** Topics of it that need an object of their own. */
 export const TOPIC_CACHE_ENTRIES_MAX = 8192
 /** Filters one connection may hold. */
 export const SUBSCRIPTIONS_PER_CONNECTION_MAX = 256

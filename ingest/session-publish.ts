@@ -2,7 +2,7 @@
 //
 // A telemetry message that is accepted allocates nothing here: the topic is compared with the one before, the
 // payload is validated and copied by admission, and the acknowledgement is three numbers in the ring.
-import { REFUSED } from './admission.ts'
+import { type AdmissionTarget, REFUSED } from './admission.ts'
 import { OVER_BUDGET } from './batch-accumulator.ts'
 import { C } from './counters.ts'
 import { AUDITS_PER_SESSION_MAX, TOPIC_ALIAS_MAX } from './limits.ts'
@@ -10,8 +10,10 @@ import { FLAG_QOS, FLAG_QOS_2, FLAG_RETAIN, FLAG_SAME_TOPIC, LEVEL_5, REASON } f
 import { decodePublishProperties, onlyTopicAlias } from './mqtt-packets.ts'
 import { CLOSE, CONTINUE } from './mqtt-parser.ts'
 import { encodeProperties, type Properties } from './mqtt-properties.ts'
+import type { TokenBucket } from './rate-limit.ts'
 import { REFUSALS, Refusal } from './refusals.ts'
 import type { Session } from './session.ts'
+import type { Tenant } from './tenant.ts'
 import { KIND_ORDINARY, KIND_REFUSED, KIND_TELEMETRY, TopicCache, TopicEntry } from './topic-cache.ts'
 
 const NO_BYTES = new Uint8Array(0)
@@ -35,50 +37,86 @@ export function publish(
   if ((flags & (FLAG_QOS_2 | FLAG_RETAIN)) !== 0) return refuseFlags(session, flags)
   if ((ingest.flow.isUnderPressure || session.slowedBy !== undefined) && session.mustWait(flags))
     return session.hold()
-  let entry = session.topic
-  if (propertiesStart !== propertiesEnd || topicStart === topicEnd) {
-    const aliased = topicOfAlias(session, bytes, topicStart, topicEnd, propertiesStart, propertiesEnd)
-    if (aliased === undefined) return CLOSE
-    entry = aliased
-  } else if (
-    entry === undefined ||
-    ((flags & FLAG_SAME_TOPIC) === 0 && !entry.equals(bytes, topicStart, topicEnd))
-  )
-    entry = lookUp(session, bytes, topicStart, topicEnd)
-  if (entry.version !== ingest.topics.version) ingest.resolve(session.principal!, entry)
-  session.topic = entry
-
-  if (entry.kind !== KIND_TELEMETRY) {
-    if (entry.kind === KIND_REFUSED) return refuse(session, entry.refusal, packetId, entry.detail)
-    return publishOrdinary(
-      session,
-      entry,
-      flags,
-      packetId,
-      bytes,
-      propertiesStart,
-      propertiesEnd,
-      payloadStart,
-      payloadEnd,
+  let entry: TopicEntry | undefined
+  let tenant: Tenant
+  let target: AdmissionTarget
+  let keys = bytes
+  let keyStart = topicStart
+  let keyEnd: number
+  const { cache } = session
+  const hasAlias = propertiesStart !== propertiesEnd || topicStart === topicEnd
+  const row = cache === undefined ? 0 : findRow(session, cache, flags, hasAlias, bytes, topicStart, topicEnd)
+  if (cache !== undefined && row !== 0) {
+    tenant = cache.tenant
+    target = ingest.admission.targets[cache.targetOf(row)]!
+    keyStart += cache.keyStartOf(row)
+    keyEnd = keyStart + cache.keyBytesOf(row)
+  } else {
+    entry = session.topic
+    if (hasAlias) {
+      entry = topicOfAlias(session, bytes, topicStart, topicEnd, propertiesStart, propertiesEnd)
+      if (entry === undefined) return CLOSE
+    } else if (
+      entry === undefined ||
+      ((flags & FLAG_SAME_TOPIC) === 0 && !entry.equals(bytes, topicStart, topicEnd))
     )
-  }
-  if (entry.tenant.isFull)
-    return refuse(session, Refusal.quotaFull, packetId, 'the storage quota of the tenant is full')
-  entry.refreshSubscribers()
-  if (entry.hasSubscribers && ingest.live.isFull(entry)) return session.hold()
+      entry = lookUp(session, bytes, topicStart, topicEnd)
+    if (entry.version !== ingest.topics.version) ingest.resolve(session.principal!, entry)
+    session.topic = entry
 
-  const ticket = ingest.admission.admit(entry.target!, bytes, payloadStart, payloadEnd, ingest.now)
+    if (entry.kind !== KIND_TELEMETRY) {
+      if (entry.kind === KIND_REFUSED) return refuse(session, entry.refusal, packetId, entry.detail)
+      return publishOrdinary(
+        session,
+        entry,
+        flags,
+        packetId,
+        bytes,
+        propertiesStart,
+        propertiesEnd,
+        payloadStart,
+        payloadEnd,
+      )
+    }
+    entry.refreshSubscribers()
+    if (entry.hasSubscribers && ingest.live.isFull(entry)) return session.hold()
+    tenant = entry.tenant
+    target = entry.target!
+    // With an alias alone the packet has no topic.
+    if (topicStart === topicEnd) {
+      keys = entry.bytes
+      keyStart = 0
+    }
+    keyEnd = keyStart + entry.keyEnd
+    keyStart += entry.keyStart
+  }
+  if (tenant.isFull)
+    return refuse(session, Refusal.quotaFull, packetId, 'the storage quota of the tenant is full')
+
+  const ticket = ingest.admission.admit(
+    target,
+    keys,
+    keyStart,
+    keyEnd,
+    bytes,
+    payloadStart,
+    payloadEnd,
+    ingest.now,
+  )
   if (ticket <= 0) {
-    if (ticket === REFUSED) return refusePayload(session, entry, packetId, bytes, payloadStart, payloadEnd)
+    if (ticket === REFUSED) {
+      const device = decoder.decode(keys.subarray(keyStart, keyEnd))
+      return refusePayload(session, tenant, target, device, entry, packetId, bytes, payloadStart, payloadEnd)
+    }
     if (ticket === OVER_BUDGET) ingest.raisePressure()
-    else session.heldFor = entry.target!.raw
+    else session.heldFor = target.raw
     return session.hold()
   }
   session.lastTicket = ticket
   ingest.ticketTaken(ticket)
   ingest.values[C.accepted]!++
-  if (entry.bucket !== undefined || entry.tenant.bucket !== undefined) takeTokens(session, entry)
-  if (entry.hasSubscribers)
+  if (entry?.bucket !== undefined || tenant.bucket !== undefined) takeTokens(session, entry?.bucket, tenant)
+  if (entry?.hasSubscribers)
     ingest.live.hold(
       ticket,
       entry,
@@ -96,20 +134,54 @@ export function publish(
   return session.pushAck(packetId, REASON.success, ticket, '')
 }
 
+/** The row of the topic where that is all that the message needs, else 0: then an entry must be found, or made. */
+function findRow(
+  session: Session,
+  cache: TopicCache,
+  flags: number,
+  hasAlias: boolean,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): number {
+  const { version } = session.ingest.topics
+  if (cache.version !== version) cache.clear(version)
+  let row = 0
+  if (!hasAlias) {
+    if ((flags & FLAG_SAME_TOPIC) !== 0) row = cache.lastRow
+    if (row === 0) row = cache.find(bytes, start, end)
+    if (row !== 0 && !cache.isPlain(row, cache.tenant.subscriptionsVersion)) row = 0
+  }
+  cache.lastRow = row
+  return row
+}
+
 /** The entry of a topic that is not the one before; makes the cache when there is a second topic. */
 function lookUp(session: Session, bytes: Uint8Array, start: number, end: number): TopicEntry {
-  let entry = session.cache?.get(bytes, start, end)
-  if (entry !== undefined) return entry
-  const own = bytes.slice(start, end)
-  entry = new TopicEntry(own, decoder.decode(own), session.ingest.tenant(session.principal!.tenant))
-  if (session.topic !== undefined) {
-    if (session.cache === undefined) {
-      session.cache = new TopicCache()
-      session.cache.add(session.topic)
-    }
-    session.cache.add(entry)
+  const { ingest } = session
+  const row = session.cache === undefined ? 0 : session.cache.find(bytes, start, end)
+  let entry = row === 0 ? undefined : session.cache!.entryOf(row)
+  if (entry === undefined) {
+    const own = bytes.slice(start, end)
+    entry = new TopicEntry(own, decoder.decode(own), ingest.tenant(session.principal!.tenant))
   }
+  remember(session, entry, row)
   return entry
+}
+
+/** Puts what the topic means now into the cache. */
+function remember(session: Session, entry: TopicEntry, row: number): void {
+  const { ingest } = session
+  const { version } = ingest.topics
+  const first = session.topic
+  if (session.cache === undefined) {
+    if (first === undefined) return
+    session.cache = new TopicCache(entry.tenant, version)
+    remember(session, first, 0)
+  }
+  if (entry.version !== version) ingest.resolve(session.principal!, entry)
+  entry.refreshSubscribers()
+  session.cache.put(entry, row)
 }
 
 /** The topic of a PUBLISH with properties or without a topic; undefined where it ended the session. */
@@ -160,10 +232,9 @@ function forwarded(session: Session, bytes: Uint8Array, start: number, end: numb
 }
 
 /** Takes a message off the device's and the tenant's rate; what is above it slows this connection. */
-function takeTokens(session: Session, entry: TopicEntry): void {
+function takeTokens(session: Session, bucket: TokenBucket | undefined, tenant: Tenant): void {
   const { ingest } = session
-  const { bucket } = entry
-  const tenantBucket = entry.tenant.bucket
+  const tenantBucket = tenant.bucket
   const debt = bucket === undefined ? 0 : bucket.take(ingest.now)
   const tenantDebt = tenantBucket === undefined ? 0 : tenantBucket.take(ingest.now)
   if (debt === 0 && tenantDebt === 0) return
@@ -186,7 +257,7 @@ function publishOrdinary(
   entry.refreshSubscribers()
   if (entry.hasSubscribers && ingest.live.isFull(entry)) return session.hold()
   ingest.values[C.ordinary]!++
-  if (entry.tenant.bucket !== undefined) takeTokens(session, entry)
+  if (entry.tenant.bucket !== undefined) takeTokens(session, entry.bucket, entry.tenant)
   if (entry.hasSubscribers)
     ingest.live.deliver(
       entry,
@@ -208,14 +279,17 @@ function publishOrdinary(
 
 function refusePayload(
   session: Session,
-  entry: TopicEntry,
+  tenant: Tenant,
+  target: AdmissionTarget,
+  device: string,
+  entry: TopicEntry | undefined,
   packetId: number,
   bytes: Uint8Array,
   start: number,
   end: number,
 ): number {
   const { ingest } = session
-  const refusal = ingest.admission.reject(entry.target!, bytes, start, end, ingest.now)
+  const refusal = ingest.admission.reject(target, device, bytes, start, end, ingest.now)
   if (refusal.sequence === OVER_BUDGET) {
     ingest.raisePressure()
     return session.hold()
@@ -224,7 +298,7 @@ function refusePayload(
   ingest.count(C.rejected)
   if (refusal.sequence === 0) ingest.count(C.rejectedNotKept)
   else session.lastTicket = refusal.sequence
-  if (entry.bucket !== undefined || entry.tenant.bucket !== undefined) takeTokens(session, entry)
+  if (entry?.bucket !== undefined || tenant.bucket !== undefined) takeTokens(session, entry?.bucket, tenant)
   ingest.count(packetId === 0 ? C.messagesInQos0 : C.messagesInQos1)
   if (packetId === 0) return CONTINUE
   if (session.level !== LEVEL_5) return session.pushAck(packetId, REASON.success, refusal.sequence, '')
@@ -275,7 +349,18 @@ export function publishWill(session: Session): void {
     return
   }
   const { payload } = will
-  const ticket = ingest.admission.admit(entry.target!, payload, 0, payload.length, ingest.now)
+  const { bytes: topic, keyStart, keyEnd } = entry
+  const target = entry.target!
+  const ticket = ingest.admission.admit(
+    target,
+    topic,
+    keyStart,
+    keyEnd,
+    payload,
+    0,
+    payload.length,
+    ingest.now,
+  )
   if (ticket > 0) {
     session.lastTicket = ticket
     ingest.count(C.accepted)
@@ -284,7 +369,8 @@ export function publishWill(session: Session): void {
   } else if (ticket === REFUSED) {
     ingest.countRefusal(Refusal.payloadInvalid)
     ingest.count(C.rejected)
-    const refusal = ingest.admission.reject(entry.target!, payload, 0, payload.length, ingest.now)
+    const device = entry.name.slice(keyStart, keyEnd)
+    const refusal = ingest.admission.reject(target, device, payload, 0, payload.length, ingest.now)
     if (refusal.sequence > 0) session.lastTicket = refusal.sequence
     else ingest.count(C.rejectedNotKept)
   } else {

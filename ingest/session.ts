@@ -69,7 +69,7 @@ export class Session implements PacketHandler, TransportUser {
   isAcking = false
   /** Ticket of the newest record it published. */
   lastTicket = 0
-  /** The topic of the PUBLISH before. */
+  /** The topic of the PUBLISH before; once there is a cache, the last one that needed an entry. */
   topic: TopicEntry | undefined
   cache: TopicCache | undefined
   aliases: (TopicEntry | undefined)[] | undefined

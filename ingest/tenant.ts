@@ -18,4 +18,9 @@ export class Tenant {
     this.remote = remote
     this.bucket = bucket
   }
+
+  /** Another number after every change of a subscription. */
+  get subscriptionsVersion(): number {
+    return this.local.version + this.remote.version
+  }
 }

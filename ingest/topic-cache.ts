@@ -1,12 +1,25 @@
-// What a topic of one connection resolved to, remembered: a device that publishes to one topic compares bytes
-// once per message, a gateway with thousands finds them in a table that is allocated when a second topic comes.
+// What the topics of one connection resolved to, remembered. A device that publishes to one topic compares bytes
+// once per message. A gateway with thousands finds them in a table that is made when a second topic comes:
 //
-// The table is open addressing over a hash of the topic's bytes. It is emptied when it is full: a client that
-// invents topics cannot make it grow, and one that needs a few more than fit pays a resolution now and then.
-import { murmur2 } from '../std/hash.ts'
+//   index   slot of a hash ──► 12 bits of the hash │ 20 bits: where the row begins, in words of 4 bytes; 0: free
+//
+//   row     0               1           2                       3 …
+//           ├───────────────┼───────────┼───────────────────────┼──────────────
+//           │ topic bytes 16│ target, or│ version of the        │ topic, padded
+//           │ key at       8│ -1: has a │ subscriptions that it │ with zeros to
+//           │ key bytes    8│ TopicEntry│ was looked up with    │ whole words
+//
+// A row is all that a message of an accepted topic needs, because each object that is looked at costs a cache miss
+// once there are thousands, and a miss costs more than all the work on a message: 40 to 50 bytes instead of the 700
+// of a TopicEntry and what hangs on it. The record's key is taken from the packet, where the topic has just been read.
+// Topics that need more (subscribers, a rate, ordinary and refused ones) have a TopicEntry beside their row.
+//
+// The table is emptied when it is full: a client that invents topics cannot make it grow, and one that needs a few
+// more than fit pays a resolution now and then. The hash has a seed of this process, so that nobody can choose topics
+// that fall on one slot.
 import { viewOf } from '../std/last-view.ts'
 import type { AdmissionTarget } from './admission.ts'
-import { TOPIC_CACHE_ENTRIES_MAX } from './limits.ts'
+import { TOPIC_CACHE_BYTES_MAX, TOPIC_CACHE_ENTRIES_MAX, TOPIC_CACHE_ROWS_MAX } from './limits.ts'
 import type { TokenBucket } from './rate-limit.ts'
 import type { Refusal } from './refusals.ts'
 import type { Session } from './session.ts'
@@ -25,8 +38,10 @@ export class TopicEntry {
   /** Version of the topic table that it was resolved with. */
   version = 0
   kind = KIND_REFUSED
-  // Telemetry
+  // Telemetry. The record's key is bytes[keyStart, keyEnd) of the topic
   target: AdmissionTarget | undefined
+  keyStart = 0
+  keyEnd = 0
   bucket: TokenBucket | undefined
   // Refused
   refusal: Refusal = 0
@@ -53,10 +68,15 @@ export class TopicEntry {
     return true
   }
 
+  /** Whether a row of the table is enough for it. */
+  get isPlain(): boolean {
+    return this.kind === KIND_TELEMETRY && !this.hasSubscribers && this.bucket === undefined
+  }
+
   /** Looks the subscribers up again where a subscription has changed since. */
   refreshSubscribers(): void {
     const { tenant } = this
-    const version = tenant.local.version + tenant.remote.version
+    const version = tenant.subscriptionsVersion
     if (version === this.subscribersVersion) return
     this.subscribersVersion = version
     const local = new Map<Session, number>()
@@ -69,105 +89,173 @@ export class TopicEntry {
   }
 }
 
-const CAPACITY_MIN = 16
-const TEXT_BYTES_MIN = 512
-// A row of the table: what decides about a topic lies together, because with thousands of topics in random order
-// each object that is looked at is a cache miss, and four of them cost more than all the rest of a message.
-const HASH = 0
-const TEXT = 1
-/** 0: the row is free. */
-const LENGTH = 2
-const ROW = 3
+const SLOTS_MIN = 16
+const WORDS_MIN = 128
+// Words of a row
+const LENGTHS = 0
+const LEADS_TO = 1
+const SUBSCRIPTIONS = 2
+const TEXT = 3
+/** In LEADS_TO: the topic has a TopicEntry. */
+const HAS_ENTRY = -1
+const KEY_AT_SHIFT = 16
+const KEY_BYTES_SHIFT = 24
+/** Where a row begins, in a slot of the index; above it is a part of the hash. */
+const ROW_MASK = TOPIC_CACHE_BYTES_MAX / 4 - 1
+const SEED = (Math.random() * 2 ** 32) | 0
+const MULTIPLIER = 0x9e3779b1
+
+const mix = (hash: number, word: number): number => {
+  const product = Math.imul(hash ^ word, MULTIPLIER)
+  return product ^ (product >>> 15)
+}
+
+/** The 1 to 3 bytes after the whole words of bytes[start, end), as they lie in a row; 0 where there are none. */
+function tailOf(bytes: Uint8Array, view: DataView, start: number, end: number): number {
+  const count = (end - start) & 3
+  if (count === 0) return 0
+  if (end - start >= 4) return view.getInt32(end - 4, true) >>> (32 - 8 * count)
+  let tail = 0
+  for (let i = 0; i < count; i++) tail |= bytes[start + i]! << (8 * i)
+  return tail
+}
 
 export class TopicCache {
-  /** Entries held. */
+  readonly tenant: Tenant
+  /** Version of the topic table that all rows were resolved with. */
+  version: number
+  /** Rows held. */
   count = 0
-  /** Whether entries were dropped to make room: what this connection used is no longer known in full. */
-  isIncomplete = false
-  #entries: (TopicEntry | undefined)[] = new Array(CAPACITY_MIN)
-  #rows = new Int32Array(CAPACITY_MIN * ROW)
-  #mask = CAPACITY_MIN - 1
-  /** The topics, one after the other. */
-  #text = new Uint8Array(TEXT_BYTES_MIN)
-  #textView = new DataView(this.#text.buffer)
-  #textEnd = 0
+  /** The row of the PUBLISH before, where that was enough for it; else 0. */
+  lastRow = 0
+  /** Every target that the connection has used, those of rows that were dropped too. */
+  readonly targets = new Set<AdmissionTarget>()
+  readonly #entries = new Map<number, TopicEntry>()
+  #index = new Int32Array(SLOTS_MIN)
+  #rows = new Int32Array(WORDS_MIN)
+  /** Where the next row begins; 0 is no row. */
+  #end = 1
 
-  get(bytes: Uint8Array, start: number, end: number): TopicEntry | undefined {
-    const hash = murmur2(bytes, start, end)
-    const rows = this.#rows
-    const mask = this.#mask
-    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
-      const row = slot * ROW
-      const length = rows[row + LENGTH]!
-      if (length === 0) return undefined
-      if (
-        rows[row + HASH] === hash &&
-        length === end - start &&
-        this.#isText(rows[row + TEXT]!, bytes, start, length)
-      )
-        return this.#entries[slot]
-    }
+  constructor(tenant: Tenant, version: number) {
+    this.tenant = tenant
+    this.version = version
   }
 
-  /** Adds an entry whose topic is not held. */
-  add(entry: TopicEntry): void {
-    if (this.count >= TOPIC_CACHE_ENTRIES_MAX) {
-      this.isIncomplete = true
-      this.#textEnd = 0
-      this.#allocate(CAPACITY_MIN)
-    } else if (this.count * 2 > this.#mask) {
-      const held = this.#entries
-      this.#textEnd = 0
-      this.#allocate((this.#mask + 1) * 2)
-      for (const one of held) if (one !== undefined) this.#insert(one)
-    }
-    this.#insert(entry)
-  }
-
-  /** Every entry held. */
-  *entries(): Generator<TopicEntry> {
-    for (const entry of this.#entries) if (entry !== undefined) yield entry
-  }
-
-  #insert(entry: TopicEntry): void {
-    const hash = murmur2(entry.bytes)
-    const { length } = entry.bytes
-    let slot = hash & this.#mask
-    while (this.#entries[slot] !== undefined) slot = (slot + 1) & this.#mask
-    if (this.#textEnd + length > this.#text.length) this.#growText(length)
-    this.#text.set(entry.bytes, this.#textEnd)
-    this.#entries[slot] = entry
-    this.#rows[slot * ROW + HASH] = hash
-    this.#rows[slot * ROW + TEXT] = this.#textEnd
-    this.#rows[slot * ROW + LENGTH] = length
-    this.#textEnd += length
-    this.count++
-  }
-
-  #growText(length: number): void {
-    const grown = new Uint8Array(Math.max(this.#text.length * 2, this.#textEnd + length))
-    grown.set(this.#text.subarray(0, this.#textEnd))
-    this.#text = grown
-    this.#textView = new DataView(grown.buffer)
-  }
-
-  /** A word at a time, the last one overlapping the one before. */
-  #isText(at: number, bytes: Uint8Array, start: number, length: number): boolean {
-    if (length < 4) {
-      for (let i = 0; i < length; i++) if (this.#text[at + i] !== bytes[start + i]) return false
-      return true
-    }
-    const own = this.#textView
+  /** The row of the topic bytes[start, end), 0 where it is not held. It is valid until `put`. */
+  find(bytes: Uint8Array, start: number, end: number): number {
+    const length = end - start
     const view = viewOf(bytes)
-    const last = length - 4
-    for (let i = 0; i < last; i += 4) if (own.getInt32(at + i) !== view.getInt32(start + i)) return false
-    return own.getInt32(at + last) === view.getInt32(start + last)
+    const whole = length & ~3
+    let hash = SEED ^ length
+    for (let i = 0; i < whole; i += 4) hash = mix(hash, view.getInt32(start + i, true))
+    const tail = tailOf(bytes, view, start, end)
+    hash = mix(hash, tail)
+    const index = this.#index
+    const rows = this.#rows
+    const mask = index.length - 1
+    next: for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const held = index[slot]!
+      if (held === 0) return 0
+      if (((held ^ hash) & ~ROW_MASK) !== 0) continue
+      const row = held & ROW_MASK
+      if ((rows[row]! & 0xffff) !== length) continue
+      const text = row + TEXT
+      for (let i = 0; i < whole; i += 4)
+        if (rows[text + (i >> 2)] !== view.getInt32(start + i, true)) continue next
+      if (whole !== length && rows[text + (whole >> 2)] !== tail) continue
+      return row
+    }
   }
 
-  #allocate(capacity: number): void {
-    this.#entries = new Array(capacity)
-    this.#rows = new Int32Array(capacity * ROW)
-    this.#mask = capacity - 1
+  /** Whether the row is all that a message needs: a stream takes it, nobody was subscribed at `subscriptionsVersion`. */
+  isPlain(row: number, subscriptionsVersion: number): boolean {
+    return this.#rows[row + LEADS_TO]! >= 0 && this.#rows[row + SUBSCRIPTIONS] === (subscriptionsVersion | 0)
+  }
+
+  /** Index of the target of a plain row. */
+  targetOf(row: number): number {
+    return this.#rows[row + LEADS_TO]!
+  }
+
+  /** Where the key begins in the topic of a plain row. */
+  keyStartOf(row: number): number {
+    return (this.#rows[row]! >>> KEY_AT_SHIFT) & 0xff
+  }
+
+  keyBytesOf(row: number): number {
+    return this.#rows[row]! >>> KEY_BYTES_SHIFT
+  }
+
+  /** The entry of a row that is not plain. */
+  entryOf(row: number): TopicEntry | undefined {
+    return this.#entries.get(row)
+  }
+
+  /** Remembers what a topic resolved to: in its row where there is one, else (`row` 0) in a new one. */
+  put(entry: TopicEntry, row = 0): void {
+    const { bytes, isPlain, target } = entry
+    if (target !== undefined) this.targets.add(target)
+    const isFull = !isPlain && this.#entries.size >= TOPIC_CACHE_ENTRIES_MAX
+    if (isFull && this.#entries.get(row) !== entry) {
+      this.clear(this.version)
+      row = 0
+    }
+    const at = row === 0 ? this.#makeRow(bytes) : row
+    const rows = this.#rows
+    if (isPlain) this.#entries.delete(at)
+    else this.#entries.set(at, entry)
+    rows[at + LENGTHS] =
+      bytes.length |
+      (isPlain ? (entry.keyStart << KEY_AT_SHIFT) | ((entry.keyEnd - entry.keyStart) << KEY_BYTES_SHIFT) : 0)
+    rows[at + LEADS_TO] = isPlain ? target!.index : HAS_ENTRY
+    rows[at + SUBSCRIPTIONS] = entry.subscribersVersion
+  }
+
+  /** Forgets all rows: they were resolved with another version of the topic table. */
+  clear(version: number): void {
+    this.version = version
     this.count = 0
+    this.lastRow = 0
+    this.#entries.clear()
+    this.#index = new Int32Array(SLOTS_MIN)
+    this.#rows = new Int32Array(WORDS_MIN)
+    this.#end = 1
+  }
+
+  #makeRow(topic: Uint8Array): number {
+    const words = TEXT + ((topic.length + 3) >>> 2)
+    if (this.count >= TOPIC_CACHE_ROWS_MAX || this.#end + words > ROW_MASK) this.clear(this.version)
+    if (this.#end + words > this.#rows.length) {
+      const grown = new Int32Array(Math.max(this.#rows.length * 2, this.#end + words))
+      grown.set(this.#rows)
+      this.#rows = grown
+    }
+    const row = this.#end
+    this.#end += words
+    this.#rows[row + LENGTHS] = topic.length
+    for (let i = 0; i < topic.length; i++) this.#rows[row + TEXT + (i >>> 2)]! |= topic[i]! << ((i & 3) << 3)
+    if (++this.count * 2 > this.#index.length) {
+      this.#index = new Int32Array(this.#index.length * 2)
+      for (let at = 1; at < this.#end; at += TEXT + (((this.#rows[at]! & 0xffff) + 3) >>> 2)) this.#link(at)
+    } else this.#link(row)
+    return row
+  }
+
+  #link(row: number): void {
+    const index = this.#index
+    const mask = index.length - 1
+    const hash = this.#hashOf(row)
+    let slot = hash & mask
+    while (index[slot] !== 0) slot = (slot + 1) & mask
+    index[slot] = (hash & ~ROW_MASK) | row
+  }
+
+  /** As in `find`. */
+  #hashOf(row: number): number {
+    const length = this.#rows[row]! & 0xffff
+    const whole = length >>> 2
+    let hash = SEED ^ length
+    for (let i = 0; i < whole; i++) hash = mix(hash, this.#rows[row + TEXT + i]!)
+    return mix(hash, (length & 3) === 0 ? 0 : this.#rows[row + TEXT + whole]!)
   }
 }

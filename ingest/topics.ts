@@ -27,7 +27,8 @@ export const TEMPLATES: readonly TopicTemplate[] = [
 ]
 
 export type Resolution =
-  | { kind: 'telemetry'; device: string; stream: StreamDescriptor }
+  /** The device's id begins at byte `deviceAt` of the topic; it is ASCII, as all before it. */
+  | { kind: 'telemetry'; device: string; deviceAt: number; stream: StreamDescriptor }
   | { kind: 'ordinary' }
   | { kind: 'refused'; refusal: Refusal; detail: string }
 
@@ -57,7 +58,9 @@ export class TopicTable {
       return refused(Refusal.topicUnknown, `a topic has at most ${TOPIC_LEVELS_MAX} levels`)
     for (const template of TEMPLATE_LEVELS) {
       const variables = matchTemplate(template, levels)
-      if (variables !== undefined) return this.#telemetry(principal, variables.device!, variables.stream!)
+      if (variables === undefined) continue
+      const deviceAt = template.slice(0, template.indexOf('{device}')).join('/').length + 1
+      return this.#telemetry(principal, variables.device!, deviceAt, variables.stream!)
     }
     if (RESERVED_FIRST_LEVELS.has(levels[0]!)) {
       const known = TEMPLATES.map(({ template }) => template).join(', ')
@@ -68,7 +71,7 @@ export class TopicTable {
     return { kind: 'ordinary' }
   }
 
-  #telemetry(principal: Principal, device: string, streamName: string): Resolution {
+  #telemetry(principal: Principal, device: string, deviceAt: number, streamName: string): Resolution {
     if (!isValidDeviceId(device))
       return refused(Refusal.topicUnknown, 'a device id is 1 to 128 of A-Z a-z 0-9 . _ : -')
     // Permission comes before existence: who may not publish learns nothing of the streams there are.
@@ -77,7 +80,7 @@ export class TopicTable {
     const stream = this.#streams.get(`${principal.tenant} ${streamName}`)
     if (stream === undefined)
       return refused(Refusal.topicUnknown, `tenant ${principal.tenant} has no stream ${streamName}`)
-    return { kind: 'telemetry', device, stream }
+    return { kind: 'telemetry', device, deviceAt, stream }
   }
 }
 

@@ -1,0 +1,139 @@
+// A gateway with many topics, against a model: whatever happens to a topic between two messages (somebody subscribes
+// or goes, its stream goes or comes back, the quota fills), each message gets the answer that is due, its record has
+// the right device, and subscribers get what they are subscribed to. What a connection remembers of its topics
+// (topic-cache.ts) must never be seen.
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { after, test } from 'node:test'
+import { hashPassword } from '../identity/identity-secret.ts'
+import { payloadOf, RawClient, recordsOf, startIngest, streamOf } from './ingest-harness.ts'
+
+const PASSWORD = 's3cret'
+const SEED = 20261126
+const STEPS = 200
+const SUCCESS = 0
+const NOT_AUTHORIZED = 0x87
+const TOPIC_NAME_INVALID = 0x90
+const QUOTA_EXCEEDED = 0x97
+const PAYLOAD_FORMAT_INVALID = 0x99
+const NO_MATCHING_SUBSCRIBERS = 0x10
+
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millrace-gateway-'))
+after(() => fs.rmSync(folder, { recursive: true }))
+const credentialsFile = path.join(folder, 'credentials.yaml')
+const hash = await hashPassword(PASSWORD)
+fs.writeFileSync(
+  credentialsFile,
+  JSON.stringify({ credentials: [{ tenant: 'default', gateway: 'hall', devices: ['room-*'], hash }] }),
+)
+
+function randomOf(seed: number): (below: number) => number {
+  let state = seed
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return Math.floor((state / 2 ** 32) * below)
+  }
+}
+
+for (const deviceRateMax of [0, 1e6])
+  test(`${STEPS} steps of a gateway, device rate ${deviceRateMax}, seed ${SEED}`, async () => {
+    const random = randomOf(SEED)
+    const harness = await startIngest({ options: { credentialsFile, deviceRateMax } })
+    const [worker] = harness.workers
+    const port = harness.ports[0]!.mqtt
+    const login = { username: 'default/hall', password: Buffer.from(PASSWORD) }
+    const gateway = await RawClient.connect(port, 5, 'hall', login)
+    const watcher = await RawClient.connect(port, 5, 'watcher')
+    const expected: string[] = []
+    const subscribed = new Set<string>()
+    let hasStream = true
+    let isFull = false
+    let messageId = 0
+
+    /** Sends one message, its topic perhaps by an alias; what it must lead to is in the model. */
+    async function publish(
+      topic: string,
+      payload: Buffer,
+      reason: number,
+      { sentTopic = topic, properties = {} } = {},
+    ): Promise<void> {
+      messageId = (messageId % 65_535) + 1
+      gateway.publish(sentTopic, payload, 1, messageId, { properties })
+      const ack = await gateway.take('puback')
+      assert.deepEqual([ack.messageId, ack.reasonCode], [messageId, reason], topic)
+      if (reason !== SUCCESS || !subscribed.has(topic)) return
+      const live = await watcher.take('publish')
+      assert.deepEqual([live.topic, live.payload], [topic, payload])
+    }
+
+    async function change(): Promise<void> {
+      const topic = `devices/room-${random(12)}/telemetry`
+      const cmd = subscribed.has(topic) ? 'unsubscribe' : 'subscribe'
+      switch (random(3)) {
+        case 0:
+          hasStream = !hasStream
+          worker!.updateStreams(hasStream ? [streamOf('default')] : [])
+          break
+        case 1:
+          isFull = !isFull
+          worker!.setQuotaFull('default', isFull)
+          break
+        default:
+          watcher.send(
+            cmd === 'subscribe'
+              ? { cmd, messageId: 1, subscriptions: [{ topic, qos: 0 }] }
+              : { cmd, messageId: 1, unsubscriptions: [topic] },
+          )
+          await watcher.take(cmd === 'subscribe' ? 'suback' : 'unsuback')
+          if (cmd === 'subscribe') subscribed.add(topic)
+          else subscribed.delete(topic)
+      }
+    }
+
+    for (let step = 0; step < STEPS; step++) {
+      if (random(8) === 0) await change()
+      const device = `room-${random(12)}`
+      const topic = `devices/${device}/telemetry`
+      const due = !hasStream ? TOPIC_NAME_INVALID : isFull ? QUOTA_EXCEEDED : SUCCESS
+      const payload = payloadOf(step)
+      switch (random(8)) {
+        case 0:
+          await publish(`devices/other-${random(3)}/telemetry`, payload, NOT_AUTHORIZED)
+          break
+        case 1:
+          await publish(`hall/${random(4)}`, payload, NO_MATCHING_SUBSCRIBERS)
+          break
+        case 2:
+          await publish(
+            topic,
+            Buffer.from([0, 0, 0, 0, 7, 1]),
+            due === SUCCESS ? PAYLOAD_FORMAT_INVALID : due,
+          )
+          break
+        case 3: {
+          // With an alias given now, then by the alias alone.
+          const properties = { topicAlias: 1 + random(4) }
+          await publish(topic, payload, due, { properties })
+          await publish(topic, payload, due, { sentTopic: '', properties })
+          if (due === SUCCESS)
+            for (let i = 0; i < 2; i++) expected.push(`${device} ${payload.toString('hex')}`)
+          break
+        }
+        default:
+          await publish(topic, payload, due)
+          if (due === SUCCESS) expected.push(`${device} ${payload.toString('hex')}`)
+      }
+    }
+    const records = await recordsOf(harness.log, 'default.telemetry.raw')
+    const found = records.map(({ key, value }) => `${key} ${value.toString('hex')}`)
+    assert.deepEqual(found.sort(), expected.sort())
+    const rejected = await recordsOf(harness.log, 'default.telemetry.rejected')
+    assert.ok(rejected.length > 0 && rejected.every(({ key }) => key.startsWith('room-')))
+    assert.deepEqual([gateway.packets, watcher.packets], [[], []])
+    gateway.end()
+    watcher.end()
+    await harness.close()
+    assert.deepEqual(harness.failures, [])
+  })
