@@ -101,6 +101,8 @@ export function maySubscribe(principal: Principal, filter: string): boolean {
   return device !== undefined && isValidDeviceId(device) && speaksFor(principal, device)
 }
 
+const STAR = 0x2a
+
 /** Whether `text` fits `pattern`, where `*` stands for any run of characters; linear in time but for backtracking to the last `*`. */
 export function matchesPattern(pattern: string, text: string): boolean {
   let p = 0
@@ -108,10 +110,11 @@ export function matchesPattern(pattern: string, text: string): boolean {
   let star = -1
   let resume = 0
   while (t < text.length) {
-    if (p < pattern.length && pattern[p] === '*') {
+    const code = p < pattern.length ? pattern.charCodeAt(p) : 0
+    if (code === STAR) {
       star = p++
       resume = t
-    } else if (p < pattern.length && pattern[p] === text[t]) {
+    } else if (p < pattern.length && code === text.charCodeAt(t)) {
       p++
       t++
     } else if (star >= 0) {
@@ -119,6 +122,6 @@ export function matchesPattern(pattern: string, text: string): boolean {
       t = ++resume
     } else return false
   }
-  while (pattern[p] === '*') p++
+  while (p < pattern.length && pattern.charCodeAt(p) === STAR) p++
   return p === pattern.length
 }

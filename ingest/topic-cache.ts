@@ -79,6 +79,11 @@ export class TopicEntry {
     const version = tenant.subscriptionsVersion
     if (version === this.subscribersVersion) return
     this.subscribersVersion = version
+    if (tenant.local.size + tenant.remote.size === 0) {
+      this.subscribers = this.workers = []
+      this.hasSubscribers = false
+      return
+    }
     const local = new Map<Session, number>()
     const remote = new Map<number, number>()
     tenant.local.match(this.name, local)

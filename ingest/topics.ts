@@ -27,14 +27,17 @@ export const TEMPLATES: readonly TopicTemplate[] = [
 ]
 
 export type Resolution =
-  /** The device's id begins at byte `deviceAt` of the topic; it is ASCII, as all before it. */
+  /** The device's id begins at byte `deviceAt` of the topic; it is ASCII, as all before it is. */
   | { kind: 'telemetry'; device: string; deviceAt: number; stream: StreamDescriptor }
   | { kind: 'ordinary' }
   | { kind: 'refused'; refusal: Refusal; detail: string }
 
-/** Each template's levels: a word, or a variable's name in braces. */
-const TEMPLATE_LEVELS = TEMPLATES.map(({ template }) => template.split('/'))
-const RESERVED_FIRST_LEVELS = new Set(TEMPLATE_LEVELS.map(([first]) => first!))
+/** Each template's levels, words or variables' names in braces, and where {device} begins. */
+const PARSED_TEMPLATES = TEMPLATES.map(({ template }) => ({
+  levels: template.split('/'),
+  deviceAt: template.indexOf('{device}'),
+}))
+const RESERVED_FIRST_LEVELS = new Set(PARSED_TEMPLATES.map(({ levels }) => levels[0]!))
 
 export class TopicTable {
   /** Raised by every update; what was resolved before is resolved anew. */
@@ -56,11 +59,10 @@ export class TopicTable {
     const levels = topic.split('/')
     if (levels.length > TOPIC_LEVELS_MAX)
       return refused(Refusal.topicUnknown, `a topic has at most ${TOPIC_LEVELS_MAX} levels`)
-    for (const template of TEMPLATE_LEVELS) {
+    for (const { levels: template, deviceAt } of PARSED_TEMPLATES) {
       const variables = matchTemplate(template, levels)
-      if (variables === undefined) continue
-      const deviceAt = template.slice(0, template.indexOf('{device}')).join('/').length + 1
-      return this.#telemetry(principal, variables.device!, deviceAt, variables.stream!)
+      if (variables !== undefined)
+        return this.#telemetry(principal, variables.device!, deviceAt, variables.stream!)
     }
     if (RESERVED_FIRST_LEVELS.has(levels[0]!)) {
       const known = TEMPLATES.map(({ template }) => template).join(', ')
