@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { IPublishPacket } from 'mqtt-packet'
 import { conversation, encode } from './mqtt-arbitraries.ts'
-import { CLOSE, CONTINUE, HOLD, type MqttParser, PAUSE } from './mqtt-parser.ts'
+import { CLOSE, CONTINUE, HOLD, isTopicName, type MqttParser, PAUSE } from './mqtt-parser.ts'
 import { Recorder } from './mqtt-recorder.ts'
 
 const level = fc.constantFrom(4 as const, 5 as const)
@@ -107,4 +107,34 @@ test('an announced packet gets memory only as its bytes come', () => {
   assert.ok(parser.carriedBytes <= 256)
   parser.close()
   assert.equal(parser.carriedBytes, 0)
+})
+
+test('a topic name is UTF-8 without wildcards and U+0000, wherever they stand and whatever is around it', () => {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  const isName = (name: Uint8Array): boolean => {
+    try {
+      return name.length > 0 && !/[+#\0]/.test(decoder.decode(name))
+    } catch {
+      return false
+    }
+  }
+  const byte = fc.oneof(fc.constantFrom(0, 0x2b, 0x23, 0x80, 0xff, 1, 0x2a, 0x2c, 0x22, 0x24), fc.nat(255))
+  const plain = fc.uint8Array({ min: 0x41, max: 0x5a, maxLength: 20 })
+  const name = fc.oneof(
+    fc.string({ unit: 'binary', maxLength: 20 }).map((text) => Buffer.from(text)),
+    // One byte of any kind among letters.
+    fc
+      .tuple(plain, fc.nat(20), byte)
+      .map(([letters, at, one]) =>
+        Buffer.concat([letters.subarray(0, at), Uint8Array.of(one), letters.subarray(at)]),
+      ),
+  )
+  fc.assert(
+    fc.property(name, fc.nat(5), byte, (bytes, before, around) => {
+      const all = new Uint8Array(before + bytes.length + 3).fill(around)
+      all.set(bytes, before)
+      assert.equal(isTopicName(all, before, before + bytes.length), isName(bytes))
+    }),
+    { numRuns: 2000 },
+  )
 })
