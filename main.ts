@@ -2,13 +2,14 @@
 // each role, and HTTP last; drains in the order in which records flow. No record passes through this thread.
 import fs from 'node:fs'
 import path from 'node:path'
-import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, type ResourceLimits } from 'node:worker_threads'
 import type { FastifyInstance } from 'fastify'
 import { type Address, addressText, type Config } from './config.ts'
 import type { DurationMetric, MetricSource } from './http/metrics.ts'
 import { type Account, createHttpServer } from './http/server.ts'
 import { PayloadCheck } from './ingest/admission.ts'
 import { ACK_LATENCY_BOUNDS_MS, INGEST_COUNTERS, type IngestCounter } from './ingest/counters.ts'
+import { INGEST_RESOURCE_LIMITS } from './ingest/options.ts'
 import type { IngestWorkerData } from './ingest/worker.ts'
 import { KAFKA_COUNTERS, type KafkaCounter } from './kafka/counters.ts'
 import type { KafkaWorkerData } from './kafka/worker.ts'
@@ -227,8 +228,14 @@ class Millrace implements Running, ProcessView {
     this.#logAnsweredAt = Date.now()
   }
 
-  #startThread(name: string, entry: URL, data: unknown, transfer: MessagePort[]): StageThread {
-    const thread = new StageThread(name, entry, data, transfer)
+  #startThread(
+    name: string,
+    entry: URL,
+    data: unknown,
+    transfer: MessagePort[],
+    resourceLimits: ResourceLimits = {},
+  ): StageThread {
+    const thread = new StageThread(name, entry, data, transfer, resourceLimits)
     this.#threads.push(thread)
     thread.failed.catch((error: unknown) => this.#fail(error))
     thread.on('warning', (message) => this.#logger.warn({ thread: name }, String(message['message'])))
@@ -348,6 +355,7 @@ class Millrace implements Running, ProcessView {
         new URL('./ingest/worker.ts', import.meta.url),
         data,
         transfer,
+        INGEST_RESOURCE_LIMITS,
       )
       const ready = await thread.next('ready')
       ports.mqtt = Number(ready['mqttPort'])

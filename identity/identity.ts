@@ -57,6 +57,10 @@ export interface IdentityProvider {
 
 export const ANONYMOUS_TENANT = 'default'
 
+// Shared: there is a principal for each client.
+const NO_DEVICES: readonly string[] = []
+const ALL_FILTERS: readonly string[] = ['#']
+
 /** The identity of a client without credentials: its client id is its device id. */
 export function anonymousPrincipal(clientId: string): Principal | IdentityRefusal {
   if (!isValidDeviceId(clientId)) return IdentityRefusal.badClientId
@@ -67,9 +71,9 @@ export function anonymousPrincipal(clientId: string): Principal | IdentityRefusa
     family: '',
     credentialId: '',
     ownershipEpoch: 0,
-    devices: [],
+    devices: NO_DEVICES,
     publish: undefined,
-    subscribe: ['#'],
+    subscribe: ALL_FILTERS,
   }
 }
 

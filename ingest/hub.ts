@@ -69,7 +69,8 @@ interface Claimant {
 
 interface Owner extends Claimant {
   isEvicted: boolean
-  waiting: Claimant[]
+  /** Undefined while nobody waits: there is an owner for each client, and hardly any is claimed anew. */
+  waiting: Claimant[] | undefined
 }
 
 interface Peer {
@@ -282,10 +283,11 @@ export class Hub {
   #claimHere(key: string, claimant: Claimant): void {
     const owner = this.#owners.get(key)
     if (owner === undefined) {
-      this.#owners.set(key, { ...claimant, isEvicted: false, waiting: [] })
+      this.#owners.set(key, { ...claimant, isEvicted: false, waiting: undefined })
       this.#grant(claimant, false)
       return
     }
+    owner.waiting ??= []
     owner.waiting.push(claimant)
     this.#evictOwner(owner)
   }
@@ -294,10 +296,10 @@ export class Hub {
     const owner = this.#owners.get(key)
     if (owner === undefined) return
     if (owner.claim !== claim) {
-      owner.waiting = owner.waiting.filter((waiting) => waiting.claim !== claim)
+      owner.waiting = owner.waiting?.filter((waiting) => waiting.claim !== claim)
       return
     }
-    const next = owner.waiting.shift()
+    const next = owner.waiting?.shift()
     if (next === undefined) {
       this.#owners.delete(key)
       return
@@ -307,7 +309,7 @@ export class Hub {
     const { isEvicted } = owner
     owner.isEvicted = false
     this.#grant(next, isEvicted)
-    if (owner.waiting.length > 0) this.#evictOwner(owner)
+    if (owner.waiting!.length > 0) this.#evictOwner(owner)
   }
 
   #evictOwner(owner: Owner): void {

@@ -1,7 +1,7 @@
 // A worker thread that runs a stage, seen from the main thread: it reports `ready` once, answers `drain` with
 // `drained`, and its death by anything but the end of a drain fails the process.
 import { once } from 'node:events'
-import { type Transferable, Worker } from 'node:worker_threads'
+import { type ResourceLimits, type Transferable, Worker } from 'node:worker_threads'
 import { ERROR_CODES, type ErrorCode, MillraceError } from './errors.ts'
 
 /** Every message of a stage's thread has a type; the rest depends on it. */
@@ -46,9 +46,22 @@ export class StageThread {
   #failedWith: MillraceError | undefined
   #ending = false
 
-  constructor(name: string, entry: URL, workerData: unknown, transferList: Transferable[] = []) {
+  constructor(
+    name: string,
+    entry: URL,
+    workerData: unknown,
+    transferList: Transferable[] = [],
+    resourceLimits: ResourceLimits = {},
+  ) {
     this.name = name
-    this.worker = new Worker(entry, { workerData, transferList, name, stdout: false, stderr: false })
+    this.worker = new Worker(entry, {
+      workerData,
+      transferList,
+      name,
+      resourceLimits,
+      stdout: false,
+      stderr: false,
+    })
     this.failed = new Promise<never>((_, reject) => {
       const fail = (error: MillraceError): void => {
         this.#failedWith ??= error
