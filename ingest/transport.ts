@@ -82,21 +82,21 @@ export class Transport implements HandleOwner {
 
   /** Bytes given to `send` that the kernel has not taken. */
   get queuedBytes(): number {
-    return this.#waitingBytes + this.#socket.writableLength
+    return this.#handle === undefined ? this.#socket.writableLength : this.#waitingBytes
   }
 
   /**
    * Sends bytes[start, end); `start` must be at least HEADROOM. True when the bytes may be changed at once,
    * false when they belong to the socket now.
    */
-  send(bytes: Buffer, start: number, end: number): boolean {
+  send(bytes: Uint8Array, start: number, end: number): boolean {
     if (this.#isEnded) return true
     let from = start
     if (this.#reader !== undefined) {
       from -= frameHeaderBytes(end - start)
       writeFrameHeader(bytes, from, end - start)
     }
-    return this.#write(bytes.subarray(from, end))
+    return this.#write(from === HEADROOM ? viewAfterHeadroom(bytes, end) : bytes.subarray(from, end))
   }
 
   /** Whether the bytes may be changed at once. All writes come this way, so that none overtakes another. */
@@ -105,7 +105,7 @@ export class Transport implements HandleOwner {
       this.#socket.write(bytes)
       return this.#socket.writableLength === 0
     }
-    if (this.#socket.destroyed) return true
+    // A handle that is closed already answers with an error.
     const waiting = writeHandle(this.#handle, this, bytes)
     if (waiting === 0) return true
     if (waiting < 0) {
@@ -205,6 +205,21 @@ export class Transport implements HandleOwner {
     this.#reader = new WebSocketReader(this, this.user.parser, FRAME_BYTES_MAX)
     if (upgrade.requestBytes < request.length) this.onBytes(request, upgrade.requestBytes, request.length)
   }
+}
+
+// Views of the buffer that was sent last, from HEADROOM on, by their length: a few acknowledgements at a time is most
+// of what is sent, and to make a view costs as much as to encode them.
+const VIEW_BYTES_MAX = 512
+let viewed: Uint8Array | undefined
+let views: (Uint8Array | undefined)[] = []
+
+function viewAfterHeadroom(bytes: Uint8Array, end: number): Uint8Array {
+  if (end > VIEW_BYTES_MAX) return bytes.subarray(HEADROOM, end)
+  if (bytes !== viewed) {
+    viewed = bytes
+    views = new Array(VIEW_BYTES_MAX + 1)
+  }
+  return (views[end] ??= bytes.subarray(HEADROOM, end))
 }
 
 // Shared by all connections, so that one costs no closures; Node calls them with the socket as `this`.
