@@ -26,7 +26,7 @@ export class BenchKafka {
   }
 
   static async start(): Promise<BenchKafka> {
-    const brokers = await startKafka()
+    const brokers = await startKafka({ measured: true })
     if (!pinning.startsWith('cores shared'))
       for (const pid of brokers.pids)
         execFileSync('taskset', ['-a', '-c', '-p', String(GENERATOR_CORE), String(pid)], { stdio: 'ignore' })

@@ -161,7 +161,7 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
 }
 
 async function startBroker(): Promise<KafkaBrokers> {
-  const broker = await startKafka()
+  const broker = await startKafka({ measured: true })
   process.on('exit', () => {
     for (const pid of broker.pids) process.kill(pid, 'SIGKILL')
   })

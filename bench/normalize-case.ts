@@ -55,6 +55,8 @@ export interface NormalizePlace {
   log: Log
   /** Whether the log takes references. */
   references: boolean
+  /** The stage's own where absent. */
+  stepBytesMax?: number
   close(): Promise<void>
 }
 
@@ -128,7 +130,7 @@ export async function runNormalizeCase(
   open: () => Promise<NormalizePlace> = embedded,
 ): Promise<CaseResult> {
   const pinned = pinSelf()
-  const { log, references, close } = await open()
+  const { log, references, stepBytesMax, close } = await open()
   const stream = environmentStream(SCHEMA_ID)
   const topics = [rawTopic, normalizedTopic, rejectedTopic].map((name) => name(stream.tenant, stream.stream))
   const [raw, normalized, rejected] = topics as [string, string, string]
@@ -140,6 +142,7 @@ export async function runNormalizeCase(
     rejectedSchemaId: REJECTED_SCHEMA_ID,
     counters,
     references,
+    ...(stepBytesMax === undefined ? {} : { stepBytesMax }),
     onStreamError: (_, error) => {
       throw error
     },

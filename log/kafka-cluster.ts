@@ -27,6 +27,8 @@ const CONNECT_MS_MAX = 5000
 /** After so long without an answer a broker counts as gone: its connection is closed, what was asked is asked again. */
 const REQUEST_MS_MAX = 12_000
 const RETRY_MS_MIN = 20
+/** The markers of a transaction that was committed just now are on their way: the next begins in a moment. */
+const MARKERS_MS_MIN = 1
 const RETRY_MS_MAX = 1000
 /** How long the first contact may take. */
 const BOOTSTRAP_MS_MAX = 30_000
@@ -108,11 +110,14 @@ export class KafkaCluster {
    */
   async retry<Result>(what: string, attempt: () => Promise<Result>, msMax = Infinity): Promise<Result> {
     const until = performance.now() + msMax
-    for (let waitMs = RETRY_MS_MIN; ; waitMs = Math.min(waitMs * 2, RETRY_MS_MAX)) {
+    for (let waitMs = 0; ; ) {
       this.throwIfClosed()
       try {
         return await attempt()
       } catch (error) {
+        const isMoment = kafkaErrorCode(error) === KAFKA.CONCURRENT_TRANSACTIONS
+        if (waitMs === 0) waitMs = isMoment ? MARKERS_MS_MIN : RETRY_MS_MIN
+        else waitMs = Math.min(waitMs * 2, RETRY_MS_MAX)
         if (!mayRetry(error) || performance.now() + waitMs > until) throw kafkaError(what, error)
         await this.sleep(waitMs)
       }

@@ -1,6 +1,7 @@
 // Reads of partitions from one offset on, for whoever goes through them piece by piece: while a piece is dealt with, the
 // next one is on its way. What it was fetched into is used again at the next read (`ReadResult.batches`).
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { MillraceError } from '../std/errors.ts'
 import { type VisibleBatches, visibleBatches } from './kafka-batches.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
@@ -112,6 +113,8 @@ export class KafkaReads {
     this.#ahead.delete(key)
     this.#aheadBytes -= ahead.bytesMax
     const fetched = await ahead.fetched
+    // Its reader goes on without a wait: what it has sent, and the answers to that, must have their turn before.
+    await nextTurn()
     // An empty piece may be an old one: the partition has grown since, or its reader asks because it knows of more.
     if (fetched !== undefined && fetched.answer.errorCode === 0 && fetched.answer.records.length > 0)
       return fetched
