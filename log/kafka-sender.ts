@@ -6,6 +6,10 @@
 // sequence: the queue waits until all that were on their way are back, and sends them again, in order, under the
 // sequences they had. The broker answers what it has already with the offset it gave it.
 //
+// The first batch of a partition goes alone: of a producer that it does not know there, a broker takes whatever sequence
+// comes first. Where the first batch is refused (a topic just made, whose leader has not heard of it) and the
+// second is taken, the first could never follow.
+//
 //   waiting ──► inFlight ──► settled
 //      ▲            │ may be tried again
 //      └── back ◄───┘  (once nothing is in flight)
@@ -20,6 +24,8 @@ const REQUEST_BYTES_MAX = 8 * 1024 * 1024
 const RETRY_MS_MIN = 10
 const RETRY_MS_MAX = 500
 const SEQUENCE_END = 2 ** 31
+/** Less than brokers remember a producer that sends nothing (`producer.id.expiration.ms`, a day). */
+const KNOWN_MS_MAX = 3_600_000
 
 interface Item {
   queue: Queue
@@ -34,6 +40,8 @@ interface Queue {
   topic: string
   partition: number
   nextSequence: number
+  /** When the broker took a batch last; by then it knows the producer. */
+  takenAt: number
   waiting: Item[]
   inFlight: Set<Item>
   /** Came back unsettled; nothing is sent until all are back. */
@@ -78,6 +86,7 @@ export class BatchSender {
         topic,
         partition,
         nextSequence: 0,
+        takenAt: -Infinity,
         waiting: [],
         inFlight: new Set(),
         back: [],
@@ -111,12 +120,14 @@ export class BatchSender {
 
   #pump(): void {
     if (this.#failure !== undefined) return
+    const now = performance.now()
     for (let sent = true; sent; ) {
       sent = false
       const requests = new Map<number, { items: Item[]; bytes: number }>()
       for (const queue of this.#queues.values()) {
         if (queue.waiting.length === 0 || queue.resting || queue.back.length > 0) continue
-        if (queue.inFlight.size >= IN_FLIGHT_MAX) continue
+        const isKnown = now - queue.takenAt < KNOWN_MS_MAX
+        if (queue.inFlight.size >= (isKnown ? IN_FLIGHT_MAX : 1)) continue
         const leader = this.#cluster.knownTopic(queue.topic)?.leaders[queue.partition]
         if (leader === undefined || leader < 0) {
           this.#rest(queue)
@@ -152,8 +163,7 @@ export class BatchSender {
     })
     let answers: ProducedPartition[] | undefined
     let failure: unknown
-    // In the order of the sequences, also while the connection is being made: of a producer that a broker does not know
-    // yet it takes whatever sequence comes first.
+    // In the order of the sequences, also while the connection is being made.
     const turn = this.#turns.get(leader)
     const { promise, resolve: started } = Promise.withResolvers<void>()
     this.#turns.set(leader, promise)
@@ -196,6 +206,7 @@ export class BatchSender {
     const { topic, partition } = queue
     if (errorCode === KAFKA.NONE || errorCode === KAFKA.DUPLICATE_SEQUENCE_NUMBER) {
       queue.retryMs = RETRY_MS_MIN
+      queue.takenAt = performance.now()
       item.resolve(baseOffset)
     } else if (this.#failure !== undefined) item.reject(this.#failure)
     else if (isRetriable(errorCode)) queue.back.push(item)
