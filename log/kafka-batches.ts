@@ -159,7 +159,17 @@ export function visibleBatches(
   }
   endRun()
   const rest = set.subarray(0, keptEnd)
-  return { batches: kept.length === 0 ? rest : Buffer.concat([...kept, rest]), nextOffset }
+  return { batches: kept.length === 0 ? rest : joined([...kept, rest]), nextOffset }
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const into = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    into.set(part, at)
+    at += part.length
+  }
+  return into
 }
 
 /** The same batch with its records as they are. */

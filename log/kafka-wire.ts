@@ -129,7 +129,10 @@ function writeFetch(maxWaitMs: number, bytesMax: number, partitions: readonly Fe
     .appendTaggedFields()
 }
 
-const NO_RECORDS = new Uint8Array(0)
+/** No Buffer: its `slice` is a view, of memory that other records will lie in; that of plain bytes is a copy. */
+function plainBytes(bytes: Buffer | null): Uint8Array {
+  return bytes === null ? new Uint8Array(0) : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
 
 function readFetch(_id: number, _key: number, _version: number, reader: Reader): FetchAnswer {
   reader.readInt32() // throttle time
@@ -147,7 +150,7 @@ function readFetch(_id: number, _key: number, _version: number, reader: Reader):
       const aborted =
         r.readNullableArray((r) => ({ producerId: r.readInt64(), firstOffset: Number(r.readInt64()) })) ?? []
       r.readInt32() // preferred replica
-      const records = r.readNullableBytes() ?? NO_RECORDS
+      const records = plainBytes(r.readNullableBytes())
       partitions.push({
         topicId,
         partition,

@@ -425,6 +425,17 @@ export function describeLog(name: string, open: () => Promise<LogUnderTest>): vo
       assert.equal((await readAll(log, t, 0, 0, 100)).length, 10)
     })
 
+    test('what a read returns is plain bytes, a slice of which is a copy', async () => {
+      const t = await topic()
+      await log.append({ entries: [entry(t, 0, [['k', 'first']])] })
+      await log.append({ entries: [entry(t, 1, [['k', 'other']])] })
+      const { batches } = await log.read(t, 0, 0, 1 << 20)
+      assert.equal(Object.getPrototypeOf(batches), Uint8Array.prototype)
+      const kept = batches.slice()
+      await log.read(t, 1, 0, 1 << 20)
+      assert.ok(Buffer.from(kept).includes('first'))
+    })
+
     test('at the end an answer is empty, beyond it an error', async () => {
       const t = await topic()
       assert.deepEqual((await log.read(t, 0, 0, 100)).nextOffset, 0)

@@ -459,7 +459,8 @@ async function judge(
         const set = new Set(found)
         const lost = [...own].filter((seq) => !set.has(seq))
         assert.equal(lost.length, 0, `${id}: lost in the ${where}: ${lost.slice(0, 20).join(', ')}`)
-        const doubled = found.filter((seq, i) => found.indexOf(seq) !== i)
+        const seen = new Set<number>()
+        const doubled = found.filter((seq) => seen.size === seen.add(seq).size)
         assert.equal(doubled.length, 0, `${id}: twice in the ${where}: ${doubled.slice(0, 20).join(', ')}`)
         assert.ok(
           found.every((seq) => seq < next),
