@@ -4,6 +4,7 @@ import fastifySwagger from '@fastify/swagger'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyPluginAsync } from 'fastify'
 import { isMillraceError } from '../std/errors.ts'
 import { json } from './json-schema.ts'
+import { lazyValidator } from './lazy-validator.ts'
 
 export interface Check {
   name: string
@@ -146,6 +147,7 @@ export async function createHttpServer(services: Services): Promise<FastifyInsta
   const server = Fastify({
     bodyLimit: BODY_BYTES_MAX,
     forceCloseConnections: true,
+    schemaController: { compilersFactory: { buildValidator: lazyValidator } },
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512 },
   })
   server.setErrorHandler((error: FastifyError, _request, reply) => {

@@ -139,6 +139,16 @@ describe('HTTP', () => {
     await refused(call('DELETE', '/v1/streams'), 404, 'not_found')
     await refused(call('GET', '/v1/streams/default/nothing'), 404, 'stream_unknown')
     await refused(call('POST', '/v1/contracts', '{}'), 415, 'request_invalid')
+    const replay = '/v1/streams/default/telemetry/replay-rejected'
+    for (const [limit, problem] of [
+      ['abc', /limit must be integer/],
+      ['0', /limit must be >= 1/],
+      ['1', undefined],
+    ] as const) {
+      const answer = call('POST', `${replay}?limit=${limit}`)
+      if (problem === undefined) assert.equal((await answer).status, 200)
+      else assert.match(await refused(answer, 400, 'request_invalid'), problem)
+    }
     await refused(call('POST', '/v1/contracts', '{'), 400, 'request_invalid')
     const contract =
       'millrace: 1\nfamily: f\nversion: 1\nstreams:\n  s:\n    fields:\n      - { name: a, type: duble }\n'
