@@ -31,6 +31,9 @@ const LATE_KEY = headerKey(MARK_LATE_MS)
 const QUALITY_KEY = headerKey(MARK_QUALITY)
 const SOURCE_KEY = headerKey(MARK_SOURCE)
 
+/** Of a safe integer in decimal. */
+const DIGITS_MAX = 16
+
 const MARKS: readonly string[] = [MARK_LATE_MS, MARK_QUALITY, MARK_SOURCE]
 const MARK_PREFIX = new TextEncoder().encode('millrace.')
 
@@ -60,8 +63,6 @@ export class Marks {
   count = 0
   /** The record's own headers are in here, as far as they stay. */
   replaces = false
-  readonly #digits = new Uint8Array(64)
-  readonly #digitsView = viewOf(this.#digits)
 
   clear(): void {
     this.end = this.count = 0
@@ -72,32 +73,42 @@ export class Marks {
   replaceHeaders(record: RecordReader): void {
     this.replaces = true
     for (const { key, value } of record.headers()) {
-      if (!MARKS.includes(key)) this.#add(headerKey(key), viewOf(value), value.length)
+      if (!MARKS.includes(key)) this.#add(headerKey(key), viewOf(value))
     }
   }
 
   late(ms: number): void {
-    const length = writeDecimal(this.#digits, 0, ms)
-    this.#add(LATE_KEY, this.#digitsView, length)
+    const start = this.#begin(LATE_KEY, DIGITS_MAX)
+    this.#finish(start, writeDecimal(this.bytes, start, ms))
   }
 
   /** Position of the raw record; the sub-index counts the records that came from it. */
   source(partition: number, offset: number, subIndex: number): void {
-    const digits = this.#digits
-    let at = writeDecimal(digits, 0, partition)
-    digits[at++] = 0x2f
-    at = writeDecimal(digits, at, offset)
-    digits[at++] = 0x2f
-    this.#add(SOURCE_KEY, this.#digitsView, writeDecimal(digits, at, subIndex))
+    const start = this.#begin(SOURCE_KEY, 3 * DIGITS_MAX + 2)
+    const { bytes } = this
+    let at = writeDecimal(bytes, start, partition)
+    bytes[at++] = 0x2f
+    at = writeDecimal(bytes, at, offset)
+    bytes[at++] = 0x2f
+    this.#finish(start, writeDecimal(bytes, at, subIndex))
   }
 
   /** `names`: the fields out of range, comma-separated UTF-8. */
   quality(names: Uint8Array): void {
-    this.#add(QUALITY_KEY, viewOf(names), names.length)
+    this.#add(QUALITY_KEY, viewOf(names))
   }
 
-  #add(key: DataView, value: DataView, valueLength: number): void {
-    const needed = this.end + key.byteLength + 5 + valueLength
+  #add(key: DataView, value: DataView): void {
+    const { byteLength } = value
+    const at = writeZigzagInt(this.bytes, this.#begin(key, 5 + byteLength) - 1, byteLength)
+    copyView(value, 0, byteLength, this.view, at)
+    this.end = at + byteLength
+    this.count++
+  }
+
+  /** Writes the key, with room for the length of its value in one byte and for the value; returns where that begins. */
+  #begin(key: DataView, valueBytesMax: number): number {
+    const needed = this.end + key.byteLength + 1 + valueBytesMax
     if (needed > this.bytes.length) {
       const grown = new Uint8Array(needed * 2)
       grown.set(this.bytes)
@@ -105,9 +116,13 @@ export class Marks {
       this.view = viewOf(grown)
     }
     copyView(key, 0, key.byteLength, this.view, this.end)
-    const at = writeZigzagInt(this.bytes, this.end + key.byteLength, valueLength)
-    copyView(value, 0, valueLength, this.view, at)
-    this.end = at + valueLength
+    return this.end + key.byteLength + 1
+  }
+
+  /** The value that `#begin` made room for is written, and is less than 64 bytes. */
+  #finish(start: number, end: number): void {
+    writeZigzagInt(this.bytes, start - 1, end - start)
+    this.end = end
     this.count++
   }
 }
