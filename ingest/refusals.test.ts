@@ -283,16 +283,29 @@ test('CONNECT with what we lack: its code in 5.0, closed in 3.1.1', async () => 
     })
 })
 
-test('more in flight than Receive Maximum: DISCONNECT 0x93', async () => {
+test('more in flight than Receive Maximum: DISCONNECT 0x93, and what was acknowledged is there; up to it: never', async () => {
   const small = await startIngest({ options: { receiveMaximum: 10 } })
+  const publish = (client: RawClient, i: number): void =>
+    client.publish('devices/pushy/telemetry', payloadOf(i), 1, i)
   const client = await RawClient.connect(small.ports[0]!.mqtt, 5, 'pushy')
+  // Ten in flight at every moment, one more for each PUBACK that came.
+  for (let i = 1; i <= 10; i++) publish(client, i)
+  for (let i = 1; i <= 300; i++) {
+    assert.equal((await client.take('puback')).messageId, i)
+    if (i <= 290) publish(client, i + 10)
+  }
   small.log.stall()
-  for (let i = 1; i <= 10; i++) client.publish('devices/pushy/telemetry', payloadOf(i), 1, i)
+  for (let i = 301; i <= 310; i++) publish(client, i)
   await sleep(30)
   assert.equal(client.isClosed, false)
-  client.publish('devices/pushy/telemetry', payloadOf(11), 1, 11)
+  publish(client, 311)
   assert.equal((await client.take('disconnect')).reasonCode, 0x93)
   assert.equal(small.count('refusedInFlightExceeded'), 1)
+  small.log.goOn()
+  await client.closed()
+  const stored = (await recordsOf(small.log, 'default.telemetry.raw')).map(({ value }) => value)
+  for (let i = 1; i <= 300; i++)
+    assert.ok(stored[i - 1]!.equals(payloadOf(i)), `message ${i} was acknowledged`)
   await small.close()
 })
 
