@@ -14,6 +14,7 @@ import {
   median,
   type Run,
   round,
+  rounds,
   summarise,
 } from './harness.ts'
 import { BenchKafka } from './kafka-broker.ts'
@@ -33,7 +34,7 @@ async function run(args: CaseArguments): Promise<CaseResult> {
   const latencies: Latency[] = []
   const generator: number[] = []
   const brokerUs: number[] = []
-  for (let i = 0; i < args.runs; i++) {
+  for (const i of rounds(args.runs)) {
     kafka.cpu()
     const before = side.sent
     const timing = { seconds: args.seconds, warmup: args.smoke ? 0.1 : 1, seed: args.seed + i * 10_000 }
