@@ -17,6 +17,8 @@ const watched = (thread: string, stallMs: number): Watched => ({
   gcMs: 5,
   heapBytesFirst: 1e7,
   heapBytesLast: 1e7,
+  bufferBytesFirst: 1e6,
+  bufferBytesLast: 1e6,
 })
 
 const GOOD: Soak = {

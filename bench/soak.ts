@@ -26,8 +26,14 @@ const SATURATION_SECONDS = 3
 /** The log of ten minutes would not fit on every disk: its end says how many records there were. */
 const RETENTION_BYTES = 1 << 30
 
-const threadText = ({ thread, stallMs, lateMs, scavenges, markCompacts, gcMs, seconds }: Watched): string =>
-  `${thread}: longest stall ${round(stallMs, 0)} ms, ${round(lateMs, 0)} with its waiting for a core; ${scavenges} scavenges, ${markCompacts} mark-compacts, ${round(gcMs / seconds / 10, 2)} % of its time`
+function threadText(one: Watched): string {
+  const mebibytes = (bytes: number): number => round(bytes / 2 ** 20, 1)
+  return [
+    `${one.thread}: longest stall ${round(one.stallMs, 0)} ms, ${round(one.lateMs, 0)} with its waiting for a core`,
+    `${one.scavenges} scavenges, ${one.markCompacts} mark-compacts, ${round(one.gcMs / one.seconds / 10, 2)} % of its time`,
+    `heap ${mebibytes(one.heapBytesFirst)} to ${mebibytes(one.heapBytesLast)} MiB, buffers ${mebibytes(one.bufferBytesFirst)} to ${mebibytes(one.bufferBytesLast)}`,
+  ].join('; ')
+}
 
 /** `env`: of the server, for the test that a fault is seen. */
 export async function run(

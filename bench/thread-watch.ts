@@ -17,6 +17,7 @@ interface Line {
   markCompacts: number
   markCompactMs: number
   heapBytes: number
+  bufferBytes: number
 }
 
 /** Of one thread, within a time. */
@@ -34,6 +35,9 @@ export interface Watched {
   gcMs: number
   heapBytesFirst: number
   heapBytesLast: number
+  /** Outside of the heap: those shared with other threads count in each. */
+  bufferBytesFirst: number
+  bufferBytesLast: number
 }
 
 export class ThreadWatch {
@@ -68,6 +72,8 @@ export class ThreadWatch {
         gcMs: last.scavengeMs + last.markCompactMs - first.scavengeMs - first.markCompactMs,
         heapBytesFirst: first.heapBytes,
         heapBytesLast: last.heapBytes,
+        bufferBytesFirst: first.bufferBytes,
+        bufferBytesLast: last.bufferBytes,
       }
     })
   }

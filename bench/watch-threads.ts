@@ -48,8 +48,8 @@ new PerformanceObserver((list) => {
 }).observe({ entryTypes: ['gc'] })
 
 setInterval(() => {
-  const heapBytes = process.memoryUsage().heapUsed
-  const line = { thread: name, atMs: Date.now(), stallMs, lateMs, ...collections, heapBytes }
+  const { heapUsed: heapBytes, arrayBuffers: bufferBytes } = process.memoryUsage()
+  const line = { thread: name, atMs: Date.now(), stallMs, lateMs, ...collections, heapBytes, bufferBytes }
   fs.appendFileSync(file, `${JSON.stringify(line)}\n`)
   stallMs = 0
   lateMs = 0

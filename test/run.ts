@@ -6,13 +6,16 @@ import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 import { parseArgs } from 'node:util'
 
-const TIMEOUT_MS = 240_000
-
 const startsProcesses = (file: string): boolean => /^(?:\.\/)?(?:test|bench)\//.test(file)
 
 const { values: flags, positionals: given } = parseArgs({
   allowPositionals: true,
-  options: { concurrency: { type: 'string', default: '3' } },
+  options: {
+    concurrency: { type: 'string', default: '3' },
+    // These two as `node --test` has them.
+    'test-timeout': { type: 'string', default: '240000' },
+    'test-name-pattern': { type: 'string', multiple: true, default: [] },
+  },
 })
 const files = [
   ...given.filter((file) => startsProcesses(file)),
@@ -22,8 +25,15 @@ if (files.length === 0) {
   process.stderr.write('test/run: no test files were given\n')
   process.exit(2)
 }
-const events = run({ files, concurrency: Number(flags.concurrency), timeout: TIMEOUT_MS })
+const events = run({
+  files,
+  concurrency: Number(flags.concurrency),
+  timeout: Number(flags['test-timeout']),
+  testNamePatterns: flags['test-name-pattern'],
+})
 events.on('test:fail', ({ todo }) => {
   if (todo === undefined || todo === false) process.exitCode = 1
 })
 events.compose(spec).pipe(process.stdout)
+// Whoever reads has seen enough (`| head`).
+process.stdout.on('error', () => process.exit())
