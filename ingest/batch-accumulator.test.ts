@@ -222,6 +222,23 @@ test('two halves of what is in flight become one commit once the first is acknow
   assert.deepEqual(durable, [1, 2])
 })
 
+test('what is awaited is waited for as long as the last commit took, up to 10 ms', async (t) => {
+  const { log, accumulator } = await setUp()
+  log.gated = true
+  const handle = accumulator.partition('t', 0)
+  for (let i = 0; i < 4; i++) add(accumulator, handle)
+  await turn()
+  for (let i = 0; i < 4; i++) add(accumulator, handle)
+  await new Promise((resolve) => setTimeout(resolve, 12))
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  log.release.shift()!()
+  await turn()
+  t.mock.timers.tick(9)
+  assert.equal(log.requests.length, 1)
+  t.mock.timers.tick(1)
+  assert.deepEqual(log.requests.map(recordsOf), [4, 4])
+})
+
 test('what is awaited and does not come delays a commit by a moment, and the next ones not at all', async () => {
   const { log, accumulator } = await setUp()
   log.gated = true

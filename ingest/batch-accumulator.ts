@@ -38,8 +38,12 @@ const RETRY_MS_MIN = 50
 const GATHER_BYTES_MAX = 96 << 10
 /** Part of what is expected that must be there before a commit goes, the rest being late. */
 const GATHER_PART = 0.9
-/** The longest that a commit waits for what is expected; timers are no finer. */
-const GATHER_MS_MAX = 1
+/**
+ * The longest that a commit waits for what is expected: as long as the last one took, within these bounds. Timers are
+ * no finer; and whoever waited that long for an acknowledgement waits at most as long again.
+ */
+const GATHER_MS_MIN = 1
+const GATHER_MS_MAX = 10
 /** Commits that do not wait after that many times in a row in vain; doubled each time. */
 const GATHER_PAUSE_MAX = 256
 const RETRY_MS_MAX = 1000
@@ -137,6 +141,9 @@ export class BatchAccumulator {
   /** `recordCount` at which the commit that is put off goes; 0 while none is. */
   #awaited = 0
   #awaitedTimer: NodeJS.Timeout | undefined
+  /** Clock at the last flush; and how long that timer runs. */
+  #flushedAt = 0
+  #awaitedMs = 0
   /** Commits that will not be put off. */
   #gatherPause = 0
   #gatherPauseNext = 1
@@ -314,6 +321,7 @@ export class BatchAccumulator {
     this.#sealed = []
     this.#bytesSealed = 0
     this.#flushedCount = this.recordCount
+    this.#flushedAt = performance.now()
     this.#requestsInFlight++
     this.#send(this.#sequence++, batches, RETRY_MS_MIN)
   }
@@ -444,10 +452,20 @@ export class BatchAccumulator {
       return false
     }
     this.#awaited = this.#flushedCount + awaited
-    if (this.#awaitedTimer === undefined)
-      this.#awaitedTimer = setTimeout(() => this.#gatheredInVain(), GATHER_MS_MAX)
-    else this.#awaitedTimer.refresh()
+    const tookMs = Math.floor(performance.now() - this.#flushedAt)
+    this.#awaitAtMost(Math.max(GATHER_MS_MIN, Math.min(tookMs, GATHER_MS_MAX)))
     return true
+  }
+
+  /** One timer is used again and again, as long as its time fits. */
+  #awaitAtMost(ms: number): void {
+    if (this.#awaitedTimer !== undefined && this.#awaitedMs === ms) {
+      this.#awaitedTimer.refresh()
+      return
+    }
+    clearTimeout(this.#awaitedTimer)
+    this.#awaitedMs = ms
+    this.#awaitedTimer = setTimeout(() => this.#gatheredInVain(), ms)
   }
 
   #gatheredInVain(): void {
