@@ -19,6 +19,7 @@
 import type { AppendResult, BatchAppend, Log } from '../log/log.ts'
 import { RECORDS, writeBatchHeader } from '../log/record-batch.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
+import { copyShared } from '../std/shared-copy.ts'
 import { writeUnsigned } from '../std/varint.ts'
 import { orderOf, SlabArena } from './slab-arena.ts'
 
@@ -118,6 +119,8 @@ export class BatchAccumulator {
   readonly #log: Log
   readonly #arena: SlabArena
   readonly #bytes: Uint8Array
+  /** The same. */
+  readonly #buffer: Buffer
   readonly #view: DataView
   readonly #bytesMax: number
   readonly #flushBytes: number
@@ -161,6 +164,7 @@ export class BatchAccumulator {
     this.#log = options.log
     this.#arena = new SlabArena(options.bytesInFlightMax, options.slabBytes)
     this.#bytes = this.#arena.bytes
+    this.#buffer = Buffer.from(this.#bytes.buffer)
     this.#view = this.#arena.view
     this.#bytesMax = this.#bytes.length
     this.#flushBytes = options.flushBytes ?? 1 << 20
@@ -291,7 +295,7 @@ export class BatchAccumulator {
       const last = valueLength - 4
       for (let i = 0; i < last; i += 4) view.setInt32(p + i, source.getInt32(start + i, true), true)
       view.setInt32(p + last, source.getInt32(start + last, true), true)
-    } else if (valueLength > 0) bytes.set(values.subarray(start, end), p)
+    } else if (valueLength > 0) copyShared(values.subarray(start, end), this.#buffer, p)
     p += valueLength
     bytes[p++] = 0
     handle.at = p

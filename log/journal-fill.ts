@@ -93,6 +93,9 @@ export class BackgroundFiller implements ZeroFiller {
   }
 }
 
+/** Of all fills: nobody writes to it. Made when it is needed first. */
+let zeros: Uint8Array | undefined
+
 async function fill(file: string, bytes: number, isAbandoned: () => boolean): Promise<void> {
   let handle = await openDirect(file, bytes)
   const isDirect = handle !== undefined
@@ -100,7 +103,7 @@ async function fill(file: string, bytes: number, isAbandoned: () => boolean): Pr
   try {
     // What is left of a size that is no multiple is not filled: groups may use it all the same.
     const end = isDirect ? bytes - (bytes % DIRECT_BLOCK_BYTES) : bytes
-    const zeros = isDirect ? alignedMemory(BACKGROUND_STEP_BYTES) : new Uint8Array(BACKGROUND_STEP_BYTES)
+    zeros ??= alignedMemory(BACKGROUND_STEP_BYTES)
     for (let done = 0; done < end && !isAbandoned(); ) {
       const { bytesWritten } = await handle.write(zeros, 0, Math.min(zeros.length, end - done), done)
       done += bytesWritten
@@ -120,7 +123,8 @@ async function openDirect(file: string, bytes: number): Promise<FileHandle | und
   try {
     handle = await open(file, O_RDWR | O_CREAT | O_EXCL | O_DIRECT)
     // Some file systems only say at the first write that they cannot.
-    await handle.write(alignedMemory(DIRECT_BLOCK_BYTES), 0, DIRECT_BLOCK_BYTES, 0)
+    zeros ??= alignedMemory(BACKGROUND_STEP_BYTES)
+    await handle.write(zeros, 0, DIRECT_BLOCK_BYTES, 0)
     return handle
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EINVAL') {

@@ -15,6 +15,7 @@
 // blocks wrap at 2^32: they are compared by their difference.
 import assert from 'node:assert/strict'
 import { DIRECT_BLOCK_BYTES, type DiskFile } from '../std/disk.ts'
+import { copyShared } from '../std/shared-copy.ts'
 
 const BLOCK = DIRECT_BLOCK_BYTES
 
@@ -23,8 +24,6 @@ const SEGMENTS = 1
 const WORDS = SEGMENTS + 4
 const NO_SEGMENT = -1
 
-/** From here on `fill` is faster than `set`, which copies byte by byte between shared memories that lie unlike. */
-const FILL_BYTES_MIN = 128
 const blocksOf = (bytes: number): number => Math.ceil(bytes / BLOCK)
 
 /** What another thread needs in order to read; plain data. */
@@ -106,9 +105,7 @@ export class JournalTail {
       const at = this.#at(this.#position)
       const count = Math.min(part.length - done, this.#ring.length - at)
       const some = count === part.length ? part : part.subarray(done, done + count)
-      // A fill with as many bytes as there is room is a plain copy.
-      if (count >= FILL_BYTES_MIN) this.#ring.fill(some, at, at + count)
-      else this.#ring.set(some, at)
+      copyShared(some, this.#ring, at)
       done += count
       this.#position += count
     }

@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import type { MessagePort } from 'node:worker_threads'
 import { NodeDisk } from '../std/disk.ts'
 import { type ErrorCode, MillraceError } from '../std/errors.ts'
+import { copyShared } from '../std/shared-copy.ts'
 import { SegmentReader } from './journal-read.ts'
 import type {
   AppendRequest,
@@ -129,8 +130,8 @@ class LogClient implements Log {
         message.push(kind, topic, entry.partition, this.#buffer(buffer), byteOffset, byteLength)
       } else {
         const { byteLength } = entry.batch
-        copies.into.set(entry.batch, copies.at + copied)
         const from = copies.at + copied
+        copyShared(entry.batch, copies.into, from)
         message.push(kind, topic, entry.partition, copies.buffer, from, byteLength)
         copied += byteLength
       }
@@ -184,7 +185,7 @@ class LogClient implements Log {
 
   /** Shared memory for the batches of a request that lie elsewhere. */
   #copies(request: AppendRequest): {
-    into: Uint8Array
+    into: Buffer
     at: number
     buffer: number
     ringBytes: number
@@ -205,7 +206,7 @@ class LogClient implements Log {
         owned: false,
       }
     const own = new SharedArrayBuffer(bytes)
-    return { into: new Uint8Array(own), at: 0, buffer: this.#buffer(own), ringBytes: 0, owned: true }
+    return { into: Buffer.from(own), at: 0, buffer: this.#buffer(own), ringBytes: 0, owned: true }
   }
 
   #name(name: string): number {

@@ -3,7 +3,7 @@
 
 export class SharedRing {
   readonly buffer: SharedArrayBuffer
-  readonly bytes: Uint8Array
+  readonly bytes: Buffer
   /** Bytes that the last `take` used up, padding at the end of the ring included: give them to `release`. */
   lastTaken = 0
   #head = 0
@@ -11,7 +11,7 @@ export class SharedRing {
 
   constructor(capacity: number) {
     this.buffer = new SharedArrayBuffer(capacity)
-    this.bytes = new Uint8Array(this.buffer)
+    this.bytes = Buffer.from(this.buffer)
   }
 
   /** The position of `length` contiguous bytes, -1 where there is no room. */
