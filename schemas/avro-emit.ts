@@ -31,6 +31,7 @@ import {
   scratch,
   skipInt,
   skipLong,
+  textEnd,
   timeEnd,
   utf8End,
   uuidEnd,
@@ -50,6 +51,7 @@ export const EMITTED_SCOPE = {
   scratch,
   skipInt,
   skipLong,
+  textEnd,
   timeEnd,
   utf8End,
   uuidEnd,
@@ -217,8 +219,7 @@ export class CheckEmitter {
     }
     const stop = out.unique('stop')
     out.line(`const ${stop} = at + ${length}`)
-    out.line(`while (at < ${stop} && bytes[at] < 0x80) at++`)
-    out.line(`if (at < ${stop} && (at = utf8End(bytes, at, ${stop})) < 0) return at`)
+    out.line(`if ((at = textEnd(bytes, at, ${stop})) < 0) return at`)
   }
 
   /** The blocks of an array or map; `item` writes what reads one item, `block` what precedes each block's items. */

@@ -1,6 +1,7 @@
 // What generated code calls: the steps of reading a datum that are loops, or too long to write out at each
 // place (Avro specification, "Binary Encoding"). All take positions in `bytes` below 2^31 and never read at or
 // beyond `end`. A result below zero is a code of avro-codes.ts, negated. None allocates, none throws.
+import { viewOf } from '../std/last-view.ts'
 import {
   BLOCK_COUNT,
   BLOCK_SIZE,
@@ -15,26 +16,24 @@ import {
   VARINT_TOO_LONG,
 } from './avro-codes.ts'
 
+/** The highest bit of each byte of a word. */
+const HIGHS = 0x80808080 | 0
+
 /** Second results of the functions below: [position after, end of a sized block or -1]. */
 export const scratch = new Int32Array(2)
 
 /** Position after a long: at most ten bytes, the tenth at most 1. */
 export function skipLong(bytes: Uint8Array, at: number, end: number): number {
-  // Away from the end, four bytes at a time find the one that stops: timestamps take eight or nine.
+  // Away from the end, a word at a time finds the byte that stops: timestamps take eight or nine.
   if (at + 10 <= end) {
-    if ((bytes[at]! & bytes[at + 1]! & bytes[at + 2]! & bytes[at + 3]!) >= 0x80) {
-      if ((bytes[at + 4]! & bytes[at + 5]! & bytes[at + 6]!) >= 0x80) {
-        if (bytes[at + 7]! < 0x80) return at + 8
-        if (bytes[at + 8]! < 0x80) return at + 9
-        if (bytes[at + 9]! < 2) return at + 10
-        return bytes[at + 9]! < 0x80 ? -LONG_RANGE : -VARINT_TOO_LONG
-      }
-      if (bytes[at + 4]! < 0x80) return at + 5
-      return bytes[at + 5]! < 0x80 ? at + 6 : at + 7
-    }
-    if (bytes[at]! < 0x80) return at + 1
-    if (bytes[at + 1]! < 0x80) return at + 2
-    return bytes[at + 2]! < 0x80 ? at + 3 : at + 4
+    const view = viewOf(bytes)
+    let stops = ~view.getInt32(at, true) & HIGHS
+    if (stops !== 0) return at + 4 - (Math.clz32(stops & -stops) >>> 3)
+    stops = ~view.getInt32(at + 4, true) & HIGHS
+    if (stops !== 0) return at + 8 - (Math.clz32(stops & -stops) >>> 3)
+    if (bytes[at + 8]! < 0x80) return at + 9
+    if (bytes[at + 9]! < 2) return at + 10
+    return bytes[at + 9]! < 0x80 ? -LONG_RANGE : -VARINT_TOO_LONG
   }
   let p = at
   const stop = Math.min(at + 9, end)
@@ -239,6 +238,18 @@ export function readBlock(bytes: Uint8Array, at: number, end: number, minimum: n
   scratch[0] = after
   scratch[1] = stop
   return count
+}
+
+/** As `utf8End`, for text that is mostly ASCII, a word at a time, the last one overlapping the one before. */
+export function textEnd(bytes: Uint8Array, at: number, stop: number): number {
+  let p = at
+  if (stop - at >= 4) {
+    const view = viewOf(bytes)
+    const last = stop - 4
+    while (p < last && (view.getInt32(p) & HIGHS) === 0) p += 4
+    if (p >= last && (view.getInt32(last) & HIGHS) === 0) return stop
+  }
+  return p < stop ? utf8End(bytes, p, stop) : p
 }
 
 /** `stop` when [at, stop) is UTF-8 (RFC 3629: shortest forms, no surrogates, at most U+10FFFF). */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { viewOf } from '../std/last-view.ts'
 import {
   datumArbitrary,
   encodeLoosely,
@@ -114,12 +115,16 @@ test('any bytes at all: a code, never an exception, and the interpreter gives th
   )
 })
 
-/** Bytes that say where they are read, and end the test where that is outside of [start, end). */
-function guarded(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  return new Proxy(bytes, {
+/**
+ * The datum alone, in a buffer of its length: a byte that is read outside of it ends the test, and so does a word, because a
+ * DataView throws there.
+ */
+function guarded(datum: Uint8Array): Uint8Array {
+  return new Proxy(Uint8Array.from(datum), {
     get(target, name) {
+      if (name === 'buffer' || name === 'byteOffset' || name === 'byteLength') return target[name]
       const index = Number(name)
-      assert.ok(index >= start && index < end, `read of ${String(name)}, outside of [${start}, ${end})`)
+      assert.ok(index >= 0 && index < target.length, `read of ${String(name)}, outside of the datum`)
       return target[index]
     },
   })
@@ -137,7 +142,7 @@ test('hostile payloads: whatever bytes, cut and schema, no byte outside of the r
       const whole = new Uint8Array(end + 16).fill(canary)
       whole.set(datum, start)
       codesSeen.add(validate(whole, start, end))
-      if (canary === 0x80) codesSeen.add(validate(guarded(whole, start, end), start, end))
+      if (canary === 0x80) codesSeen.add(validate(guarded(datum), 0, datum.length))
     }
     assert.equal(codesSeen.size, 1, 'what lies around the payload decides about it')
     if (codesSeen.has(codes.VALID)) valid++
@@ -167,8 +172,11 @@ test('hostile payloads: whatever bytes, cut and schema, no byte outside of the r
     { numRuns },
   )
   assert.ok(valid > numRuns, 'most that was never changed is valid')
-  // The guard can tell.
-  assert.throws(() => guarded(new Uint8Array(4), 1, 3)[3], /outside/)
+  // The guard can tell, for bytes and for words.
+  const datum = guarded(new Uint8Array(6))
+  assert.throws(() => datum[6], /outside/)
+  assert.equal(viewOf(datum).getInt32(2), 0)
+  assert.throws(() => viewOf(datum).getInt32(3), RangeError)
 })
 
 const LIST = JSON.stringify({

@@ -47,8 +47,7 @@ function walk(bytes, at, end, into, to, depth) {
     at = scratch[0]
   }
   const stop5 = at + n4
-  while (at < stop5 && bytes[at] < 0x80) at++
-  if (at < stop5 && (at = utf8End(bytes, at, stop5)) < 0) return at
+  if ((at = textEnd(bytes, at, stop5)) < 0) return at
   // battery: double
   if (end - at < 8) return -1
   at += 8

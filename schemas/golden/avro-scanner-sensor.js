@@ -64,8 +64,7 @@ function scan(bytes, view, at, end) {
   }
   const from9 = at
   const stop11 = at + n10
-  while (at < stop11 && bytes[at] < 0x80) at++
-  if (at < stop11 && (at = utf8End(bytes, at, stop11)) < 0) return at
+  if ((at = textEnd(bytes, at, stop11)) < 0) return at
   ranges[6] = from9
   ranges[7] = at
   // battery: double

@@ -43,8 +43,7 @@ function walk(bytes, at, end, depth) {
         at = scratch[0]
       }
       const stop4 = at + n3
-      while (at < stop4 && bytes[at] < 0x80) at++
-      if (at < stop4 && (at = utf8End(bytes, at, stop4)) < 0) return at
+      if ((at = textEnd(bytes, at, stop4)) < 0) return at
     }
   }
   // readings: array
@@ -118,8 +117,7 @@ function walk(bytes, at, end, depth) {
         at = scratch[0]
       }
       const stop19 = at + n18
-      while (at < stop19 && bytes[at] < 0x80) at++
-      if (at < stop19 && (at = utf8End(bytes, at, stop19)) < 0) return at
+      if ((at = textEnd(bytes, at, stop19)) < 0) return at
       // labels{}: string
       let n20 = at < end ? bytes[at] : 0x80
       if ((n20 & 0x81) === 0) {
@@ -131,8 +129,7 @@ function walk(bytes, at, end, depth) {
         at = scratch[0]
       }
       const stop21 = at + n20
-      while (at < stop21 && bytes[at] < 0x80) at++
-      if (at < stop21 && (at = utf8End(bytes, at, stop21)) < 0) return at
+      if ((at = textEnd(bytes, at, stop21)) < 0) return at
     }
     if (stop16 >= 0 && at !== stop16) return -11
   }
@@ -156,8 +153,7 @@ function walk(bytes, at, end, depth) {
         at = scratch[0]
       }
       const stop26 = at + n25
-      while (at < stop26 && bytes[at] < 0x80) at++
-      if (at < stop26 && (at = utf8End(bytes, at, stop26)) < 0) return at
+      if ((at = textEnd(bytes, at, stop26)) < 0) return at
       // axes{}.angle: double
       if (end - at < 8) return -1
       at += 8

@@ -50,8 +50,7 @@ function walk(bytes, at, end, depth) {
     at = scratch[0]
   }
   const stop4 = at + n3
-  while (at < stop4 && bytes[at] < 0x80) at++
-  if (at < stop4 && (at = utf8End(bytes, at, stop4)) < 0) return at
+  if ((at = textEnd(bytes, at, stop4)) < 0) return at
   // battery: double
   if (end - at < 8) return -1
   at += 8
