@@ -27,6 +27,7 @@ import { parseAvroSchema } from '../schemas/avro-schema.ts'
 import { createValidator, type Validator } from '../schemas/avro-validate.ts'
 import { isValidDeviceId } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
+import { decompressLz4, decompressSnappy, TooLarge } from '../std/compression.ts'
 import { crc32c, partitionOfKey } from '../std/hash.ts'
 import { KAFKA_ERROR, type KafkaError } from './error-codes.ts'
 
@@ -41,8 +42,14 @@ const RESERVED_HEADER = 'millrace.'
 const COMPRESSION = 0b111
 const TRANSACTIONAL = 0b1_0000
 const CONTROL = 0b10_0000
-const GZIP = 1
-const ZSTD = 4
+
+/** By the codec's number in the attributes. None makes more than `bytesMax`. */
+const CODECS: Readonly<Record<number, (packed: Uint8Array, bytesMax: number) => Uint8Array>> = {
+  1: (packed, maxOutputLength) => gunzipSync(packed, { maxOutputLength }),
+  2: decompressSnappy,
+  3: decompressLz4,
+  4: (packed, maxOutputLength) => zstdDecompressSync(packed, { maxOutputLength }),
+}
 
 export interface CheckedBatch {
   errorCode: typeof KAFKA_ERROR.none
@@ -124,26 +131,25 @@ export function checkBatch(
 /** The same batch with its records as they are; the CRC is not made right. */
 function decompress(bytes: Uint8Array, header: BatchHeader): Uint8Array | RefusedBatch {
   const codec = header.attributes & COMPRESSION
-  let records = bytes.subarray(RECORDS)
-  if (codec !== 0) {
-    if (codec !== GZIP && codec !== ZSTD)
-      return refused(
-        KAFKA_ERROR.unsupportedCompressionType,
-        'compression of producers: none, gzip or zstd (not snappy, not lz4)',
-      )
-    try {
-      const options = { maxOutputLength: BATCH_BYTES_MAX }
-      records = codec === GZIP ? gunzipSync(records, options) : zstdDecompressSync(records, options)
-    } catch (error) {
-      const isTooLarge = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
-      return isTooLarge
-        ? refused(KAFKA_ERROR.messageTooLarge, `a batch has at most ${BATCH_BYTES_MAX} bytes decompressed`)
-        : refused(KAFKA_ERROR.corruptMessage, 'the records of the batch cannot be decompressed')
-    }
-  }
-  if (records.length > BATCH_BYTES_MAX)
+  if (codec === 0 && bytes.length - RECORDS > BATCH_BYTES_MAX)
     return refused(KAFKA_ERROR.messageTooLarge, `a batch has at most ${BATCH_BYTES_MAX} bytes`)
   if (codec === 0) return bytes
+  const unpack = CODECS[codec]
+  if (unpack === undefined)
+    return refused(
+      KAFKA_ERROR.unsupportedCompressionType,
+      'compression of producers: none, gzip, snappy, lz4 or zstd',
+    )
+  let records: Uint8Array
+  try {
+    records = unpack(bytes.subarray(RECORDS), BATCH_BYTES_MAX)
+  } catch (error) {
+    const isTooLarge =
+      error instanceof TooLarge || (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
+    return isTooLarge
+      ? refused(KAFKA_ERROR.messageTooLarge, `a batch has at most ${BATCH_BYTES_MAX} bytes decompressed`)
+      : refused(KAFKA_ERROR.corruptMessage, 'the records of the batch cannot be decompressed')
+  }
   const plain = new Uint8Array(RECORDS + records.length)
   plain.set(bytes.subarray(0, RECORDS))
   plain.set(records, RECORDS)

@@ -7,8 +7,8 @@
 // From Kafka: a record set holds whole batches, the last one possibly cut off. Control batches and those of aborted
 // transactions are left out, so offsets have gaps; compressed ones are unpacked; the transactional bit is cleared.
 // What comes out is what record-batch.ts promises. A set in which nothing is to be done is passed on as it lies.
-import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import { compressionsAlgorithms } from '@platformatic/kafka'
+import { gunzipSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { compressLz4, decompressLz4, decompressSnappy } from '../std/compression.ts'
 import { MillraceError } from '../std/errors.ts'
 import { crc32c } from '../std/hash.ts'
 import type { KafkaCompression } from './kafka-options.ts'
@@ -56,10 +56,7 @@ export function prepareBatch(
   if (compression === 'none') return { header, records, codec: CODECS.none, recordCount }
   // Neither codec takes shared memory.
   const copy = Buffer.from(records)
-  const packed =
-    compression === 'zstd'
-      ? zstdCompressSync(copy, ZSTD_OPTIONS)
-      : compressionsAlgorithms.lz4.compressSync(copy)
+  const packed = compression === 'zstd' ? zstdCompressSync(copy, ZSTD_OPTIONS) : compressLz4(copy)
   if (packed.length >= records.length) return { header, records, codec: CODECS.none, recordCount }
   return { header, records: packed, codec: CODECS[compression], recordCount }
 }
@@ -189,9 +186,9 @@ function unpack(batch: Uint8Array, attributes: number, where: string): Uint8Arra
 function decompress(packed: Buffer, codec: number, where: string): Uint8Array {
   try {
     if (codec === CODECS.zstd) return zstdDecompressSync(packed, { maxOutputLength: UNPACKED_BYTES_MAX })
-    if (codec === CODECS.lz4) return compressionsAlgorithms.lz4.decompressSync(packed)
-    if (codec === CODECS.snappy) return compressionsAlgorithms.snappy.decompressSync(packed)
-    if (codec === CODECS.gzip) return compressionsAlgorithms.gzip.decompressSync(packed)
+    if (codec === CODECS.lz4) return decompressLz4(packed, UNPACKED_BYTES_MAX)
+    if (codec === CODECS.snappy) return decompressSnappy(packed, UNPACKED_BYTES_MAX)
+    if (codec === CODECS.gzip) return gunzipSync(packed, { maxOutputLength: UNPACKED_BYTES_MAX })
   } catch (error) {
     throw new MillraceError(
       'log_corrupt',

@@ -43,11 +43,14 @@ def deliver(config, topic, messages):
     return result
 
 
-good = deliver(
-    {"enable.idempotence": True, "compression.type": "zstd", "linger.ms": 5},
-    RAW, [(f"press-{i % 9}", encode(i)) for i in range(100)],
-)
-assert good["error"] is None, good
+acknowledged = 0
+for n, codec in enumerate(["none", "gzip", "snappy", "lz4", "zstd"]):
+    good = deliver(
+        {"enable.idempotence": True, "compression.type": codec, "linger.ms": 5},
+        RAW, [(f"press-{i % 9}", encode(20 * n + i)) for i in range(20)],
+    )
+    assert good["error"] is None, (codec, good)
+    acknowledged += good["acknowledged"]
 unframed = deliver({}, RAW, [("press-1", b"no frame")])
 normalized = deliver({}, "default.telemetry.normalized", [("press-1", encode(1))])
 try:
@@ -56,6 +59,6 @@ try:
 except KafkaException as error:
     transaction = f"{error.args[0].name()}: {error.args[0].str()}"
 print(json.dumps({
-    "acknowledged": good["acknowledged"], "unframed": unframed["error"], "normalized": normalized["error"],
+    "acknowledged": acknowledged, "unframed": unframed["error"], "normalized": normalized["error"],
     "transaction": transaction,
 }))
