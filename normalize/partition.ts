@@ -10,8 +10,9 @@
 // A record that none of it touches passes. As long as all records of a batch pass, nothing is written: the
 // batch goes on whole. The first that does not has the records before it copied out and the rest follow.
 import { type BatchHeader, RecordReader, readBatchHeader } from '../log/record-batch.ts'
+import type { CounterBlock } from '../std/counters.ts'
 import { invariant } from '../std/errors.ts'
-import type { RejectCode } from './counters.ts'
+import type { NormalizeCounter, RejectCode } from './counters.ts'
 import { PayloadHash } from './duplicates.ts'
 import { KEY_BYTES_MAX } from './key-table.ts'
 import { isPlausible } from './lateness.ts'
@@ -37,6 +38,19 @@ export class Tally {
   windowEvictions = 0
   deviceEvictions = 0
   readonly rejected = new Map<RejectCode, number>()
+
+  addTo(counters: CounterBlock<NormalizeCounter>): void {
+    counters.add('records_in', this.recordsIn)
+    counters.add('records_passed', this.recordsPassed)
+    counters.add('batches_passed', this.batchesPassed)
+    counters.add('records_rewritten', this.recordsRewritten)
+    counters.add('duplicates', this.duplicates)
+    counters.add('late', this.late)
+    counters.add('quality_marked', this.qualityMarked)
+    counters.add('window_evictions', this.windowEvictions)
+    counters.add('device_evictions', this.deviceEvictions)
+    for (const [code, count] of this.rejected) counters.add(`rejected_${code}`, count)
+  }
 }
 
 export interface PartitionOptions {

@@ -14,7 +14,7 @@
 // Where several processes share the stage (log.join), a partition comes and goes between two steps: one that goes is
 // saved first, so that who gets it has little to read again; one that comes is restored like all at a start.
 import { isDeepStrictEqual } from 'node:util'
-import type { Assignment, Changes, Log, Membership } from '../log/log.ts'
+import type { Assignment, Log, Membership } from '../log/log.ts'
 import { rawTopic } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import type { CounterBlock } from '../std/counters.ts'
@@ -22,6 +22,7 @@ import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { murmur2 } from '../std/hash.ts'
 import { Committer, Parts, Waiting } from './commit.ts'
 import type { NormalizeCounter } from './counters.ts'
+import { Follower } from './follow.ts'
 import type { OutputBatches } from './output.ts'
 import { PartitionNormalizer, Tally } from './partition.ts'
 import { RejectedBatches } from './rejected-batches.ts'
@@ -71,15 +72,9 @@ export class NormalizeStage {
   readonly #stepBytesMax: number
   readonly #readBytesMax: number
   readonly #streams = new Map<string, Stream>()
-  readonly #byTopic = new Map<string, Stream>()
-  /** Streams with something to read, in turn. */
-  readonly #ready: Stream[] = []
-  #sequence = 0
-  #changes: Promise<Changes> | undefined
+  readonly #follower: Follower
   #nextStreams: readonly StreamDescriptor[] | undefined
   readonly #streamsApplied: (() => void)[] = []
-  #wake: (() => void) | undefined
-  #woken = false
   readonly #committer: Committer<Stream>
   /** Among the processes that share the stage; undefined where this one has it alone. */
   #membership: Membership | undefined
@@ -90,6 +85,7 @@ export class NormalizeStage {
   constructor(options: NormalizeOptions) {
     this.#options = options
     this.#log = options.log
+    this.#follower = new Follower(options.log)
     this.#limits = { ...STATE_LIMITS_DEFAULT, ...options.limits }
     this.#now = options.now ?? Date.now
     this.#stepBytesMax = options.stepBytesMax ?? STEP_BYTES_MAX_DEFAULT
@@ -132,13 +128,12 @@ export class NormalizeStage {
 
   /** Ends the wait of a `step` that has nothing to do, or the next such wait. */
   wake(): void {
-    this.#woken = true
-    this.#wake?.()
+    this.#follower.wake()
   }
 
   /** Nothing is left to read, nothing in flight, and no stream waits for the log. */
   get caughtUp(): boolean {
-    if (!this.#committer.isIdle || this.#ready.length > 0) return false
+    if (!this.#committer.isIdle || !this.#follower.isIdle) return false
     for (const { waiting } of this.#streams.values()) if (waiting.parts.length > 0) return false
     return true
   }
@@ -168,8 +163,8 @@ export class NormalizeStage {
       for (const resolve of this.#streamsApplied.splice(0)) resolve()
     }
     await this.#retryWaiting()
-    await this.#follow(0)
-    if (this.#ready.length === 0) {
+    await this.#follower.follow(0)
+    if (this.#follower.isIdle) {
       await this.settle()
       const parts = new Parts<Stream>()
       this.#addSnapshots(parts)
@@ -177,9 +172,9 @@ export class NormalizeStage {
         await this.#committer.submit(parts, this.#committer.takeOutput())
         return 0
       }
-      if (timeoutMs > 0) await this.#follow(this.#waitMs(timeoutMs))
+      if (timeoutMs > 0) await this.#follower.follow(this.#waitMs(timeoutMs))
     }
-    return this.#ready.length === 0 ? 0 : this.#readStep()
+    return this.#follower.isIdle ? 0 : this.#readStep()
   }
 
   /** Duplicates and rejected records of all raw records ever dealt with. */
@@ -196,7 +191,7 @@ export class NormalizeStage {
 
   /** What is remembered of a raw partition; undefined where it is not this stage's. For tests. */
   stateOf(raw: string, partition: number): PartitionState | undefined {
-    return this.#byTopic.get(raw)?.partitions.get(partition)?.normalizer.state
+    return this.#follower.streamOf(raw)?.partitions.get(partition)?.normalizer.state
   }
 
   /** Waits for the append in flight; throws what it threw. */
@@ -253,7 +248,7 @@ export class NormalizeStage {
       if (names.has(name)) continue
       stream.stopped = true
       this.#streams.delete(name)
-      this.#byTopic.delete(stream.raw)
+      this.#follower.remove(stream)
     }
     const added: Partition[] = []
     for (const descriptor of changed) {
@@ -262,7 +257,7 @@ export class NormalizeStage {
       if (known === undefined || (known.partitions.size === 0 && this.#membership === undefined)) {
         const stream = newStream(descriptor, transform)
         this.#streams.set(stream.name, stream)
-        this.#byTopic.set(stream.raw, stream)
+        this.#follower.add(stream)
         // Where the stage is shared they come by the assignment.
         if (this.#membership === undefined) added.push(...(await this.#addPartitions(stream)))
       } else {
@@ -272,8 +267,13 @@ export class NormalizeStage {
       }
     }
     await this.#restore(added)
-    this.#membership?.subscribe([...this.#byTopic.keys()])
+    this.#membership?.subscribe(this.#follower.topics)
     this.#countGauges()
+  }
+
+  async #hasGrown(): Promise<boolean> {
+    await this.#follower.lookAt(this.#allPartitions())
+    return !this.#follower.isIdle
   }
 
   // Sharing the stage
@@ -320,11 +320,10 @@ export class NormalizeStage {
   /** Forgets all partitions: others go on from what was committed, or this process does, like after a start. */
   #dropAll(): void {
     this.#committer.forgetFailure()
-    this.#ready.splice(0)
+    this.#follower.clear()
     for (const stream of this.#streams.values()) {
       stream.partitions.clear()
       stream.pending = []
-      stream.queued = false
       stream.waiting = new Waiting()
     }
   }
@@ -380,7 +379,7 @@ export class NormalizeStage {
       } catch (error) {
         this.#stopOrThrow(partition.stream, error)
       }
-      this.#enqueue(partition)
+      this.#follower.enqueue(partition)
     }
     this.#committer.release(output)
   }
@@ -401,61 +400,7 @@ export class NormalizeStage {
     this.#options.onStreamError?.(stream.name, error)
   }
 
-  // Following the log
-
-  /** Asks where the partitions end, and takes in those that have more: a log may be late with its news of them. */
-  async #hasGrown(): Promise<boolean> {
-    for (const partition of this.#allPartitions()) {
-      if (partition.stream.stopped) continue
-      const { end } = await this.#log.range(partition.stream.raw, partition.number)
-      partition.end = Math.max(partition.end, end)
-      this.#enqueue(partition)
-    }
-    return this.#ready.length > 0
-  }
-
-  /** Takes in which partitions have grown; waits for that, or for `wake`, up to `timeoutMs`. */
-  async #follow(timeoutMs: number): Promise<void> {
-    // A wait that was broken off is still under way and is taken up again.
-    const resumed = this.#changes !== undefined
-    const changes = (this.#changes ??= this.#log.changes(this.#sequence, timeoutMs))
-    let result: Changes | undefined
-    if (resumed || timeoutMs > 0) {
-      let timer: NodeJS.Timeout | undefined
-      const broken = new Promise<undefined>((resolve) => {
-        this.#wake = () => resolve(undefined)
-        timer = setTimeout(resolve, timeoutMs, undefined)
-      })
-      if (this.#woken) this.#wake!()
-      result = await Promise.race([changes, broken])
-      clearTimeout(timer)
-      this.#wake = undefined
-    } else result = await changes
-    if (timeoutMs > 0) this.#woken = false
-    if (result === undefined) return
-    this.#changes = undefined
-    this.#sequence = result.sequence
-    for (const { topic, partition: number, end } of result.partitions) {
-      const partition = this.#byTopic.get(topic)?.partitions.get(number)
-      if (partition === undefined || end <= partition.end) continue
-      partition.end = end
-      this.#enqueue(partition)
-    }
-  }
-
-  #enqueue(partition: Partition): void {
-    const { stream } = partition
-    if (partition.queued || stream.stopped || partition.nextOffset >= partition.end) return
-    partition.queued = true
-    stream.pending.push(partition)
-    this.#enqueueStream(stream)
-  }
-
-  #enqueueStream(stream: Stream): void {
-    if (stream.queued || stream.pending.length === 0 || stream.waiting.parts.length > 0) return
-    stream.queued = true
-    this.#ready.push(stream)
-  }
+  // Reading and committing
 
   /** The wait of an idle stage: shorter while a stream waits for the log or a snapshot falls due. */
   #waitMs(timeoutMs: number): number {
@@ -469,8 +414,6 @@ export class NormalizeStage {
     return Math.max(1, Math.min(timeoutMs, until - this.#now()))
   }
 
-  // Reading and committing
-
   async #readStep(): Promise<number> {
     const output = this.#committer.takeOutput()
     const parts = new Parts<Stream>()
@@ -478,24 +421,19 @@ export class NormalizeStage {
     let bytesIn = 0
     // What the step is bounded by: bytes read, or made of them, where that is more.
     let bytes = 0
-    while (bytes < this.#stepBytesMax && this.#ready.length > 0) {
-      const stream = this.#ready.shift()!
-      stream.queued = false
-      const partition = stream.pending.shift()
-      // A stream that was stopped, or refused by the log meanwhile.
-      if (partition === undefined || stream.waiting.parts.length > 0) {
-        if (partition !== undefined) stream.pending.unshift(partition)
-        continue
-      }
-      partition.queued = false
+    while (bytes < this.#stepBytesMax) {
+      const partition = this.#follower.next()
+      if (partition === undefined) break
+      const { stream } = partition
       const before = output.byteLength
       const { read, rejected } = await this.#readPartition(partition, output, parts, tally)
       bytesIn += read
       bytes += Math.max(read, output.byteLength - before + rejected)
-      this.#enqueue(partition)
-      this.#enqueueStream(stream)
+      this.#follower.enqueue(partition)
+      this.#follower.enqueueStream(stream)
     }
-    this.#count(tally, bytesIn)
+    tally.addTo(this.#options.counters)
+    this.#options.counters.add('bytes_in', bytesIn)
     this.#addSnapshots(parts)
     await this.#committer.submit(parts, output)
     this.#countGauges()
@@ -550,26 +488,11 @@ export class NormalizeStage {
   async #retryWaiting(): Promise<void> {
     for (const stream of this.#streams.values()) {
       if (stream.waiting.parts.length > 0 && (await this.#committer.retry(stream)))
-        this.#enqueueStream(stream)
+        this.#follower.enqueueStream(stream)
     }
   }
 
   // Counters
-
-  #count(tally: Tally, bytes: number): void {
-    const { counters } = this.#options
-    counters.add('records_in', tally.recordsIn)
-    counters.add('bytes_in', bytes)
-    counters.add('records_passed', tally.recordsPassed)
-    counters.add('batches_passed', tally.batchesPassed)
-    counters.add('records_rewritten', tally.recordsRewritten)
-    counters.add('duplicates', tally.duplicates)
-    counters.add('late', tally.late)
-    counters.add('quality_marked', tally.qualityMarked)
-    counters.add('window_evictions', tally.windowEvictions)
-    counters.add('device_evictions', tally.deviceEvictions)
-    for (const [code, count] of tally.rejected) counters.add(`rejected_${code}`, count)
-  }
 
   #countGauges(): void {
     const { counters } = this.#options
