@@ -9,6 +9,7 @@
 // -0.0, whose bits k / 10^d does not have and which rounding makes, has a place of its own behind the others. At
 // the first value that is no such multiple this gives up, and the hash table takes over. NaN and infinities are
 // seen in the bounds.
+import { bitsForCount } from './bit-pack.ts'
 import type { WordDictionary } from './dictionary.ts'
 import { ValueRange } from './statistics.ts'
 import { Grow32, type LeafValues } from './values.ts'
@@ -16,8 +17,9 @@ import { Grow32, type LeafValues } from './values.ts'
 const SPAN_MAX = 1 << 21
 const DECIMALS_MAX = 6
 const SAMPLE_VALUES = 64
-/** Unused entries, of all, that are cheaper to write than to renumber. */
-const WASTE_MAX = 1 / 64
+/** Unused entries, of all entries and of all values, that are cheaper to write than to renumber every value. */
+const WASTE_MAX = 1 / 8
+const WASTE_VALUES_MAX = 1 / 64
 
 const TWO_32 = 0x1_0000_0000
 /** Microseconds of a second and of a millisecond: what times that came as such are multiples of. */
@@ -199,7 +201,9 @@ function scaleOf(doubles: Float64Array, count: number): number {
 function number(used: Int32Array, span: number, ids: Int32Array, count: number): number {
   let distinct = 0
   for (let at = 0; at < span; at++) distinct += used[at]!
-  if (span - distinct <= span * WASTE_MAX) {
+  const unused = span - distinct
+  const isCheap = unused <= span * WASTE_MAX && unused <= count * WASTE_VALUES_MAX
+  if (unused === 0 || (isCheap && bitsForCount(span) === bitsForCount(distinct))) {
     for (let at = 0; at < span; at++) used[at] = at
     return span
   }

@@ -190,12 +190,15 @@ export class ValueRange {
     let min = ids[from]!
     let max = min
     let last = -1
-    for (let i = from; i < to; i++) {
+    // A few states are soon all seen.
+    let unseen = dictionary.count
+    for (let i = from; i < to && unseen > 0; i++) {
       const id = ids[i]!
       if (id === last) continue
       last = id
       if (marks[id] === stamp) continue
       marks[id] = stamp
+      unseen--
       if (compareRanges(data, offsets[id]!, offsets[id + 1]!, offsets[min]!, offsets[min + 1]!) < 0) min = id
       else if (compareRanges(data, offsets[id]!, offsets[id + 1]!, offsets[max]!, offsets[max + 1]!) > 0)
         max = id

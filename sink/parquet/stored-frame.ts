@@ -38,8 +38,9 @@ export function storePage(bytes: Uint8Array): Uint8Array {
 
 /** Pages up to this are stored: compressing one takes longer than encoding it, and the headers around it outweigh it. */
 const SMALL_BYTES_MAX = 512
-/** Pages stored unseen after one that compression did not help, and what counts as help: a 64th. */
-const STORED_PAGES = 7
+/** Pages stored unseen after one that compression did not help, after the next such one, … and what counts as help: a 64th. */
+const STORED_PAGES_FIRST = 7
+const STORED_PAGES_MAX = 31
 const GAIN_MIN = 1 / 64
 
 /**
@@ -49,6 +50,7 @@ const GAIN_MIN = 1 / 64
 export class PageCompressor {
   readonly #compress: (bytes: Uint8Array) => Uint8Array
   #stored = 0
+  #storedNext = STORED_PAGES_FIRST
 
   constructor(compress: (bytes: Uint8Array) => Uint8Array) {
     this.#compress = compress
@@ -66,7 +68,10 @@ export class PageCompressor {
       return storePage(bytes)
     }
     const body = this.#compress(bytes)
-    if (body.length > bytes.length * (1 - GAIN_MIN)) this.#stored = STORED_PAGES
+    if (body.length > bytes.length * (1 - GAIN_MIN)) {
+      this.#stored = this.#storedNext
+      this.#storedNext = Math.min(STORED_PAGES_MAX, 2 * this.#storedNext + 1)
+    } else this.#storedNext = STORED_PAGES_FIRST
     return body
   }
 }
