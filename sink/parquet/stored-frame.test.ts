@@ -20,7 +20,7 @@ test('a stored page is read by libzstd', () => {
   }
 })
 
-test('pages are stored only after one that did not shrink, and tried again after seven', () => {
+test('pages are stored only after one that did not shrink, and tried again after seven, then fifteen', () => {
   let compressed = 0
   const compressor = new PageCompressor((bytes) => {
     compressed++
@@ -29,9 +29,13 @@ test('pages are stored only after one that did not shrink, and tried again after
   const [dense, sparse] = [noise(5000), new Uint8Array(5000)]
   for (let i = 0; i < 4; i++) compressor.page(sparse)
   assert.equal(compressed, 4)
-  for (let i = 0; i < 16; i++) compressor.page(dense)
+  for (let i = 0; i < 8 + 16; i++) compressor.page(dense)
   assert.equal(compressed, 6)
   // The next try finds that pages shrink again.
   for (let i = 0; i < 10; i++) compressor.page(sparse)
   assert.equal(compressed, 16)
+  for (let i = 0; i < 8; i++) compressor.page(dense)
+  assert.equal(compressed, 17)
+  compressor.page(dense)
+  assert.equal(compressed, 18)
 })
