@@ -32,17 +32,20 @@ export type Resolution =
   | { kind: 'ordinary' }
   | { kind: 'refused'; refusal: Refusal; detail: string }
 
-/** Each template's levels, words or variables' names in braces, and where {device} begins. */
-const PARSED_TEMPLATES = TEMPLATES.map(({ template }) => ({
-  levels: template.split('/'),
-  deviceAt: template.indexOf('{device}'),
-}))
+/** Each template's levels, words or variables; which are {device} and {stream}; and where {device} begins. */
+const PARSED_TEMPLATES = TEMPLATES.map(({ template }) => {
+  const levels = template.split('/')
+  const device = levels.indexOf('{device}')
+  const stream = levels.indexOf('{stream}')
+  return { levels, device, stream, deviceAt: template.indexOf('{device}') }
+})
 const RESERVED_FIRST_LEVELS = new Set(PARSED_TEMPLATES.map(({ levels }) => levels[0]!))
 
 export class TopicTable {
   /** Raised by every update; what was resolved before is resolved anew. */
   version = 1
-  #streams = new Map<string, StreamDescriptor>()
+  /** By tenant, then by name. */
+  #streams = new Map<string, Map<string, StreamDescriptor>>()
 
   constructor(streams: readonly StreamDescriptor[]) {
     this.updateStreams(streams)
@@ -50,7 +53,8 @@ export class TopicTable {
 
   /** Takes the streams there are now; what is no longer among them is refused from here on. */
   updateStreams(streams: readonly StreamDescriptor[]): void {
-    this.#streams = new Map(streams.map((stream) => [`${stream.tenant} ${stream.stream}`, stream]))
+    this.#streams = new Map(streams.map(({ tenant }) => [tenant, new Map()]))
+    for (const stream of streams) this.#streams.get(stream.tenant)!.set(stream.stream, stream)
     this.version++
   }
 
@@ -59,11 +63,14 @@ export class TopicTable {
     const levels = topic.split('/')
     if (levels.length > TOPIC_LEVELS_MAX)
       return refused(Refusal.topicUnknown, `a topic has at most ${TOPIC_LEVELS_MAX} levels`)
-    for (const { levels: template, deviceAt } of PARSED_TEMPLATES) {
-      const variables = matchTemplate(template, levels)
-      if (variables !== undefined)
-        return this.#telemetry(principal, variables.device!, deviceAt, variables.stream!)
-    }
+    for (const template of PARSED_TEMPLATES)
+      if (fitsTemplate(template.levels, levels))
+        return this.#telemetry(
+          principal,
+          levels[template.device]!,
+          template.deviceAt,
+          levels[template.stream]!,
+        )
     if (RESERVED_FIRST_LEVELS.has(levels[0]!)) {
       const known = TEMPLATES.map(({ template }) => template).join(', ')
       return refused(Refusal.topicUnknown, `topics under ${levels[0]}/ have the form ${known}`)
@@ -79,7 +86,7 @@ export class TopicTable {
     // Permission comes before existence: who may not publish learns nothing of the streams there are.
     if (!speaksFor(principal, device))
       return refused(Refusal.notAuthorized, `${principal.id} does not speak for ${device}`)
-    const stream = this.#streams.get(`${principal.tenant} ${streamName}`)
+    const stream = this.#streams.get(principal.tenant)?.get(streamName)
     if (stream === undefined)
       return refused(Refusal.topicUnknown, `tenant ${principal.tenant} has no stream ${streamName}`)
     return { kind: 'telemetry', device, deviceAt, stream }
@@ -90,16 +97,11 @@ function refused(refusal: Refusal, detail: string): Resolution {
   return { kind: 'refused', refusal, detail }
 }
 
-function matchTemplate(
-  parts: readonly string[],
-  levels: readonly string[],
-): Record<string, string> | undefined {
-  if (parts.length !== levels.length) return undefined
-  const variables: Record<string, string> = {}
-  for (let i = 0; i < parts.length; i++) {
-    const part = parts[i]!
-    if (part.startsWith('{')) variables[part.slice(1, -1)] = levels[i]!
-    else if (part !== levels[i]) return undefined
+function fitsTemplate(template: readonly string[], levels: readonly string[]): boolean {
+  if (template.length !== levels.length) return false
+  for (let i = 0; i < template.length; i++) {
+    const part = template[i]!
+    if (part !== levels[i] && !part.startsWith('{')) return false
   }
-  return variables
+  return true
 }
