@@ -8,11 +8,11 @@ import os from 'node:os'
 import path from 'node:path'
 import { after, test } from 'node:test'
 import { hashPassword } from '../identity/identity-secret.ts'
-import { payloadOf, RawClient, recordsOf, startIngest, streamOf } from './ingest-harness.ts'
+import { payloadOf, RawClient, recordsOf, startIngest, streamOf, until } from './ingest-harness.ts'
 
 const PASSWORD = 's3cret'
 const SEED = 20261126
-const STEPS = 200
+const STEPS = 300
 const SUCCESS = 0
 const NOT_AUTHORIZED = 0x87
 const TOPIC_NAME_INVALID = 0x90
@@ -52,20 +52,41 @@ for (const deviceRateMax of [0, 1e6])
     let isFull = false
     let messageId = 0
 
+    const dueAcks: { messageId: number; reasonCode: number }[] = []
+    let duePings = 0
+    const dueLive: { topic: string; payload: Buffer }[] = []
+
     /** Sends one message, its topic perhaps by an alias; what it must lead to is in the model. */
-    async function publish(
+    function publish(
       topic: string,
       payload: Buffer,
-      reason: number,
+      reasonCode: number,
       { sentTopic = topic, properties = {} } = {},
-    ): Promise<void> {
+    ): void {
       messageId = (messageId % 65_535) + 1
+      // What is sent until `settle` comes with one read.
+      if (dueAcks.length === 0) gateway.socket.cork()
       gateway.publish(sentTopic, payload, 1, messageId, { properties })
-      const ack = await gateway.take('puback')
-      assert.deepEqual([ack.messageId, ack.reasonCode], [messageId, reason], topic)
-      if (reason !== SUCCESS || !subscribed.has(topic)) return
-      const live = await watcher.take('publish')
-      assert.deepEqual([live.topic, live.payload], [topic, payload])
+      dueAcks.push({ messageId, reasonCode })
+      if (reasonCode === SUCCESS && subscribed.has(topic)) dueLive.push({ topic, payload })
+    }
+
+    async function settle(): Promise<void> {
+      if (dueAcks.length === 0) return
+      gateway.socket.uncork()
+      await until(() => gateway.packets.length === dueAcks.length + duePings, 'all answers')
+      duePings = 0
+      const acks = gateway.packets.splice(0).filter((packet) => packet.cmd === 'puback')
+      assert.deepEqual(
+        acks.map(({ messageId, reasonCode }) => ({ messageId, reasonCode })),
+        dueAcks.splice(0),
+      )
+      await until(() => watcher.packets.length === dueLive.length, 'all live messages')
+      const live = watcher.packets.splice(0).map((packet) => packet.cmd === 'publish' && packet)
+      assert.deepEqual(
+        live.map((packet) => packet && { topic: packet.topic, payload: packet.payload }),
+        dueLive.splice(0),
+      )
     }
 
     async function change(): Promise<void> {
@@ -93,39 +114,45 @@ for (const deviceRateMax of [0, 1e6])
     }
 
     for (let step = 0; step < STEPS; step++) {
-      if (random(8) === 0) await change()
+      if (random(3) === 0) await settle()
+      if (random(12) === 0) {
+        await settle()
+        await change()
+      }
+      // Between two messages of one read.
+      if (dueAcks.length > 0 && random(10) === 0) {
+        gateway.send({ cmd: 'pingreq' })
+        duePings++
+      }
       const device = `room-${random(12)}`
       const topic = `devices/${device}/telemetry`
       const due = !hasStream ? TOPIC_NAME_INVALID : isFull ? QUOTA_EXCEEDED : SUCCESS
       const payload = payloadOf(step)
       switch (random(8)) {
         case 0:
-          await publish(`devices/other-${random(3)}/telemetry`, payload, NOT_AUTHORIZED)
+          publish(`devices/other-${random(3)}/telemetry`, payload, NOT_AUTHORIZED)
           break
         case 1:
-          await publish(`hall/${random(4)}`, payload, NO_MATCHING_SUBSCRIBERS)
+          publish(`hall/${random(4)}`, payload, NO_MATCHING_SUBSCRIBERS)
           break
         case 2:
-          await publish(
-            topic,
-            Buffer.from([0, 0, 0, 0, 7, 1]),
-            due === SUCCESS ? PAYLOAD_FORMAT_INVALID : due,
-          )
+          publish(topic, Buffer.from([0, 0, 0, 0, 7, 1]), due === SUCCESS ? PAYLOAD_FORMAT_INVALID : due)
           break
         case 3: {
           // With an alias given now, then by the alias alone.
           const properties = { topicAlias: 1 + random(4) }
-          await publish(topic, payload, due, { properties })
-          await publish(topic, payload, due, { sentTopic: '', properties })
+          publish(topic, payload, due, { properties })
+          publish(topic, payload, due, { sentTopic: '', properties })
           if (due === SUCCESS)
             for (let i = 0; i < 2; i++) expected.push(`${device} ${payload.toString('hex')}`)
           break
         }
         default:
-          await publish(topic, payload, due)
+          publish(topic, payload, due)
           if (due === SUCCESS) expected.push(`${device} ${payload.toString('hex')}`)
       }
     }
+    await settle()
     const records = await recordsOf(harness.log, 'default.telemetry.raw')
     const found = records.map(({ key, value }) => `${key} ${value.toString('hex')}`)
     assert.deepEqual(found.sort(), expected.sort())

@@ -52,6 +52,13 @@ export const CLOSE = 3
  * CLOSE; none may call the parser back.
  */
 export interface PacketHandler {
+  /** Whether it wants `onTopicsAhead`; asked once a read. */
+  readonly looksAhead?: boolean
+  /**
+   * Before the next PUBLISH packets: where the topics of them are, [ranges[2i], ranges[2i + 1]) in `bytes`, nothing of
+   * them checked but that they lie in their packets. Whoever has many topics finds them sooner all at once.
+   */
+  onTopicsAhead?(bytes: Uint8Array, ranges: Int32Array, count: number): void
   /** The body of a CONNECT: `decodeConnect` reads it. The handler sets `level` before it returns CONTINUE or PAUSE. */
   onConnect(bytes: Uint8Array, start: number, end: number): number
   /**
@@ -136,6 +143,9 @@ const FIXED_HEADER = 2
 const PAUSED = 3
 const CLOSED = 4
 
+/** Topics that are looked for ahead at once. */
+export const AHEAD_MAX = 16
+const ranges = new Int32Array(2 * AHEAD_MAX)
 const REMAINING_LENGTH_BYTES_MAX = 4
 const CARRY_BYTES_MIN = 64
 
@@ -216,8 +226,11 @@ export class MqttParser {
     // The topic of the PUBLISH before, in the same buffer: equal bytes need no second validation.
     let lastTopic = 0
     let lastTopicLength = -1
+    const looksAhead = handler.looksAhead === true
+    let lookedUntil = start
     this.#result = CONTINUE
     while (at < end) {
+      if (looksAhead && at >= lookedUntil) lookedUntil = this.#lookAhead(bytes, at, end)
       const first = bytes[at]!
       let body = at + 1
       if (body === end) return at
@@ -313,6 +326,33 @@ export class MqttParser {
       }
       at = next
     }
+    return at
+  }
+
+  /** Tells the handler of topics that come next; returns the position after the last packet that was looked at. */
+  #lookAhead(bytes: Uint8Array, start: number, end: number): number {
+    let count = 0
+    let at = start
+    while (count < AHEAD_MAX && at + 4 <= end && bytes[at]! >>> 4 === PUBLISH) {
+      let body = at + 1
+      let remaining = bytes[body++]!
+      if (remaining >= 0x80) {
+        const more = bytes[body++]!
+        // Packets of 16 KiB and more are not what this is for.
+        if (more >= 0x80) break
+        remaining = (remaining & 0x7f) | (more << 7)
+      }
+      const next = body + remaining
+      const topic = body + 2
+      if (next > end || topic > next) break
+      const topicEnd = topic + ((bytes[body]! << 8) | bytes[body + 1]!)
+      if (topicEnd > next) break
+      ranges[2 * count] = topic
+      ranges[2 * count + 1] = topicEnd
+      count++
+      at = next
+    }
+    this.#handler.onTopicsAhead!(bytes, ranges, count)
     return at
   }
 

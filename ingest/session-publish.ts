@@ -149,7 +149,7 @@ function findRow(
   let row = 0
   if (!hasAlias) {
     if ((flags & FLAG_SAME_TOPIC) !== 0) row = cache.lastRow
-    if (row === 0) row = cache.find(bytes, start, end)
+    if (row === 0) row = cache.findNext(bytes, start, end)
     if (row !== 0 && !cache.isPlain(row, cache.tenant.subscriptionsVersion)) row = 0
   }
   cache.lastRow = row

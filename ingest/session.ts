@@ -142,6 +142,14 @@ export class Session implements PacketHandler, TransportUser {
     return connect(this, bytes, start, end)
   }
 
+  get looksAhead(): boolean {
+    return this.cache !== undefined
+  }
+
+  onTopicsAhead(bytes: Uint8Array, ranges: Int32Array, count: number): void {
+    this.cache!.lookAhead(bytes, ranges, count)
+  }
+
   onPublish(
     bytes: Uint8Array,
     flags: number,

@@ -20,6 +20,7 @@
 import { viewOf } from '../std/last-view.ts'
 import type { AdmissionTarget } from './admission.ts'
 import { TOPIC_CACHE_BYTES_MAX, TOPIC_CACHE_ENTRIES_MAX, TOPIC_CACHE_ROWS_MAX } from './limits.ts'
+import { AHEAD_MAX } from './mqtt-parser.ts'
 import type { TokenBucket } from './rate-limit.ts'
 import type { Refusal } from './refusals.ts'
 import type { Session } from './session.ts'
@@ -95,6 +96,8 @@ export class TopicEntry {
 }
 
 const SLOTS_MIN = 16
+/** Words from which on a row of usual length lies in the next line of the cache. */
+const LINE_WORDS = 10
 const WORDS_MIN = 128
 // Words of a row
 const LENGTHS = 0
@@ -125,6 +128,22 @@ function tailOf(bytes: Uint8Array, view: DataView, start: number, end: number): 
   return tail
 }
 
+function hashOf(bytes: Uint8Array, start: number, end: number): number {
+  const view = viewOf(bytes)
+  const whole = start + ((end - start) & ~3)
+  let hash = SEED ^ (end - start)
+  for (let at = start; at < whole; at += 4) hash = mix(hash, view.getInt32(at, true))
+  return mix(hash, tailOf(bytes, view, start, end))
+}
+
+// What was looked up ahead, of the one connection whose read is being dealt with.
+const hashes = new Int32Array(AHEAD_MAX)
+const aheadStarts = new Int32Array(AHEAD_MAX)
+const aheadRows = new Int32Array(AHEAD_MAX)
+let aheadCache: TopicCache | undefined
+let aheadAt = 0
+let aheadCount = 0
+
 export class TopicCache {
   readonly tenant: Tenant
   /** Version of the topic table that all rows were resolved with. */
@@ -148,13 +167,48 @@ export class TopicCache {
 
   /** The row of the topic bytes[start, end), 0 where it is not held. It is valid until `put`. */
   find(bytes: Uint8Array, start: number, end: number): number {
+    return this.#match(hashOf(bytes, start, end), bytes, start, end)
+  }
+
+  /**
+   * Finds topics that come next at once, for `findNext`: [ranges[2i], ranges[2i + 1]) in `bytes`, at most AHEAD_MAX.
+   * One after the other, each waits for a slot of the index and then for a row; like this the processor waits for
+   * all slots together, and then for all rows.
+   */
+  lookAhead(bytes: Uint8Array, ranges: Int32Array, count: number): void {
+    const index = this.#index
+    const rows = this.#rows
+    const mask = index.length - 1
+    let touched = 0
+    for (let i = 0; i < count; i++) hashes[i] = hashOf(bytes, ranges[2 * i]!, ranges[2 * i + 1]!)
+    for (let i = 0; i < count; i++) aheadRows[i] = index[hashes[i]! & mask]! & ROW_MASK
+    // A row and the line of the cache that its text may reach into.
+    for (let i = 0; i < count; i++) touched ^= rows[aheadRows[i]!]! ^ rows[aheadRows[i]! + LINE_WORDS]!
+    for (let i = 0; i < count; i++) {
+      const start = ranges[2 * i]!
+      aheadRows[i] = this.#match(hashes[i]!, bytes, start, ranges[2 * i + 1]!)
+      aheadStarts[i] = start
+    }
+    aheadCache = this
+    aheadAt = 0
+    aheadCount = count
+    // Used for nothing, but kept, so that the reads are made.
+    hashes[0] = touched
+  }
+
+  /** As `find`, of a topic that `lookAhead` was told of, if nothing of another connection was looked up since. */
+  findNext(bytes: Uint8Array, start: number, end: number): number {
+    if (aheadCache === this) {
+      while (aheadAt < aheadCount && aheadStarts[aheadAt]! < start) aheadAt++
+      if (aheadAt < aheadCount && aheadStarts[aheadAt] === start) return aheadRows[aheadAt]!
+    }
+    return this.find(bytes, start, end)
+  }
+
+  #match(hash: number, bytes: Uint8Array, start: number, end: number): number {
     const length = end - start
     const view = viewOf(bytes)
     const whole = length & ~3
-    let hash = SEED ^ length
-    for (let i = 0; i < whole; i += 4) hash = mix(hash, view.getInt32(start + i, true))
-    const tail = tailOf(bytes, view, start, end)
-    hash = mix(hash, tail)
     const index = this.#index
     const rows = this.#rows
     const mask = index.length - 1
@@ -167,7 +221,7 @@ export class TopicCache {
       const text = row + TEXT
       for (let i = 0; i < whole; i += 4)
         if (rows[text + (i >> 2)] !== view.getInt32(start + i, true)) continue next
-      if (whole !== length && rows[text + (whole >> 2)] !== tail) continue
+      if (whole !== length && rows[text + (whole >> 2)] !== tailOf(bytes, view, start, end)) continue
       return row
     }
   }
@@ -218,6 +272,7 @@ export class TopicCache {
 
   /** Forgets all rows: they were resolved with another version of the topic table. */
   clear(version: number): void {
+    if (aheadCache === this) aheadCache = undefined
     this.version = version
     this.count = 0
     this.lastRow = 0
@@ -230,8 +285,9 @@ export class TopicCache {
   #makeRow(topic: Uint8Array): number {
     const words = TEXT + ((topic.length + 3) >>> 2)
     if (this.count >= TOPIC_CACHE_ROWS_MAX || this.#end + words > ROW_MASK) this.clear(this.version)
-    if (this.#end + words > this.#rows.length) {
-      const grown = new Int32Array(Math.max(this.#rows.length * 2, this.#end + words))
+    // LINE_WORDS more, so that `lookAhead` never reads beyond the end.
+    if (this.#end + words + LINE_WORDS > this.#rows.length) {
+      const grown = new Int32Array(Math.max(this.#rows.length * 2, this.#end + words + LINE_WORDS))
       grown.set(this.#rows)
       this.#rows = grown
     }
@@ -255,7 +311,7 @@ export class TopicCache {
     index[slot] = (hash & ~ROW_MASK) | row
   }
 
-  /** As in `find`. */
+  /** As `hashOf`, of the topic in a row. */
   #hashOf(row: number): number {
     const length = this.#rows[row]! & 0xffff
     const whole = length >>> 2
