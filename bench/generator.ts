@@ -64,7 +64,8 @@ const { values: flags } = parseArgs({
 const FLOOD_BYTES = 256 << 10
 /** Connections that are opened at the same time. */
 const OPENING_MAX = 200
-const DRAIN_SECONDS_MAX = 30
+/** For what is in flight, and again for what is read: a server that takes longer is reported as one that lost it. */
+const DRAIN_SECONDS_MAX = 15
 
 function usage(problem: string): never {
   process.stderr.write(`${problem}\n${USAGE}`)

@@ -43,7 +43,7 @@ spread, CPU of the server per message, each peer's figures and the ratio (above 
 within ${CASE_SECONDS_MAX} s. Its result is kept in bench/results/CASE.json.
 
   --seconds S      measured time of one run
-  --runs N         runs of each contestant; the figure is their median (5)
+  --runs N         runs of each contestant; the figure is their median (5, fewer where a case would not end in time)
   --seed N         seed of the input (1)
   --json           one line of JSON a case instead
   --details        more lines: threads, notes, what was verified, the machine
