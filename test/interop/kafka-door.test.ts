@@ -99,6 +99,14 @@ test('kafka-console-consumer reads every record with key, offset and time', asyn
   assert.match(lines[0]!, /CreateTime:\d{13}/)
 })
 
+test('kcat prints key, time and offset of every record', async () => {
+  const line = blocks('sh').find((block) => block.includes('kcat') && block.includes(' -e '))!
+  const { stdout } = await run('sh', ['-c', here(line)], { timeout: 20_000 })
+  const lines = stdout.trim().split('\n')
+  assert.equal(lines.length, COUNT)
+  assert.ok(lines.every((text) => /^room-\d \d{13} \d+$/.test(text)))
+})
+
 test('kafka-topics and kafka-get-offsets describe the topic', async () => {
   const [topics, offsets] = await Promise.all([
     tool(documented('kafka-topics')),
