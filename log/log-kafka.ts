@@ -190,7 +190,8 @@ export class KafkaLog implements Log {
     const header = readBatchHeader(batches)
     if (header === undefined || header.baseOffset !== baseOffset)
       throw referenceMissing(topic, partition, baseOffset)
-    return batches.subarray(0, header.byteLength)
+    // A copy: what was read is valid until the next read, and this is sent after it.
+    return batches.slice(0, header.byteLength)
   }
 
   async #send(batches: readonly TransactionBatch[]): Promise<number[]> {
