@@ -31,7 +31,7 @@ export const BACKLOG = -2
 /** Varints and fixed bytes of a record beside key and value, at most; and slack for copies in whole words. */
 const RECORD_OVERHEAD_MAX = 40
 /** Up to here words are faster than the native copy, which needs a view object first (batch-accumulator.bench.ts). */
-const WORD_COPY_BYTES_MAX = 512
+const WORD_COPY_BYTES_MAX = 320
 /** Keeps timestamp deltas within an int32 after zigzag: about 12 days. */
 const TIMESTAMP_DELTA_MAX = 0x3fffffff
 const RETRY_MS_MIN = 50
