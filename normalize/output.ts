@@ -6,7 +6,8 @@
 // (schemas/names.ts), built in a small buffer before the record that carries them.
 import { RECORDS, type RecordReader, sealBatch } from '../log/record-batch.ts'
 import { MARK_LATE_MS, MARK_QUALITY, MARK_REPLAYED, MARK_SOURCE } from '../schemas/names.ts'
-import { copyView, viewOf } from '../std/copy.ts'
+import { copyView, newView } from '../std/copy.ts'
+import { copyShared } from '../std/shared-copy.ts'
 import { sizeOfZigzagInt, sizeOfZigzagLong, writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
 
 /** A written batch is closed at about this size: what Kafka's brokers take by default, with room to spare. */
@@ -24,7 +25,7 @@ function headerKey(name: string): DataView {
   const bytes = new Uint8Array(5 + key.length)
   const at = writeZigzagInt(bytes, 0, key.length)
   bytes.set(key, at)
-  return viewOf(bytes.subarray(0, at + key.length))
+  return newView(bytes.subarray(0, at + key.length))
 }
 
 const LATE_KEY = headerKey(MARK_LATE_MS)
@@ -58,7 +59,7 @@ export function isReplayed(record: RecordReader): boolean {
 export class Marks {
   bytes = new Uint8Array(256)
   /** Of `bytes`. */
-  view = viewOf(this.bytes)
+  view = newView(this.bytes)
   end = 0
   count = 0
   /** The record's own headers are in here, as far as they stay. */
@@ -73,7 +74,7 @@ export class Marks {
   replaceHeaders(record: RecordReader): void {
     this.replaces = true
     for (const { key, value } of record.headers()) {
-      if (!MARKS.includes(key)) this.#add(headerKey(key), viewOf(value))
+      if (!MARKS.includes(key)) this.#add(headerKey(key), newView(value))
     }
   }
 
@@ -95,7 +96,7 @@ export class Marks {
 
   /** `names`: the fields out of range, comma-separated UTF-8. */
   quality(names: Uint8Array): void {
-    this.#add(QUALITY_KEY, viewOf(names))
+    this.#add(QUALITY_KEY, newView(names))
   }
 
   #add(key: DataView, value: DataView): void {
@@ -113,7 +114,7 @@ export class Marks {
       const grown = new Uint8Array(needed * 2)
       grown.set(this.bytes)
       this.bytes = grown
-      this.view = viewOf(grown)
+      this.view = newView(grown)
     }
     copyView(key, 0, key.byteLength, this.view, this.end)
     return this.end + key.byteLength + 1
@@ -130,7 +131,7 @@ export class Marks {
 export class OutputBatches {
   /** Shared memory: the log's thread takes batches from where they lie. */
   bytes = sharedBytes(64 * 1024)
-  #view = viewOf(this.bytes)
+  #view = newView(this.bytes)
   #segments: OutputSegment[] = []
   /** Where the open batch begins, -1 when none is open. */
   #open = -1
@@ -169,7 +170,7 @@ export class OutputBatches {
   passCopy(from: Uint8Array, start: number, end: number, recordCount: number): void {
     this.#close()
     this.#reserve(end - start)
-    this.bytes.set(from.subarray(start, end), this.#end)
+    copyShared(from.subarray(start, end), Buffer.from(this.bytes.buffer), this.#end)
     this.#segments.push({ kind: 'written', start: this.#end, end: this.#end + end - start, recordCount })
     this.#end += end - start
   }
@@ -243,7 +244,7 @@ export class OutputBatches {
     const grown = sharedBytes(Math.max(this.bytes.length * 2, this.#end + bytes))
     grown.set(this.bytes.subarray(0, this.#end))
     this.bytes = grown
-    this.#view = viewOf(grown)
+    this.#view = newView(grown)
   }
 }
 

@@ -14,7 +14,7 @@ import { type AvroNode, parseAvroSchema, type RecordNode } from '../schemas/avro
 import { createValidator, type Validator } from '../schemas/avro-validate.ts'
 import { type CompiledRuleSet, type CompiledRules, compileRules } from '../schemas/rules-compile.ts'
 import type { FieldDescriptor, FieldRole, StreamDescriptor } from '../schemas/stream.ts'
-import { viewOf } from '../std/copy.ts'
+import { newView } from '../std/copy.ts'
 import { invariant, isMillraceError, MillraceError } from '../std/errors.ts'
 import type { RejectCode } from './counters.ts'
 import { KEY_BYTES_MAX, KeyTable } from './key-table.ts'
@@ -91,9 +91,9 @@ export class StreamTransform {
     this.subject = descriptor.subject
     this.schemaId = descriptor.schemaId
     this.value = framed(this.schemaId, VALUE_BYTES_MIN)
-    this.valueView = viewOf(this.value)
+    this.valueView = newView(this.value)
     this.#resolved = framed(this.schemaId, VALUE_BYTES_MIN)
-    this.#resolvedView = viewOf(this.#resolved)
+    this.#resolvedView = newView(this.#resolved)
     this.pastMs = descriptor.plausible.pastMs
     this.futureMs = descriptor.plausible.futureMs
     this.latenessMs = descriptor.latenessMs ?? LATENESS_MS_DEFAULT
@@ -213,7 +213,7 @@ export class StreamTransform {
 
   #growValue(): void {
     this.value = framed(this.schemaId, this.value.length * 2)
-    this.valueView = viewOf(this.value)
+    this.valueView = newView(this.value)
   }
 
   implausible(eventMs: number, receiveMs: number): Rejection {

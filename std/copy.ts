@@ -17,6 +17,7 @@ export function copyView(from: DataView, start: number, end: number, into: DataV
   for (; i < length; i++) into.setUint8(at + i, from.getUint8(start + i))
 }
 
-export function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+/** A view with the same positions, made anew: for buffers that stay, unlike last-view.ts. */
+export function newView({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
   return new DataView(buffer, byteOffset, byteLength)
 }
