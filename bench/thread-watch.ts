@@ -59,6 +59,7 @@ export class ThreadWatch {
         .filter((line) => line !== '')
         .map((line) => JSON.parse(line) as Line)
         .filter(({ atMs }) => atMs >= fromMs && atMs <= toMs)
+        .sort((a, b) => a.atMs - b.atMs)
       const [first, last] = [lines[0], lines.at(-1)]
       if (first === undefined || last === undefined || first === last) return []
       return {

@@ -50,7 +50,8 @@ new PerformanceObserver((list) => {
 setInterval(() => {
   const { heapUsed: heapBytes, arrayBuffers: bufferBytes } = process.memoryUsage()
   const line = { thread: name, atMs: Date.now(), stallMs, lateMs, ...collections, heapBytes, bufferBytes }
-  fs.appendFileSync(file, `${JSON.stringify(line)}\n`)
+  // Not synchronously: on a disk that syncs for others a write can wait, and would be the stall that is looked for.
+  fs.appendFile(file, `${JSON.stringify(line)}\n`, () => {})
   stallMs = 0
   lateMs = 0
 }, LINE_MS).unref()
