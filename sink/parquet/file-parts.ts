@@ -17,10 +17,7 @@ export class FileParts {
     while (at < bytes.length) {
       if (this.#used === this.#block.length) {
         this.#seal()
-        // Not zeroed: what is handed out has been written.
-        this.#block = new Uint8Array(
-          Buffer.allocUnsafeSlow(Math.max(this.#nextBytes, bytes.length - at)).buffer,
-        )
+        this.#block = new Uint8Array(Math.max(this.#nextBytes, bytes.length - at))
         this.#nextBytes = Math.min(BLOCK_BYTES_MAX, this.#nextBytes * 2)
       }
       const count = Math.min(bytes.length - at, this.#block.length - this.#used)
