@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parse, textTable } from './command.ts'
 
 const OPTIONS = { data: { type: 'string' }, workers: { type: 'string' }, json: { type: 'boolean' } } as const
@@ -37,4 +40,20 @@ test('a table is aligned, numbers to the right', () => {
     ),
     'name    n\n────  ───\na       1\nbb    200',
   )
+})
+
+test('a million lines reach a reader that is slow to begin', async () => {
+  const lines = 1_200_000
+  const script = `import { writeLines } from ${JSON.stringify(new URL('command.ts', import.meta.url).href)}
+await writeLines(Array(${lines}).fill('x'), (line) => line)`
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  await sleep(200)
+  let bytes = 0
+  child.stdout.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+  })
+  const [code] = await once(child, 'close')
+  assert.deepEqual([code, bytes], [0, 2 * lines])
 })

@@ -1,4 +1,5 @@
 // What a subcommand is, and the parsing and error texts that all of them share.
+import { once } from 'node:events'
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { EXIT, isMillraceError, MillraceError } from '../std/errors.ts'
 import { nearest } from '../std/nearest.ts'
@@ -98,4 +99,21 @@ export function bytesText(value: number): string {
     unit++
   }
   return `${unit === 0 ? size : size.toFixed(1)} ${units[unit]}`
+}
+
+const WRITE_BYTES_MIN = 64 * 1024
+
+/** Writes lines as fast as they are read: a million single writes that wait for a slow reader fail with EINVAL. */
+export async function writeLines<Item>(
+  items: readonly Item[],
+  lineOf: (item: Item) => string,
+): Promise<void> {
+  let text = ''
+  for (const item of items) {
+    text += `${lineOf(item)}\n`
+    if (text.length < WRITE_BYTES_MIN) continue
+    if (!process.stdout.write(text)) await once(process.stdout, 'drain')
+    text = ''
+  }
+  process.stdout.write(text)
 }

@@ -6,7 +6,7 @@ import type { WarehouseConfig } from '../sink/open-warehouse.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { arrowFile } from './arrow-result.ts'
 import type { Command } from './command.ts'
-import { bytesText, count, parse, textTable } from './command.ts'
+import { bytesText, count, parse, textTable, writeLines } from './command.ts'
 import { WAREHOUSE_HELP, warehouseFlags, warehouseOfFlags } from './warehouse-options.ts'
 
 export interface QueryResult {
@@ -103,15 +103,11 @@ Example: millrace query "SELECT device_id, avg(temperature) FROM telemetry GROUP
       return 0
     }
     const { columns, rows } = await runQuery(warehouseOfFlags(flags), sql, onFetched)
-    if (json === true)
-      for (const row of rows)
-        process.stdout.write(
-          `${JSON.stringify(Object.fromEntries(columns.map((name, i) => [name, row[i]])))}\n`,
-        )
-    else if (csv === true) {
-      process.stdout.write(`${columns.map(csvCell).join(',')}\n`)
-      for (const row of rows) process.stdout.write(`${row.map(csvCell).join(',')}\n`)
-    } else {
+    const asJson = (row: (typeof rows)[number]): string =>
+      JSON.stringify(Object.fromEntries(columns.map((name, i) => [name, row[i]])))
+    if (json === true) await writeLines(rows, asJson)
+    else if (csv === true) await writeLines([columns, ...rows], (row) => row.map(csvCell).join(','))
+    else {
       process.stdout.write(`${textTable(columns, rows)}\n`)
       process.stdout.write(`(${rows.length} ${rows.length === 1 ? 'row' : 'rows'})\n`)
     }
