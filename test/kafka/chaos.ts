@@ -84,6 +84,24 @@ class Supervised {
     return answer?.status === 200
   }
 
+  /** For whoever has to find out what stopped: readiness, lags, and what was said last. */
+  async condition(): Promise<string> {
+    const ask = async (path: string): Promise<string> => {
+      const answer = await fetch(`${this.http}${path}`, { signal: AbortSignal.timeout(5000) })
+      return answer.text()
+    }
+    const parts = [`${this.name}, start ${this.starts}`]
+    try {
+      parts.push(await ask('/readyz'))
+      parts.push(
+        ...(await ask('/metrics')).split('\n').filter((line) => /^[^#].*(lag|backlog|age)/.test(line)),
+      )
+    } catch (error) {
+      parts.push(String(error))
+    }
+    return [...parts, this.#text.slice(-4000)].join('\n')
+  }
+
   /** An end on purpose; the supervisor starts it again. */
   end(signal: 'SIGKILL' | 'SIGTERM'): void {
     this.#expected = true
@@ -236,11 +254,17 @@ export async function chaos({ durationMs, brokers: count, seed, say }: ChaosOpti
     const actions = await disturb({ kafka, processes, devices, below, say, until: Date.now() + durationMs })
     say('undisturbed from here on: devices send what is left')
     isOver = true
-    await withDeadline(
-      Promise.all(running),
-      () => `unacknowledged: ${devices.map((one) => one.waiting).join(' ')}`,
-    )
-    const found = await judge(folder, kafka, devices, say)
+    let found: Omit<ChaosAccount, 'actions'>
+    try {
+      await withDeadline(
+        Promise.all(running),
+        () => `unacknowledged: ${devices.map((one) => one.waiting).join(' ')}`,
+      )
+      found = await judge(folder, kafka, devices, say)
+    } catch (error) {
+      for (const one of processes) say(await one.condition())
+      throw error
+    }
     const ends = processes.flatMap(({ name, ends }) => ends.map((end) => ({ name, ...end })))
     for (const { name, code, text } of ends) say(`${name} ended with ${code} by itself:\n${text}`)
     const connects = devices.reduce((sum, one) => sum + one.connects, 0)
