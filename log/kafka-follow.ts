@@ -31,6 +31,7 @@ export class KafkaFollower {
   readonly #busy = new Set<number>()
   readonly #waiting = new Waiters()
   #started = false
+  #isLooking = false
   #sequence = 0
 
   constructor(cluster: KafkaCluster) {
@@ -92,14 +93,26 @@ export class KafkaFollower {
     this.#wake()
   }
 
-  /** One loop for each broker that leads something. */
+  /** One loop for each broker that leads something, and one that looks for the leaders that are missing. */
   #run(): void {
+    let isLeaderMissing = false
     for (const one of this.#followed.values()) {
       const leader = this.#cluster.knownTopic(one.name)?.leaders[one.partition]
-      if (leader === undefined || leader < 0 || this.#busy.has(leader)) continue
-      this.#busy.add(leader)
-      void this.#follow(leader)
+      if (leader === undefined || leader < 0) isLeaderMissing = true
+      else if (!this.#busy.has(leader)) {
+        this.#busy.add(leader)
+        void this.#follow(leader)
+      }
     }
+    if (isLeaderMissing && !this.#isLooking) void this.#look()
+  }
+
+  /** A broker that has just started names no leaders for a moment: nobody else may ask again, so this does. */
+  async #look(): Promise<void> {
+    this.#isLooking = true
+    await this.#refreshed()
+    this.#isLooking = false
+    if (!this.#cluster.isClosed) this.#run()
   }
 
   async #follow(leader: number): Promise<void> {
@@ -137,9 +150,13 @@ export class KafkaFollower {
   }
 
   async #refresh(): Promise<void> {
+    await this.#refreshed()
+    this.#run()
+  }
+
+  async #refreshed(): Promise<void> {
     await this.#cluster.sleep(RETRY_MS)
     const names = new Set([...this.#followed.values()].map(({ name }) => name))
     await this.#cluster.refresh(names).catch(() => {})
-    this.#run()
   }
 }

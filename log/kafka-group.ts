@@ -189,13 +189,18 @@ export class KafkaGroup implements GroupMember, Membership {
 
   async #heartbeat(): Promise<number> {
     const isJoin = this.#epoch === EPOCH_JOIN
-    const topics = isJoin || !this.#topicsSent ? this.#topics.map((topic) => this.#nameOf(topic)) : null
+    let isFull = isJoin
+    const withTopics = !this.#topicsSent
     this.#topicsSent = true
-    const owned = isJoin ? [] : this.#ownedSent ? null : this.#withIds(this.#owned)
+    const withOwned = !this.#ownedSent
     this.#ownedSent = true
-    const answer = await this.#cluster.onCoordinator('group', this.#group, `group ${this.#group}`, (c) =>
-      this.#send(c, this.#epoch, topics, owned),
-    )
+    const answer = await this.#cluster.onCoordinator('group', this.#group, `group ${this.#group}`, (c) => {
+      const topics = isFull || withTopics ? this.#topics.map((topic) => this.#nameOf(topic)) : null
+      const owned = isJoin ? [] : isFull || withOwned ? this.#withIds(this.#owned) : null
+      // What is told is told once: where an answer was lost, only a request with everything brings the assignment again.
+      isFull = true
+      return this.#send(c, this.#epoch, topics, owned)
+    })
     this.#epoch = answer.memberEpoch
     this.#hasJoined()
     if (answer.assignment !== null) {
