@@ -113,6 +113,31 @@ export class TransactionalProducer {
     return baseOffsets
   }
 
+  /**
+   * Ends what a transaction under this id may have left open on the group's offsets; call within `exclusively`. A
+   * process that was killed leaves one until the coordinator's patience ends; and a broker that is killed while it
+   * writes markers may forget one of them: then nobody ends that transaction, but the marker of the same producer's
+   * next one does.
+   */
+  async sweep(group: string): Promise<void> {
+    await this.begin()
+    const sender = this.#sender!
+    const { id, epoch } = sender.producer
+    try {
+      await this.#addGroup(id, epoch, group)
+      await this.#end(sender, false)
+    } catch (error) {
+      this.#sender = undefined
+      throw this.#failure(error)
+    }
+  }
+
+  async #addGroup(id: bigint, epoch: number, group: string): Promise<void> {
+    await this.#cluster.onCoordinator('transaction', this.#id, `transaction ${this.#id}`, (connection) =>
+      addOffsetsToTxnV3.api.async(connection, this.#id, id, epoch, group),
+    )
+  }
+
   async #addPartitions(sender: BatchSender, batches: readonly TransactionBatch[]): Promise<void> {
     const topics = [...Map.groupBy(batches, ({ topic }) => topic)].map(([name, own]) => ({
       name,
@@ -126,9 +151,7 @@ export class TransactionalProducer {
 
   async #sendOffsets(sender: BatchSender, group: string, offsets: readonly GroupOffset[]): Promise<void> {
     const { id, epoch } = sender.producer
-    await this.#cluster.onCoordinator('transaction', this.#id, `transaction ${this.#id}`, (connection) =>
-      addOffsetsToTxnV3.api.async(connection, this.#id, id, epoch, group),
-    )
+    await this.#addGroup(id, epoch, group)
     const topics = [...Map.groupBy(offsets, ({ topic }) => topic)].map(([name, own]) => ({
       name,
       partitions: own.map(({ partition, offset, metadata }) => ({

@@ -12,7 +12,7 @@
 // A stall of the cluster holds every call until it is over. What ends one: `kafka_refused` (rights, credentials),
 // `partition_lost`, `log_stopped`, and errors of the request itself.
 import { initProducerIdV4, listOffsetsV9, offsetCommitV9, offsetFetchV8 } from '@platformatic/kafka'
-import { MillraceError } from '../std/errors.ts'
+import { isMillraceError, MillraceError } from '../std/errors.ts'
 import {
   checkBatches,
   offsetAboveEnd,
@@ -24,7 +24,7 @@ import {
 } from './batch-check.ts'
 import { prepareBatch } from './kafka-batches.ts'
 import { KafkaCluster, type TopicMetadata } from './kafka-cluster.ts'
-import { KAFKA, kafkaError, kafkaErrorCode } from './kafka-errors.ts'
+import { isRetriable, KAFKA, kafkaError, kafkaErrorCode } from './kafka-errors.ts'
 import { KafkaFollower } from './kafka-follow.ts'
 import { KafkaGroup } from './kafka-group.ts'
 import type { KafkaOptions } from './kafka-options.ts'
@@ -58,6 +58,8 @@ const READ_UNCOMMITTED = 0
 const READ_COMMITTED = 1
 /** How long an end waits for the markers of its last commit. */
 const CLOSE_MS_MAX = 3000
+/** How long a transaction may hold the answer to `position` before this process ends those that may be its own. */
+const UNSTABLE_MS_MAX = 4000
 /** A transaction that is aborted so often is so for a reason that does not pass. */
 const TRANSACTION_ATTEMPTS_MAX = 10
 /** Of writers that take a partition from each other in turn, one gives up in the end. */
@@ -415,24 +417,43 @@ export class KafkaLog implements Log {
     const { id } = await this.#metadata(topic, partition)
     const group = this.#groupName(stage)
     const topics = [{ name: this.#topics.nameOf(topic), partitionIndexes: [partition] }]
-    const answer = await this.#cluster
-      // Waits while a transaction that moves the position is open.
-      .onCoordinator('group', group, `position of ${group}`, (connection) =>
-        offsetFetchV8.api.async(
-          connection,
-          [{ groupId: group, memberId: null, memberEpoch: -1, topics }],
-          true,
-        ),
-      )
-      .catch((error: unknown) => {
-        if (kafkaErrorCode((error as { cause?: unknown }).cause) === KAFKA.GROUP_ID_NOT_FOUND)
-          return undefined
-        throw error
-      })
+    const ask = (): Promise<offsetFetchV8.OffsetFetchResponse | undefined> =>
+      this.#cluster
+        .onCoordinator(
+          'group',
+          group,
+          `position of ${group}`,
+          (connection) =>
+            offsetFetchV8.api.async(
+              connection,
+              [{ groupId: group, memberId: null, memberEpoch: -1, topics }],
+              true,
+            ),
+          UNSTABLE_MS_MAX,
+        )
+        .catch(async (error: unknown) => {
+          const code = kafkaErrorCode((error as { cause?: unknown }).cause)
+          if (code === KAFKA.GROUP_ID_NOT_FOUND) return undefined
+          if (code === KAFKA.UNSTABLE_OFFSET_COMMIT) await this.#sweep(group)
+          // A cluster that stalls holds who asks.
+          else if (code !== undefined ? !isRetriable(code) : !isMillraceError(error, 'kafka_unreachable'))
+            throw error
+          return ask()
+        })
+    const answer = await ask()
     const found = answer?.groups[0]?.topics[0]?.partitions[0]
     if (found === undefined || found.committedOffset < 0n) return undefined
     // Of a topic that was made again under the name, another's position.
     return found.metadata === id ? Number(found.committedOffset) : undefined
+  }
+
+  /** A transaction that moves the position is open for too long: where it is one of ours, it ends now. */
+  async #sweep(group: string): Promise<void> {
+    await this.#transactions
+      .exclusively(() => this.#transactions.sweep(group))
+      .catch((error: unknown) => {
+        if (!(error instanceof TransactionAborted)) throw error
+      })
   }
 
   /** Joins the stage's consumer group; resolves when the group has answered. */

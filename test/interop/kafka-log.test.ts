@@ -5,7 +5,16 @@ import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Admin, Producer, stringSerializers } from '@platformatic/kafka'
+import {
+  Admin,
+  addOffsetsToTxnV3,
+  type Connection,
+  initProducerIdV4,
+  Producer,
+  stringSerializers,
+  txnOffsetCommitV3,
+} from '@platformatic/kafka'
+import { KafkaCluster } from '../../log/kafka-cluster.ts'
 import type { KafkaOptions } from '../../log/kafka-options.ts'
 import type { Log } from '../../log/log.ts'
 import { describeLog, entry, readAll, TOPIC_DEFAULTS } from '../../log/log-conformance.ts'
@@ -45,6 +54,44 @@ describeLog('kafka', async () => {
     settled: (topic, partition) => log.settled(topic, partition),
     close: () => log.close(),
   }
+})
+
+test('a transaction that a former self left open holds nobody for long', async () => {
+  const settings = await options()
+  const role = 'left'
+  const log = await openKafkaLog(settings, role)
+  const t = (await log.createTopic('left', { ...TOPIC_DEFAULTS, partitions: 1 })).name
+  await log.append({
+    entries: [entry(t, 0, [['a', 'b']])],
+    positions: [{ stage: 'left', topic: t, partition: 0, nextOffset: 1 }],
+  })
+  const cluster = await KafkaCluster.connect(settings, 'former')
+  const id = `${settings.prefix}millrace-${settings.instance}-${role}`
+  const group = `${settings.prefix}millrace-left`
+  const attempt = <T>(kind: 'group' | 'transaction', key: string, act: (c: Connection) => Promise<T>) =>
+    cluster.onCoordinator(kind, key, 'left open', act)
+  const { producerId, producerEpoch } = await attempt('transaction', id, (c) =>
+    initProducerIdV4.api.async(c, id, 60_000, -1n, -1),
+  )
+  await attempt('transaction', id, (c) =>
+    addOffsetsToTxnV3.api.async(c, id, producerId, producerEpoch, group),
+  )
+  const partition = {
+    partitionIndex: 0,
+    committedOffset: 7n,
+    committedLeaderEpoch: -1,
+    committedMetadata: '',
+  }
+  const topics = [{ name: settings.prefix + t, partitions: [partition] }]
+  await attempt('group', group, (c) =>
+    txnOffsetCommitV3.api.async(c, id, group, producerId, producerEpoch, -1, '', null, topics),
+  )
+  const startedAt = performance.now()
+  assert.equal(await log.position('left', t, 0), 1)
+  const tookMs = performance.now() - startedAt
+  assert.ok(tookMs > 1000 && tookMs < 20_000, `${tookMs} ms: open, and ended long before its 60 s`)
+  await log.close()
+  await cluster.close()
 })
 
 test('compressed batches: ours in both codecs, and those of another client', async () => {
