@@ -149,6 +149,8 @@ function readFetch(_id: number, _key: number, _version: number, reader: Reader):
       const logStartOffset = Number(r.readInt64())
       const aborted =
         r.readNullableArray((r) => ({ producerId: r.readInt64(), firstOffset: Number(r.readInt64()) })) ?? []
+      // Brokers name them in the order in which they ended.
+      aborted.sort((a, b) => a.firstOffset - b.firstOffset)
       r.readInt32() // preferred replica
       const records = plainBytes(r.readNullableBytes())
       partitions.push({

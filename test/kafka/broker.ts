@@ -155,10 +155,10 @@ export class KafkaBrokers {
     return readFileSync(join(this.folder, `broker-${index}.out`), 'utf8')
   }
 
-  /** Ends all brokers and removes their data. */
-  async stop(): Promise<void> {
+  /** Ends all brokers and removes their data, unless it is kept. */
+  async stop(keep = false): Promise<void> {
     await Promise.all(this.#processes.map((_, index) => this.kill(index)))
-    rmSync(this.folder, { recursive: true, force: true })
+    if (!keep) rmSync(this.folder, { recursive: true, force: true })
   }
 }
 

@@ -2,7 +2,9 @@
 // seeded hand kills, stops and restarts all of them, the brokers too. Afterwards every acknowledged message must be in
 // the normalized topic and in the table exactly once, each device's in the order in which it sent them.
 //
-//   ./test/node test/kafka/chaos.ts [--minutes 5] [--brokers 3] [--seed N]
+//   ./test/node test/kafka/chaos.ts [--minutes 5] [--brokers 3] [--seed N] [--keep]
+//
+// With --keep a run that fails leaves the brokers' folders and the warehouse where they are, and says where.
 //
 // A device that loses its connection sends again what was not acknowledged, first of all and in order, as MQTT wants
 // it; so the raw topic has duplicates, and normalize takes them out.
@@ -210,6 +212,7 @@ export interface ChaosOptions {
   durationMs: number
   brokers: 1 | 3
   seed: number
+  keep?: boolean
   say: (line: string) => void
 }
 
@@ -222,12 +225,19 @@ export interface ChaosAccount {
 }
 
 /** Runs it and returns the account; throws where something was lost, doubled or out of order. */
-export async function chaos({ durationMs, brokers: count, seed, say }: ChaosOptions): Promise<ChaosAccount> {
+export async function chaos({
+  durationMs,
+  brokers: count,
+  seed,
+  keep,
+  say,
+}: ChaosOptions): Promise<ChaosAccount> {
   const next = seededRandom(seed)
   const below = (max: number): number => Math.floor(next() * max)
   const folder = mkdtempSync(join(tmpdir(), 'millrace-chaos-'))
   const kafka = await startKafka({ brokers: count })
   const processes: Supervised[] = []
+  let isKept = false
   try {
     for (const role of ROLES)
       for (let i = 0; i < INSTANCES; i++)
@@ -263,6 +273,8 @@ export async function chaos({ durationMs, brokers: count, seed, say }: ChaosOpti
       found = await judge(folder, kafka, devices, say)
     } catch (error) {
       for (const one of processes) say(await one.condition())
+      isKept = keep === true
+      if (isKept) say(`kept: ${kafka.folder}, ${folder}`)
       throw error
     }
     const ends = processes.flatMap(({ name, ends }) => ends.map((end) => ({ name, ...end })))
@@ -280,8 +292,8 @@ export async function chaos({ durationMs, brokers: count, seed, say }: ChaosOpti
     return { ...found, actions }
   } finally {
     await Promise.all(processes.map((one) => one.stop()))
-    await kafka.stop()
-    rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+    await kafka.stop(isKept)
+    if (!isKept) rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
   }
 }
 
@@ -456,17 +468,22 @@ async function judge(
           place: `${row['_log_partition']}/${row['_offset']}`,
         }))
     }
-    let last = ''
-    const rows = await until(
+    let rows: Awaited<ReturnType<typeof rowsNow>> = []
+    // Where they do not all come, what follows says which are missing where.
+    const late = await until(
       'all acknowledged messages in the table',
       async () => {
-        const found = await rowsNow()
-        if (last !== String(found.length)) say(`${(last = String(found.length))} of ${acknowledged} rows`)
-        if (found.length >= acknowledged) return found
+        const before = rows.length
+        rows = await rowsNow()
+        if (rows.length !== before) say(`${rows.length} of ${acknowledged} rows`)
+        if (rows.length >= acknowledged) return true
         await sleep(2000)
         return undefined
       },
       SETTLE_MS_MAX,
+    ).then(
+      () => undefined,
+      (error: unknown) => error,
     )
     const normalized = await recordsOf(log, 'default.telemetry.normalized')
     const raw = await recordsOf(log, 'default.telemetry.raw')
@@ -500,6 +517,7 @@ async function judge(
     }
     const places = new Set(rows.map(({ place }) => place))
     assert.equal(places.size, rows.length, 'two rows of one record')
+    if (late !== undefined) throw late
     return { acknowledged, raw: raw.length, normalized: normalized.length, rows: rows.length }
   } finally {
     await log.close()
@@ -551,6 +569,7 @@ if (import.meta.main) {
       minutes: { type: 'string', default: '5' },
       brokers: { type: 'string', default: '3' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+      keep: { type: 'boolean', default: false },
     },
   })
   const seed = Number(values.seed)
@@ -559,6 +578,7 @@ if (import.meta.main) {
     durationMs: Number(values.minutes) * 60_000,
     brokers: Number(values.brokers) === 1 ? 1 : 3,
     seed,
+    keep: values.keep,
     say: (line) => console.log(line),
   })
   console.log('every acknowledged message is in the topic and in the table exactly once, in order')
