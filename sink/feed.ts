@@ -8,7 +8,7 @@
 // A stale stage (another writer, a rollback, a schema change) throws its files away and opens anew.
 
 import type { Log, StagePosition } from '../log/log.ts'
-import { MillraceError } from '../std/errors.ts'
+import { invariant, MillraceError } from '../std/errors.ts'
 import { type LoadedTable, printTableId, type TableId } from './catalog.ts'
 import { type CommitTools, commitStaged, discard, type Staged } from './commit.ts'
 import type { TableEncoder } from './data-file.ts'
@@ -240,6 +240,9 @@ export class TableFeed {
       this.dirtySinceMs = this.lagRecords > 0 ? startedMs : undefined
       return undefined
     }
+    const files = await this.#writeFiles(table, read.rows)
+    const written = files.reduce((sum, file) => sum + Number(file.record_count), 0)
+    invariant(written === rowCount, `${this.name}: ${rowCount} rows were read, and ${written} written`)
     const staged: Staged = {
       tableUuid: table.metadata['table-uuid'],
       schemaId: table.metadata['current-schema-id'],
@@ -249,7 +252,7 @@ export class TableFeed {
       to: read.to,
       owns: (partition) => this.owns(partition),
       known: this.#known,
-      files: await this.#writeFiles(table, read.rows),
+      files,
     }
     const { oldestMs } = read.rows
     this.#giveBack(read)

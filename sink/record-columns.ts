@@ -163,7 +163,8 @@ export class RecordColumns {
   /** No rows, in the same arrays. */
   reset(): void {
     const rows = this.rowCount
-    if (this.#partitions.length > ROOM_MAX * Math.max(rows, ROWS_FIRST)) this.#allocate(rows)
+    const rowsMin = Math.max(rows, ROWS_FIRST)
+    if (this.#partitions.length > ROOM_MAX * rowsMin) this.#allocate(rowsMin)
     else {
       if (this.#isLate) this.#lateMs.fill(0)
       if (this.#qualities.count > 0) this.#qualityOf.fill(0)
