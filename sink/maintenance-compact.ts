@@ -12,7 +12,7 @@
 // which expiry deletes when no snapshot that stays reaches them. Safe beside commits: an append that comes first
 // only moves the parent; another replacement of a file of ours makes this one stale, and its files are thrown away.
 // A table with row-level deletes of another engine is left alone: rewriting its rows would bring the deleted back.
-import { isMillraceError } from '../std/errors.ts'
+import { invariant, isMillraceError } from '../std/errors.ts'
 import { type LoadedTable, printTableId, type TableId } from './catalog.ts'
 import { type CommitTools, commitSnapshot, discard, hasMoved, isAmbiguous, sumOf } from './commit.ts'
 import { rewriteFiles, UNSORTED_ROWS_MAX } from './compact-files.ts'
@@ -284,6 +284,9 @@ async function commitBatch(
   const old = new Set(batch.flatMap((one) => one.job.files.map((file) => file.entry.data_file.file_path)))
   const before = batch.flatMap((one) => one.job.files.map((file) => file.entry.data_file))
   const after = batch.map((one) => one.file)
+  const rowsBefore = sumOf(before, (file) => file.record_count)
+  const rowsAfter = sumOf(after, (file) => file.record_count)
+  invariant(rowsAfter === rowsBefore, `compaction of ${rowsBefore} rows made ${rowsAfter}`)
   let mayDelete = true
   for (let tries = 0; tries < TRIES_MAX; tries++) {
     const now = await tools.catalog.load(table.id)
@@ -303,10 +306,10 @@ async function commitBatch(
         operation: 'replace',
         change: {
           addedFiles: after.length,
-          addedRows: sumOf(after, (file) => file.record_count),
+          addedRows: rowsAfter,
           addedBytes: sumOf(after, (file) => file.file_size_in_bytes),
           deletedFiles: before.length,
-          deletedRows: sumOf(before, (file) => file.record_count),
+          deletedRows: rowsBefore,
           deletedBytes: sumOf(before, (file) => file.file_size_in_bytes),
           changedPartitions: new Set(batch.map((one) => JSON.stringify(one.job.partition))).size,
         },
@@ -319,7 +322,7 @@ async function commitBatch(
       })
       if (outcome.committed) {
         report.partitions += new Set(batch.map((one) => JSON.stringify(one.job.partition))).size
-        report.rows += sumOf(after, (file) => file.record_count)
+        report.rows += rowsAfter
         report.filesBefore += before.length
         report.filesAfter += after.length
         report.bytesBefore += sumOf(before, (file) => file.file_size_in_bytes)
