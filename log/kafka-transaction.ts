@@ -114,22 +114,12 @@ export class TransactionalProducer {
   }
 
   /**
-   * Ends what a transaction under this id may have left open on the group's offsets; call within `exclusively`. A
-   * process that was killed leaves one until the coordinator's patience ends; and a broker that is killed while it
-   * writes markers may forget one of them: then nobody ends that transaction, but the marker of the same producer's
-   * next one does.
+   * Takes over the transactional id anew, which ends what a former holder left open; call within `exclusively`. A process
+   * that was killed leaves a transaction open until the coordinator's patience ends.
    */
-  async sweep(group: string): Promise<void> {
+  async takeOver(): Promise<void> {
+    this.#sender = undefined
     await this.begin()
-    const sender = this.#sender!
-    const { id, epoch } = sender.producer
-    try {
-      await this.#addGroup(id, epoch, group)
-      await this.#end(sender, false)
-    } catch (error) {
-      this.#sender = undefined
-      throw this.#failure(error)
-    }
   }
 
   async #addGroup(id: bigint, epoch: number, group: string): Promise<void> {

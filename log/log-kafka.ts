@@ -434,7 +434,8 @@ export class KafkaLog implements Log {
         .catch(async (error: unknown) => {
           const code = kafkaErrorCode((error as { cause?: unknown }).cause)
           if (code === KAFKA.GROUP_ID_NOT_FOUND) return undefined
-          if (code === KAFKA.UNSTABLE_OFFSET_COMMIT) await this.#sweep(group)
+          if (code === KAFKA.UNSTABLE_OFFSET_COMMIT)
+            await this.#transactions.exclusively(() => this.#transactions.takeOver())
           // A cluster that stalls holds who asks.
           else if (code !== undefined ? !isRetriable(code) : !isMillraceError(error, 'kafka_unreachable'))
             throw error
@@ -445,15 +446,6 @@ export class KafkaLog implements Log {
     if (found === undefined || found.committedOffset < 0n) return undefined
     // Of a topic that was made again under the name, another's position.
     return found.metadata === id ? Number(found.committedOffset) : undefined
-  }
-
-  /** A transaction that moves the position is open for too long: where it is one of ours, it ends now. */
-  async #sweep(group: string): Promise<void> {
-    await this.#transactions
-      .exclusively(() => this.#transactions.sweep(group))
-      .catch((error: unknown) => {
-        if (!(error instanceof TransactionAborted)) throw error
-      })
   }
 
   /** Joins the stage's consumer group; resolves when the group has answered. */
