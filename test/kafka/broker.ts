@@ -184,7 +184,9 @@ export async function startKafka(options: BrokerOptions = {}): Promise<KafkaBrok
   const voters = Array.from({ length: count }, (_, i) => `${i + 1}@127.0.0.1:${ports[count + i]}`).join(',')
   const replication = Math.min(3, count)
   // One that begins with a dash would be taken for an option.
-  const clusterId = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url').replace(/^-/, 'A')
+  const clusterId = Buffer.from(randomUUID().replaceAll('-', ''), 'hex')
+    .toString('base64url')
+    .replace(/^-/, 'A')
   const brokers = new KafkaBrokers(folder, ports.slice(0, count), options)
   const secured = options.secured === undefined ? undefined : await securedListener(folder, options.secured)
   brokers.secured = secured
