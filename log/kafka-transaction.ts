@@ -122,12 +122,6 @@ export class TransactionalProducer {
     await this.begin()
   }
 
-  async #addGroup(id: bigint, epoch: number, group: string): Promise<void> {
-    await this.#cluster.onCoordinator('transaction', this.#id, `transaction ${this.#id}`, (connection) =>
-      addOffsetsToTxnV3.api.async(connection, this.#id, id, epoch, group),
-    )
-  }
-
   async #addPartitions(sender: BatchSender, batches: readonly TransactionBatch[]): Promise<void> {
     const topics = [...Map.groupBy(batches, ({ topic }) => topic)].map(([name, own]) => ({
       name,
@@ -141,7 +135,9 @@ export class TransactionalProducer {
 
   async #sendOffsets(sender: BatchSender, group: string, offsets: readonly GroupOffset[]): Promise<void> {
     const { id, epoch } = sender.producer
-    await this.#addGroup(id, epoch, group)
+    await this.#cluster.onCoordinator('transaction', this.#id, `transaction ${this.#id}`, (connection) =>
+      addOffsetsToTxnV3.api.async(connection, this.#id, id, epoch, group),
+    )
     const topics = [...Map.groupBy(offsets, ({ topic }) => topic)].map(([name, own]) => ({
       name,
       partitions: own.map(({ partition, offset, metadata }) => ({

@@ -12,7 +12,7 @@
 // A stall of the cluster holds every call until it is over. What ends one: `kafka_refused` (rights, credentials),
 // `partition_lost`, `log_stopped`, and errors of the request itself.
 import { initProducerIdV4, listOffsetsV9, offsetCommitV9, offsetFetchV8 } from '@platformatic/kafka'
-import { isMillraceError, MillraceError } from '../std/errors.ts'
+import { MillraceError } from '../std/errors.ts'
 import {
   checkBatches,
   offsetAboveEnd,
@@ -24,7 +24,7 @@ import {
 } from './batch-check.ts'
 import { prepareBatch } from './kafka-batches.ts'
 import { KafkaCluster, type TopicMetadata } from './kafka-cluster.ts'
-import { isRetriable, KAFKA, kafkaError, kafkaErrorCode } from './kafka-errors.ts'
+import { KAFKA, kafkaError, kafkaErrorCode } from './kafka-errors.ts'
 import { KafkaFollower } from './kafka-follow.ts'
 import { KafkaGroup } from './kafka-group.ts'
 import type { KafkaOptions } from './kafka-options.ts'
@@ -417,31 +417,27 @@ export class KafkaLog implements Log {
     const { id } = await this.#metadata(topic, partition)
     const group = this.#groupName(stage)
     const topics = [{ name: this.#topics.nameOf(topic), partitionIndexes: [partition] }]
-    const ask = (): Promise<offsetFetchV8.OffsetFetchResponse | undefined> =>
-      this.#cluster
-        .onCoordinator(
-          'group',
-          group,
-          `position of ${group}`,
-          (connection) =>
-            offsetFetchV8.api.async(
-              connection,
-              [{ groupId: group, memberId: null, memberEpoch: -1, topics }],
-              true,
-            ),
-          UNSTABLE_MS_MAX,
-        )
-        .catch(async (error: unknown) => {
-          const code = kafkaErrorCode((error as { cause?: unknown }).cause)
-          if (code === KAFKA.GROUP_ID_NOT_FOUND) return undefined
-          if (code === KAFKA.UNSTABLE_OFFSET_COMMIT)
+    let heldSince = performance.now()
+    const answer = await this.#cluster
+      // Waits while a transaction that moves the position is open; this process may have left it itself.
+      .onCoordinator('group', group, `position of ${group}`, async (connection) => {
+        try {
+          const asked = [{ groupId: group, memberId: null, memberEpoch: -1, topics }]
+          return await offsetFetchV8.api.async(connection, asked, true)
+        } catch (error) {
+          const isHeld = kafkaErrorCode(error) === KAFKA.UNSTABLE_OFFSET_COMMIT
+          if (isHeld && performance.now() - heldSince > UNSTABLE_MS_MAX) {
             await this.#transactions.exclusively(() => this.#transactions.takeOver())
-          // A cluster that stalls holds who asks.
-          else if (code !== undefined ? !isRetriable(code) : !isMillraceError(error, 'kafka_unreachable'))
-            throw error
-          return ask()
-        })
-    const answer = await ask()
+            heldSince = performance.now()
+          }
+          throw error
+        }
+      })
+      .catch((error: unknown) => {
+        if (kafkaErrorCode((error as { cause?: unknown }).cause) === KAFKA.GROUP_ID_NOT_FOUND)
+          return undefined
+        throw error
+      })
     const found = answer?.groups[0]?.topics[0]?.partitions[0]
     if (found === undefined || found.committedOffset < 0n) return undefined
     // Of a topic that was made again under the name, another's position.
