@@ -1,9 +1,10 @@
 // The threads of a process's stages: each started with what it needs, told of the streams, asked how it is, and drained
 // in the order in which records flow. The one place that sees more than one stage.
-import { MessageChannel, type MessagePort, type ResourceLimits } from 'node:worker_threads'
+import type { MessagePort, ResourceLimits } from 'node:worker_threads'
 import type { Address, Config } from './config.ts'
 import type { DurationMetric, MetricSource } from './http/metrics.ts'
 import { ACK_LATENCY_BOUNDS_MS, INGEST_COUNTERS, type IngestCounter } from './ingest/counters.ts'
+import { joinWorkers } from './ingest/hub.ts'
 import { INGEST_RESOURCE_LIMITS } from './ingest/options.ts'
 import type { IngestWorkerData } from './ingest/worker.ts'
 import { KAFKA_COUNTERS, type KafkaCounter } from './kafka/counters.ts'
@@ -172,7 +173,7 @@ export class Stages {
   async startIngest(): Promise<{ mqtt: number; ws: number }> {
     const { config } = this.#setting
     const { workers } = config
-    const hubs = hubPorts(workers)
+    const hubs = joinWorkers(workers)
     const ports = { mqtt: config.mqtt?.port ?? 0, ws: config.ws?.port ?? 0 }
     for (let index = 0; index < workers; index++) {
       const counters = new CounterBlock<IngestCounter>(INGEST_COUNTERS)
@@ -336,18 +337,4 @@ export class Stages {
   async terminate(): Promise<void> {
     await Promise.all(this.#threads.map((thread) => thread.terminate()))
   }
-}
-
-/** A MessageChannel between every two of `count` workers: row w holds worker w's ends. */
-function hubPorts(count: number): (MessagePort | undefined)[][] {
-  const ports: (MessagePort | undefined)[][] = Array.from({ length: count }, () =>
-    new Array<undefined>(count).fill(undefined),
-  )
-  for (let a = 0; a < count; a++)
-    for (let b = a + 1; b < count; b++) {
-      const { port1, port2 } = new MessageChannel()
-      ports[a]![b] = port1
-      ports[b]![a] = port2
-    }
-  return ports
 }

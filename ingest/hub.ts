@@ -15,7 +15,7 @@
 //
 //   ├─ u32 length of all ─┼─ u8 QoS ─┼─ u8 tenant length ─┼─ u16 topic length ─┼─ u32 properties length ─┤
 //   ├─ tenant ─┼─ topic ─┼─ properties ─┼─ payload ─┤
-import type { MessagePort } from 'node:worker_threads'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import { murmur2 } from '../std/hash.ts'
 import { HUB_BYTES_MAX } from './limits.ts'
 import { SubscriptionTree } from './subscriptions.ts'
@@ -350,4 +350,18 @@ export class Hub {
       start = end
     }
   }
+}
+
+/** A MessageChannel between every two of `count` workers: `[a][b]` leads from worker a to worker b. */
+export function joinWorkers(count: number): (MessagePort | undefined)[][] {
+  const ports: (MessagePort | undefined)[][] = Array.from({ length: count }, () =>
+    new Array<undefined>(count).fill(undefined),
+  )
+  for (let a = 0; a < count; a++)
+    for (let b = a + 1; b < count; b++) {
+      const { port1, port2 } = new MessageChannel()
+      ports[a]![b] = port1
+      ports[b]![a] = port2
+    }
+  return ports
 }

@@ -4,7 +4,6 @@
 import { once } from 'node:events'
 import { createConnection, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import avsc from 'avsc'
 import mqttPacket, { type Packet } from 'mqtt-packet'
 import type { AppendRequest, AppendResult, Log, TopicConfig } from '../log/log.ts'
@@ -13,6 +12,7 @@ import { RecordReader } from '../log/record-batch.ts'
 import { rawTopic, rejectedTopic } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import type { IngestCounter } from './counters.ts'
+import { joinWorkers } from './hub.ts'
 import { createIngest, type Ingest } from './ingest.ts'
 import type { IngestOptions } from './options.ts'
 
@@ -155,18 +155,6 @@ export async function startIngest(config: HarnessOptions = {}): Promise<Harness>
       await log.close()
     },
   }
-}
-
-/** Ports of a full mesh: `[a][b]` leads from worker a to worker b. */
-export function joinWorkers(count: number): (MessagePort | undefined)[][] {
-  const ports: (MessagePort | undefined)[][] = Array.from({ length: count }, () => new Array(count))
-  for (let a = 0; a < count; a++)
-    for (let b = a + 1; b < count; b++) {
-      const { port1, port2 } = new MessageChannel()
-      ports[a]![b] = port1
-      ports[b]![a] = port2
-    }
-  return ports
 }
 
 export interface LoggedRecord {

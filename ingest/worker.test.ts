@@ -11,7 +11,8 @@ import { CounterBlock } from '../std/counters.ts'
 import { isMillraceError } from '../std/errors.ts'
 import { StageThread } from '../std/thread.ts'
 import { INGEST_COUNTERS } from './counters.ts'
-import { joinWorkers, payloadOf, RawClient, recordsOf, streamOf, TOPIC, until } from './ingest-harness.ts'
+import { joinWorkers } from './hub.ts'
+import { payloadOf, RawClient, recordsOf, streamOf, TOPIC, until } from './ingest-harness.ts'
 import type { IngestWorkerData } from './worker.ts'
 
 const ENTRY = new URL('./worker.ts', import.meta.url)
