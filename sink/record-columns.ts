@@ -193,17 +193,13 @@ export class RecordColumns {
   }
 
   #grow(): void {
-    const from = [
-      this.#partitions,
-      this.#offsets,
-      this.#deviceOf,
-      this.#receiveTimes,
-      this.#schemaIds,
-      this.#lateMs,
-      this.#qualityOf,
-    ]
+    const before = this.#arrays()
     this.#allocate(this.#partitions.length * 2)
-    const to = [
+    for (const [i, array] of this.#arrays().entries()) array.set(before[i]!)
+  }
+
+  #arrays(): Int32Array[] {
+    return [
       this.#partitions,
       this.#offsets,
       this.#deviceOf,
@@ -212,7 +208,6 @@ export class RecordColumns {
       this.#lateMs,
       this.#qualityOf,
     ]
-    for (const [i, array] of to.entries()) array.set(from[i]!)
   }
 }
 
