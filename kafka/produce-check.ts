@@ -5,7 +5,6 @@
 // What is stored is written anew, record by record, so that nothing of the client's encoding is trusted: not
 // compressed, offsets without gaps, and the receive time as timestamp (in Kafka's words LogAppendTime), because the
 // pipeline measures lateness and plausibility against it.
-import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { type Principal, speaksFor } from '../identity/identity.ts'
 import {
   ATTRIBUTES,
@@ -27,7 +26,7 @@ import { parseAvroSchema } from '../schemas/avro-schema.ts'
 import { createValidator, type Validator } from '../schemas/avro-validate.ts'
 import { isValidDeviceId } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
-import { decompressLz4, decompressSnappy, TooLarge } from '../std/compression.ts'
+import { KAFKA_CODECS, TooLarge } from '../std/compression.ts'
 import { crc32c, partitionOfKey } from '../std/hash.ts'
 import { KAFKA_ERROR, type KafkaError } from './error-codes.ts'
 
@@ -42,14 +41,6 @@ const RESERVED_HEADER = 'millrace.'
 const COMPRESSION = 0b111
 const TRANSACTIONAL = 0b1_0000
 const CONTROL = 0b10_0000
-
-/** By the codec's number in the attributes. None makes more than `bytesMax`. */
-const CODECS: Readonly<Record<number, (packed: Uint8Array, bytesMax: number) => Uint8Array>> = {
-  1: (packed, maxOutputLength) => gunzipSync(packed, { maxOutputLength }),
-  2: decompressSnappy,
-  3: decompressLz4,
-  4: (packed, maxOutputLength) => zstdDecompressSync(packed, { maxOutputLength }),
-}
 
 export interface CheckedBatch {
   errorCode: typeof KAFKA_ERROR.none
@@ -134,7 +125,7 @@ function decompress(bytes: Uint8Array, header: BatchHeader): Uint8Array | Refuse
   if (codec === 0 && bytes.length - RECORDS > BATCH_BYTES_MAX)
     return refused(KAFKA_ERROR.messageTooLarge, `a batch has at most ${BATCH_BYTES_MAX} bytes`)
   if (codec === 0) return bytes
-  const unpack = CODECS[codec]
+  const unpack = KAFKA_CODECS[codec]
   if (unpack === undefined)
     return refused(
       KAFKA_ERROR.unsupportedCompressionType,
@@ -144,9 +135,7 @@ function decompress(bytes: Uint8Array, header: BatchHeader): Uint8Array | Refuse
   try {
     records = unpack(bytes.subarray(RECORDS), BATCH_BYTES_MAX)
   } catch (error) {
-    const isTooLarge =
-      error instanceof TooLarge || (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE'
-    return isTooLarge
+    return error instanceof TooLarge
       ? refused(KAFKA_ERROR.messageTooLarge, `a batch has at most ${BATCH_BYTES_MAX} bytes decompressed`)
       : refused(KAFKA_ERROR.corruptMessage, 'the records of the batch cannot be decompressed')
   }

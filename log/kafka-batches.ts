@@ -7,8 +7,8 @@
 // From Kafka: a record set holds whole batches, the last one possibly cut off. Control batches and those of aborted
 // transactions are left out, so offsets have gaps; compressed ones are unpacked; the transactional bit is cleared.
 // What comes out is what record-batch.ts promises. A set in which nothing is to be done is passed on as it lies.
-import { gunzipSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import { compressLz4, decompressLz4, decompressSnappy } from '../std/compression.ts'
+import { zstdCompressSync } from 'node:zlib'
+import { compressLz4, KAFKA_CODECS } from '../std/compression.ts'
 import { MillraceError } from '../std/errors.ts'
 import { crc32c } from '../std/hash.ts'
 import type { KafkaCompression } from './kafka-options.ts'
@@ -28,7 +28,7 @@ import {
 } from './record-batch.ts'
 
 const CODEC_BITS = 0b111
-const CODECS = { none: 0, gzip: 1, snappy: 2, lz4: 3, zstd: 4 } as const
+const CODECS = { none: 0, lz4: 3, zstd: 4 } as const
 const TRANSACTIONAL = 0b1_0000
 const CONTROL = 0b10_0000
 /** Level 1: the bytes that travel, for the least CPU. */
@@ -184,11 +184,11 @@ function unpack(batch: Uint8Array, attributes: number, where: string): Uint8Arra
 }
 
 function decompress(packed: Buffer, codec: number, where: string): Uint8Array {
+  const unpack = KAFKA_CODECS[codec]
+  if (unpack === undefined)
+    throw new MillraceError('log_corrupt', `${where}: a batch with the unknown codec ${codec}`)
   try {
-    if (codec === CODECS.zstd) return zstdDecompressSync(packed, { maxOutputLength: UNPACKED_BYTES_MAX })
-    if (codec === CODECS.lz4) return decompressLz4(packed, UNPACKED_BYTES_MAX)
-    if (codec === CODECS.snappy) return decompressSnappy(packed, UNPACKED_BYTES_MAX)
-    if (codec === CODECS.gzip) return gunzipSync(packed, { maxOutputLength: UNPACKED_BYTES_MAX })
+    return unpack(packed, UNPACKED_BYTES_MAX)
   } catch (error) {
     throw new MillraceError(
       'log_corrupt',
@@ -197,5 +197,4 @@ function decompress(packed: Buffer, codec: number, where: string): Uint8Array {
       error,
     )
   }
-  throw new MillraceError('log_corrupt', `${where}: a batch with the unknown codec ${codec}`)
 }

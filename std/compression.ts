@@ -5,6 +5,7 @@
 //            block: size uint32, little-endian, the highest bit set where it is not compressed │ bytes │ [checksum]
 //   Snappy   one raw block, which begins with its length unpacked as a varint; or snappy-java's stream:
 //            0x82 "SNAPPY" 0x00 │ version int32 │ compatible int32 │ { size int32 │ raw block }…
+import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { compressFrameSync, decompressFrameSync } from 'lz4-napi'
 import { uncompressSync } from 'snappy'
 
@@ -25,6 +26,24 @@ const SNAPPY_JAVA = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00]
 const SNAPPY_JAVA_HEADER_BYTES = 16
 
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+/** How the codecs of a Kafka batch are undone, by their number in its attributes. None makes more than `bytesMax`. */
+export const KAFKA_CODECS: Readonly<Record<number, (packed: Uint8Array, bytesMax: number) => Uint8Array>> = {
+  1: (packed, maxOutputLength) => bounded(() => gunzipSync(packed, { maxOutputLength })),
+  2: decompressSnappy,
+  3: decompressLz4,
+  4: (packed, maxOutputLength) => bounded(() => zstdDecompressSync(packed, { maxOutputLength })),
+}
+
+/** Node's own say it by a code. */
+function bounded(unpack: () => Uint8Array): Uint8Array {
+  try {
+    return unpack()
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw code === 'ERR_BUFFER_TOO_LARGE' ? new TooLarge(message) : error
+  }
+}
 
 export function compressLz4(bytes: Uint8Array): Uint8Array {
   return compressFrameSync(asBuffer(bytes))
