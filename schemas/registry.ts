@@ -1,24 +1,21 @@
 // The embedded schema registry, with the semantics of Confluent's: subjects with versions, ids that are global and
 // never given out again, compatibility levels, soft and permanent deletes.
 //
-// Its truth is the compacted topic `millrace._schemas`. A change is planned on the state up to the topic's end and
-// appended on condition that the end is still there (append-if-next-offset-is); where another writer was first,
-// its events are applied and the change is planned anew. So any number of processes may write to one topic.
+// Its truth is the topic `millrace._schemas` (registry-topic.ts), to which any number of processes may write.
 //
 // With an external registry (registry-external.ts) the topic is a mirror of it: ids, versions and compatibility come from
 // there, what was seen once stays known when it does not answer, and deletes and levels are its own business.
 import type { Log } from '../log/log.ts'
-import { RecordBatchBuilder, RecordReader } from '../log/record-batch.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { parseAvroSchema } from './avro-schema.ts'
-import { REJECTED_SUBJECT, SCHEMAS_TOPIC } from './names.ts'
+import { REJECTED_SUBJECT } from './names.ts'
 import {
   COMPATIBILITY_LEVELS,
   type CompatibilityLevel,
   findIncompatibilities,
   type Incompatibility,
 } from './registry-compatibility.ts'
-import { decodeEvent, encodeEvent, type RegistryEvent } from './registry-events.ts'
+import type { RegistryEvent } from './registry-events.ts'
 import type { ExternalRegistry, ExternalVersion } from './registry-external.ts'
 import {
   REGISTRY_CODE,
@@ -28,6 +25,7 @@ import {
   schemaIdentity,
 } from './registry-state.ts'
 import { isStreamSubject, requireTable, resolveSubject } from './registry-table.ts'
+import { type Plan, RegistryTopic } from './registry-topic.ts'
 
 export type { CompatibilityLevel } from './registry-compatibility.ts'
 export type { RegisteredVersion } from './registry-state.ts'
@@ -51,43 +49,27 @@ export interface RegistryChange {
   what: 'registered' | 'deleted' | 'purged'
 }
 
-const READ_BYTES = 1 << 20
 const SUBJECT_LENGTH_MAX = 255
 /** Longer schemas are refused, so that an event stays a small record. */
 const SCHEMA_BYTES_MAX = 512 * 1024
-/** Each failed attempt means that another writer made progress. */
-const ATTEMPTS_MAX = 100
 
 export class SchemaRegistry {
-  readonly #log: Log
+  readonly #topic: RegistryTopic
   readonly #isStream: (subject: string) => boolean
-  readonly #now: () => number
   readonly #external: ExternalRegistry | undefined
   readonly #state = new RegistryState()
   readonly #listeners = new Set<(change: RegistryChange) => void>()
-  #nextOffset = 0
-  /** Changes and refreshes of this process run one after the other. */
-  #tail: Promise<unknown> = Promise.resolve()
 
   private constructor(log: Log, options: RegistryOptions) {
-    this.#log = log
+    this.#topic = new RegistryTopic(log, (event) => this.#apply(event), options.now ?? Date.now)
     this.#isStream = options.isStream ?? isStreamSubject
-    this.#now = options.now ?? Date.now
     this.#external = options.external
   }
 
   /** Makes the topic where there is none, and reads it from its beginning. */
   static async open(log: Log, options: RegistryOptions = {}): Promise<SchemaRegistry> {
-    await log.createTopic(SCHEMAS_TOPIC, {
-      partitions: 1,
-      cleanup: 'compact',
-      retentionAgeMs: Number.POSITIVE_INFINITY,
-      retentionBytes: Number.POSITIVE_INFINITY,
-      backlogBytesMax: Number.POSITIVE_INFINITY,
-    })
     const registry = new SchemaRegistry(log, options)
-    registry.#nextOffset = (await log.range(SCHEMAS_TOPIC, 0)).start
-    await registry.refresh()
+    await registry.#topic.open()
     return registry
   }
 
@@ -99,7 +81,7 @@ export class SchemaRegistry {
 
   /** Applies what other writers have appended. */
   refresh(): Promise<void> {
-    return this.#serially(() => this.#readToEnd())
+    return this.#topic.refresh()
   }
 
   // Reading
@@ -231,7 +213,7 @@ export class SchemaRegistry {
       )
     this.#requireAllowed(subject, schema)
     if (this.#external !== undefined) return this.#registerExternally(this.#external, subject, schema)
-    return this.#change(() => this.#planRegister(subject, schema))
+    return this.#topic.change(() => this.#planRegister(subject, schema))
   }
 
   async #registerExternally(
@@ -244,11 +226,11 @@ export class SchemaRegistry {
     const ask = () => external.register(subject, schema)
     if (known === undefined) {
       const given = await external.inTime(`subject ${subject}`, ask)
-      return this.#change(() => this.#planMirror(given))
+      return this.#topic.change(() => this.#planMirror(given))
     }
     try {
       const given = await ask()
-      return await this.#change(() => this.#planMirror(given))
+      return await this.#topic.change(() => this.#planMirror(given))
     } catch (error) {
       // What is known goes on without it.
       if (isMillraceError(error, 'registry_unreachable')) return known
@@ -292,7 +274,7 @@ export class SchemaRegistry {
         if (given === undefined) continue
         try {
           this.#requireAllowed(subject, given.schema)
-          await this.#change(() => this.#planMirror(given))
+          await this.#topic.change(() => this.#planMirror(given))
         } catch (error) {
           if (!isMillraceError(error) || error.action !== 'reject') throw error
           onRefused(subject, version, error)
@@ -331,7 +313,7 @@ export class SchemaRegistry {
   async deleteSubject(name: string, permanent: boolean): Promise<number[]> {
     this.#requireOwn()
     const subject = this.resolve(name)
-    return this.#change(() => {
+    return this.#topic.change(() => {
       const all = this.#state.versions(subject)
       if (all.length === 0) throw subjectUnknown(subject)
       const live = all.filter((one) => !one.deleted)
@@ -357,7 +339,7 @@ export class SchemaRegistry {
   async deleteVersion(name: string, version: number | 'latest', permanent: boolean): Promise<number> {
     this.#requireOwn()
     const subject = this.resolve(name)
-    return this.#change(() => {
+    return this.#topic.change(() => {
       const entry = this.version(subject, version, version !== 'latest')
       if (!permanent && entry.deleted)
         throw registryError(
@@ -404,14 +386,17 @@ export class SchemaRegistry {
         `Invalid compatibility level. Valid values are ${COMPATIBILITY_LEVELS.join(', ')}`,
       )
     const subject = name === undefined ? undefined : this.resolve(name)
-    return this.#change(() => ({ events: [{ kind: 'config', subject, level: known }], result: () => known }))
+    return this.#topic.change(() => ({
+      events: [{ kind: 'config', subject, level: known }],
+      result: () => known,
+    }))
   }
 
   /** Takes a subject's level back (40408 where it has none), or the global one to BACKWARD; the level that was. */
   async deleteLevel(name?: string): Promise<CompatibilityLevel> {
     this.#requireOwn()
     const subject = name === undefined ? undefined : this.resolve(name)
-    return this.#change(() => {
+    return this.#topic.change(() => {
       const before = subject === undefined ? this.#state.globalLevel : this.#state.levelOf(subject)
       if (before === undefined) throw levelUnset(subject!)
       return { events: [{ kind: 'config', subject, level: undefined }], result: () => before }
@@ -421,71 +406,6 @@ export class SchemaRegistry {
   #requireAllowed(subject: string, schema: string): void {
     requireAvro(schema)
     if (this.#isStream(subject)) invalidAs42201(() => requireTable(schema))
-  }
-
-  // The log
-
-  #serially<T>(run: () => Promise<T>): Promise<T> {
-    const result = this.#tail.then(run)
-    this.#tail = result.catch(() => undefined)
-    return result
-  }
-
-  #change<T>(plan: () => Plan<T>): Promise<T> {
-    return this.#serially(async () => {
-      for (let attempt = 1; ; attempt++) {
-        await this.#readToEnd()
-        const { events, result } = plan()
-        if (events.length === 0) return result()
-        try {
-          await this.#append(events)
-        } catch (error) {
-          if (!isMillraceError(error, 'offset_conflict') || attempt === ATTEMPTS_MAX) throw error
-          continue
-        }
-        await this.#readToEnd()
-        return result()
-      }
-    })
-  }
-
-  async #append(events: readonly RegistryEvent[]): Promise<void> {
-    const builder = new RecordBatchBuilder()
-    const now = this.#now()
-    for (const event of events) {
-      const { key, value } = encodeEvent(event)
-      builder.append(now, key, value)
-    }
-    await this.#log.append({
-      entries: [
-        {
-          topic: SCHEMAS_TOPIC,
-          partition: 0,
-          batch: builder.finish(),
-          recordCount: events.length,
-          expectedOffset: this.#nextOffset,
-        },
-      ],
-    })
-  }
-
-  async #readToEnd(): Promise<void> {
-    const reader = new RecordReader()
-    const { end } = await this.#log.range(SCHEMAS_TOPIC, 0)
-    while (this.#nextOffset < end) {
-      const { batches, nextOffset } = await this.#log.read(SCHEMAS_TOPIC, 0, this.#nextOffset, READ_BYTES)
-      reader.reset(batches)
-      while (reader.next()) {
-        if (reader.offset < this.#nextOffset || reader.keyStart < 0) continue
-        const key = reader.bytes.subarray(reader.keyStart, reader.keyEnd)
-        const value =
-          reader.valueStart < 0 ? undefined : reader.bytes.subarray(reader.valueStart, reader.valueEnd)
-        const event = decodeEvent(key, value)
-        if (event !== undefined) this.#apply(event)
-      }
-      // Compaction may have taken the last records away: their offsets count all the same.
-      this.#nextOffset = nextOffset > this.#nextOffset ? nextOffset : end
-    }
   }
 
   #apply(event: RegistryEvent): void {
@@ -503,12 +423,6 @@ export class SchemaRegistry {
   #find(subject: string, version: number): RegisteredVersion | undefined {
     return this.#state.versions(subject).find((one) => one.version === version)
   }
-}
-
-interface Plan<T> {
-  events: readonly RegistryEvent[]
-  /** Called once the events are durable. */
-  result: () => T
 }
 
 function requireAvro(schema: string): void {
