@@ -23,6 +23,7 @@ import { seededRandom } from '../../std/random.ts'
 import { type EnvironmentCodec, environmentCodec, reading } from '../environment.ts'
 import { LAUNCHER, millrace, until } from '../millrace-process.ts'
 import { type KafkaBrokers, startKafka } from './broker.ts'
+import { explainTwice } from './segments.ts'
 
 const ROLES = ['ingest', 'normalize', 'sink'] as const
 const INSTANCES = 2
@@ -502,6 +503,7 @@ async function judge(
         assert.equal(lost.length, 0, `${id}: lost in the ${where}: ${lost.slice(0, 20).join(', ')}`)
         const seen = new Set<number>()
         const doubled = found.filter((seq) => seen.size === seen.add(seq).size)
+        if (doubled.length > 0) sayWhyTwice(kafka, say)
         assert.equal(doubled.length, 0, `${id}: twice in the ${where}: ${doubled.slice(0, 20).join(', ')}`)
         assert.ok(
           found.every((seq) => seq < next),
@@ -522,6 +524,18 @@ async function judge(
   } finally {
     await log.close()
   }
+}
+
+function sayWhyTwice(kafka: KafkaBrokers, say: (line: string) => void): void {
+  const lines = explainTwice({
+    data: join(kafka.folder, 'data-0'),
+    raw: 'default.telemetry.raw',
+    normalized: 'default.telemetry.normalized',
+    partitions: 4,
+    identify: ({ key, value }) => `${key}/${seqOf(value)}`,
+    group: 'millrace-normalize',
+  })
+  for (const line of lines) say(line)
 }
 
 /** Device and sequence of every record, partition by partition; the payload is read with the reading's own layout. */
