@@ -20,7 +20,12 @@ const EPOCH_WAIT_MS_MAX = 20_000
 
 export interface GroupMember {
   readonly id: string
-  readonly epoch: number
+  /**
+   * Under which it commits for what it deals with; undefined once it was dropped, until it deals with what it was given since.
+   * The group checks member and epoch of a commit and not whose the partitions are: under the epoch of a member that
+   * has joined again, it would take what was begun before others got them.
+   */
+  readonly commitEpoch: number | undefined
   /** Waits until the group has given an epoch above that one; false where the member was dropped instead. */
   catchUp(epoch: number): Promise<boolean>
   /** A commit was refused: ask the group now. */
@@ -53,6 +58,8 @@ export class KafkaGroup implements GroupMember, Membership {
   #owned: Assignment = new Map()
   #ownedSent = true
   #generation = 0
+  /** The generation that `#owned` is of. */
+  #ownedGeneration = -1
   #wake: (() => void) | undefined
   #woken = false
   #left = false
@@ -76,8 +83,8 @@ export class KafkaGroup implements GroupMember, Membership {
     this.#loop = this.#run()
   }
 
-  get epoch(): number {
-    return this.#epoch
+  get commitEpoch(): number | undefined {
+    return this.#ownedGeneration === this.#generation ? this.#epoch : undefined
   }
 
   /** What this member should deal with. */
@@ -90,8 +97,11 @@ export class KafkaGroup implements GroupMember, Membership {
     return this.#generation
   }
 
-  /** From now on this member deals with these partitions and no others. */
-  own(partitions: Assignment): void {
+  /** From now on this member deals with these partitions and no others; `target` of that generation. */
+  own(partitions: Assignment, generation: number): void {
+    // It was dropped meanwhile: what it was given before is others'.
+    if (generation !== this.#generation) return
+    this.#ownedGeneration = generation
     this.#owned = partitions
     this.#ownedSent = false
     this.#onOwn(this.#topics, partitions)

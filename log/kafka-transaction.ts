@@ -149,7 +149,8 @@ export class TransactionalProducer {
     }))
     const { member } = offsets[0]!
     for (;;) {
-      const asMember = member?.epoch ?? -1
+      const asMember = member === undefined ? -1 : member.commitEpoch
+      if (asMember === undefined) throw partitionLost(group)
       try {
         await this.#cluster.onCoordinator('group', group, `offsets of ${group}`, (connection) =>
           txnOffsetCommitV3.api.async(
@@ -172,7 +173,7 @@ export class TransactionalProducer {
         if (isStale && member !== undefined && (await member.catchUp(asMember))) continue
         if (isStale || code === KAFKA.UNKNOWN_MEMBER_ID || code === KAFKA.FENCED_MEMBER_EPOCH) {
           member?.suspect()
-          throw new MillraceError('partition_lost', `${group}: its partitions belong to another member now`)
+          throw partitionLost(group)
         }
         throw error
       }
@@ -204,3 +205,6 @@ export class TransactionalProducer {
     return kafkaError(`transaction ${this.#id}`, error)
   }
 }
+
+const partitionLost = (group: string): MillraceError =>
+  new MillraceError('partition_lost', `${group}: its partitions belong to another member now`)

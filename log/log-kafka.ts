@@ -383,6 +383,9 @@ export class KafkaLog implements Log {
     const groups = Map.groupBy(await this.#groupOffsets(positions), ({ group }) => group)
     for (const [group, own] of groups) {
       const { member } = own[0]!
+      const asMember = member === undefined ? -1 : member.commitEpoch
+      if (asMember === undefined)
+        throw new MillraceError('partition_lost', `${group}: its partitions belong to another member now`)
       const topics = [...Map.groupBy(own, ({ topic }) => topic)].map(([name, partitions]) => ({
         name,
         partitions: partitions.map(({ partition, offset, metadata }) => ({
@@ -394,7 +397,7 @@ export class KafkaLog implements Log {
       }))
       try {
         await this.#cluster.onCoordinator('group', group, `positions of ${group}`, (connection) =>
-          offsetCommitV9.api.async(connection, group, member?.epoch ?? -1, member?.id ?? '', null, topics),
+          offsetCommitV9.api.async(connection, group, asMember, member?.id ?? '', null, topics),
         )
       } catch (error) {
         const code = kafkaErrorCode((error as { cause?: unknown }).cause)

@@ -112,8 +112,11 @@ export interface Membership {
   readonly target: Assignment
   /** Counts how often it was dropped: what it dealt with under another count is others' by now. */
   readonly generation: number
-  /** From now on it deals with these partitions and no others: it has let go of the rest. */
-  own(partitions: Assignment): void
+  /**
+   * From now on it deals with these partitions and no others: it has let go of the rest. They are those of `target` when
+   * `generation` was this; where it has been dropped since, nothing happens. Positions are taken from then on.
+   */
+  own(partitions: Assignment, generation: number): void
   /** The stage's topics are these from now on. */
   subscribe(topics: readonly string[]): void
   /** Gives everything back at once. */

@@ -305,7 +305,7 @@ export class NormalizeStage {
         stream.pending = stream.pending.filter((one) => one.number !== number)
       }
     }
-    membership.own(target)
+    membership.own(target, generation)
     const added: Partition[] = []
     for (const stream of this.#streams.values()) added.push(...(await this.#addAssigned(stream, target)))
     await this.#restore(added)

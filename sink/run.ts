@@ -159,8 +159,9 @@ export class SinkStage {
       },
     )
     if (this.#membership === undefined) return
-    this.#assignment = this.#membership.target
-    this.#membership.own(this.#assignment)
+    const { target, generation } = this.#membership
+    this.#assignment = target
+    this.#membership.own(target, generation)
   }
 
   /** Whether there is something of the table's topic to do here. */
@@ -174,8 +175,9 @@ export class SinkStage {
   /** Takes over what the group has assigned; nothing of what goes to others is under way here. */
   async #applyAssignment(): Promise<void> {
     this.#assignmentChanged = false
-    this.#assignment = this.#membership!.target
-    this.#membership!.own(this.#assignment)
+    const { target, generation } = this.#membership!
+    this.#assignment = target
+    this.#membership!.own(target, generation)
     // Positions of partitions that went are their new owners' to tell.
     this.#unregistered.clear()
     const positions: StagePosition[] = []

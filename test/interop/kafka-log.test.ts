@@ -9,6 +9,7 @@ import {
   Admin,
   addOffsetsToTxnV3,
   type Connection,
+  consumerGroupHeartbeatV1,
   initProducerIdV4,
   Producer,
   stringSerializers,
@@ -90,6 +91,53 @@ test('a transaction that a former self left open holds nobody for long', async (
   assert.equal(await log.position('left', t, 0), 1)
   const tookMs = performance.now() - startedAt
   assert.ok(tookMs > 1000 && tookMs < 20_000, `${tookMs} ms: open, and ended long before its 60 s`)
+  await log.close()
+  await cluster.close()
+})
+
+test('a member that was dropped and has joined again commits nothing that it began before', async () => {
+  const settings = await options()
+  const log = await openKafkaLog(settings, 'dropped')
+  const t = (await log.createTopic('dropped', { ...TOPIC_DEFAULTS, partitions: 1 })).name
+  const stage = 'dropped'
+  const group = `${settings.prefix}millrace-${stage}`
+  const fail = (error: unknown): void => assert.fail(String(error))
+  const member = await log.join(stage, [t], () => {}, fail)
+  const assigned = async (generation: number): Promise<void> => {
+    while (member.generation !== generation || member.target.get(t)?.has(0) !== true) await sleep(20)
+    member.own(member.target, generation)
+  }
+  const positions = [{ stage, topic: t, partition: 0, nextOffset: 1 }]
+  const append = () => log.append({ entries: [entry(t, 0, [['a', 'b']])], positions })
+  const isLost = (error: unknown): boolean => isMillraceError(error, 'partition_lost')
+  await assigned(0)
+  await append()
+
+  // What the group does to a member that has been silent for too long.
+  const cluster = await KafkaCluster.connect(settings, 'test')
+  await cluster.onCoordinator('group', group, 'leave', (connection) =>
+    consumerGroupHeartbeatV1.api.async(
+      connection,
+      group,
+      member.id,
+      -1,
+      null,
+      null,
+      60_000,
+      null,
+      null,
+      null,
+      null,
+    ),
+  )
+  while (member.generation !== 1 || member.target.get(t)?.has(0) !== true) await sleep(20)
+  await assert.rejects(append(), isLost)
+  await assert.rejects(log.append({ entries: [], positions }), isLost)
+  member.own(new Map(), 0)
+  await assert.rejects(append(), isLost, 'what it owned in another generation is no matter')
+  await assigned(1)
+  await append()
+  await member.leave()
   await log.close()
   await cluster.close()
 })
