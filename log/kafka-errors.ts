@@ -28,6 +28,7 @@ export const KAFKA = {
   UNKNOWN_TOPIC_ID: 100,
   FENCED_MEMBER_EPOCH: 110,
   STALE_MEMBER_EPOCH: 113,
+  TRANSACTION_ABORTABLE: 120,
 } as const
 
 /** Answers after which the same request may be sent again, by a newer view of the cluster where it is stale. */

@@ -17,7 +17,7 @@ import { MillraceError } from '../std/errors.ts'
 import { type PreparedBatch, type Producer, sealForSend } from './kafka-batches.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { isRetriable, KAFKA, kafkaErrorName, mayRetry } from './kafka-errors.ts'
-import { type ProducedPartition, type ProducePartition, produce } from './kafka-wire.ts'
+import { type ProducedPartition, type ProducePartition, produce, type Transactional } from './kafka-wire.ts'
 
 const IN_FLIGHT_MAX = 5
 const REQUEST_BYTES_MAX = 8 * 1024 * 1024
@@ -62,7 +62,7 @@ export class ProducerLost extends Error {
 export class BatchSender {
   producer: Producer
   readonly #cluster: KafkaCluster
-  readonly #transactionalId: string | null
+  readonly #transactional: Transactional | null
   readonly #queues = new Map<string, Queue>()
   readonly #requestsInFlight = new Map<number, number>()
   /** Resolves when the last request to a leader so far has been handed to its connection. */
@@ -70,10 +70,20 @@ export class BatchSender {
   #scheduled = false
   #failure: Error | undefined
 
-  constructor(cluster: KafkaCluster, producer: Producer, transactionalId: string | null) {
+  constructor(cluster: KafkaCluster, producer: Producer, transactional: Transactional | null) {
     this.#cluster = cluster
     this.producer = producer
-    this.#transactionalId = transactionalId
+    this.#transactional = transactional
+  }
+
+  /** Goes on under another epoch, in which sequences begin at 0. Nothing may be under way. */
+  renew(producer: Producer): void {
+    for (const queue of this.#queues.values()) {
+      queue.nextSequence = 0
+      // Where the id is another, no broker knows it.
+      if (producer.id !== this.producer.id) queue.takenAt = -Infinity
+    }
+    this.producer = producer
   }
 
   /** Resolves to the batch's base offset when all replicas in sync have it. */
@@ -158,7 +168,7 @@ export class BatchSender {
         item.sequence = queue.nextSequence
         queue.nextSequence = (item.sequence + batch.recordCount) % SEQUENCE_END
       }
-      const header = sealForSend(batch, this.producer, item.sequence, this.#transactionalId !== null)
+      const header = sealForSend(batch, this.producer, item.sequence, this.#transactional !== null)
       return { topic: queue.topic, partition: queue.partition, parts: [header, batch.records] }
     })
     let answers: ProducedPartition[] | undefined
@@ -172,7 +182,7 @@ export class BatchSender {
       let answer: Promise<ProducedPartition[]>
       try {
         const connection = await this.#cluster.connection(leader, 'write')
-        answer = produce(connection, this.#transactionalId, partitions)
+        answer = produce(connection, this.#transactional, partitions)
       } finally {
         started()
       }
@@ -217,7 +227,8 @@ export class BatchSender {
       errorCode === KAFKA.INVALID_PRODUCER_EPOCH ||
       errorCode === KAFKA.INVALID_PRODUCER_ID_MAPPING ||
       errorCode === KAFKA.INVALID_TXN_STATE ||
-      errorCode === KAFKA.PRODUCER_FENCED
+      errorCode === KAFKA.PRODUCER_FENCED ||
+      errorCode === KAFKA.TRANSACTION_ABORTABLE
     ) {
       const lost = new ProducerLost(topic, partition, errorCode)
       item.reject(lost)

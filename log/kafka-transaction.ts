@@ -1,20 +1,36 @@
 // The atomic append: batches to several partitions and offsets of groups, all or nothing, one transaction at a time.
 //
 //   InitProducerId (once; ends what a former self left open, and fences it)
-//   AddPartitionsToTxn ─► Produce … (in parallel, by the sender) ─┐
-//   AddOffsetsToTxn ────► TxnOffsetCommit ────────────────────────┴─► EndTxn
+//   Produce … (in parallel, by the sender) ─► TxnOffsetCommit … ─► EndTxn, whose answer names the next epoch
+//
+// That is version 2 of transactions (KIP-890, the default of clusters since 4.0). Every transaction has an epoch of its
+// own: a request of an earlier one that a broker gets to late (it lay in a buffer while the broker stood still, and was sent
+// again on another connection) is refused, and cannot take a position back or hang in a partition for ever. With
+// version 1, of clusters that came from older ones, AddPartitionsToTxn goes before Produce, AddOffsetsToTxn before
+// TxnOffsetCommit, and the epoch is raised after an abort only.
 //
 // A failure before EndTxn was sent aborts, and the producer begins anew under a higher epoch, so that no sequence is
 // in doubt. An EndTxn without an answer is sent again until there is one: the coordinator knows what it did.
-// Versions are those of clients with transaction version 1 (KIP-890 is the brokers' side from there on).
-import { addOffsetsToTxnV3, endTxnV3, initProducerIdV4, txnOffsetCommitV3 } from '@platformatic/kafka'
+import {
+  addOffsetsToTxnV3,
+  type Connection,
+  endTxnV3,
+  initProducerIdV4,
+  txnOffsetCommitV3,
+} from '@platformatic/kafka'
 import { MillraceError } from '../std/errors.ts'
 import type { PreparedBatch } from './kafka-batches.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { KAFKA, kafkaError, kafkaErrorCode, kafkaErrorName } from './kafka-errors.ts'
 import type { GroupMember } from './kafka-group.ts'
 import { BatchSender, ProducerLost } from './kafka-sender.ts'
-import { addPartitionsToTransaction } from './kafka-wire.ts'
+import {
+  addPartitionsToTransaction,
+  endTransaction,
+  type TransactionVersion,
+  transactionVersion,
+  txnOffsetCommitV5,
+} from './kafka-wire.ts'
 
 /** The coordinator aborts a transaction that its writer left open for so long; readers of committed records wait. */
 const TRANSACTION_MS_MAX = 15_000
@@ -24,6 +40,8 @@ const ENDED: ReadonlySet<number> = new Set([
   KAFKA.INVALID_PRODUCER_EPOCH,
   KAFKA.PRODUCER_FENCED,
   KAFKA.INVALID_PRODUCER_ID_MAPPING,
+  KAFKA.INVALID_TXN_STATE,
+  KAFKA.TRANSACTION_ABORTABLE,
 ])
 
 export interface TransactionBatch {
@@ -43,8 +61,9 @@ export interface GroupOffset {
 }
 
 /**
- * Nothing was committed, and the same may be tried again under a new epoch: another producer began under the
- * transactional id, the coordinator gave up waiting, or the broker and this producer disagree about a sequence.
+ * The transaction is over, and not by this producer's word: another began under the transactional id, the coordinator gave up
+ * waiting, or the broker and this producer disagree about a sequence. Nothing was committed, unless the other one found
+ * it committed already: who can ask the cluster what is there does so before it tries again.
  */
 export class TransactionAborted extends Error {}
 
@@ -52,6 +71,7 @@ export class TransactionalProducer {
   readonly #cluster: KafkaCluster
   readonly #id: string
   #sender: BatchSender | undefined
+  #version: TransactionVersion = 1
   #tail: Promise<unknown> = Promise.resolve()
 
   constructor(cluster: KafkaCluster, transactionalId: string) {
@@ -75,11 +95,12 @@ export class TransactionalProducer {
   async begin(): Promise<void> {
     if (this.#sender !== undefined) return
     const what = `producer ${this.#id}`
-    const answer = await this.#cluster.onCoordinator('transaction', this.#id, what, (connection) =>
-      initProducerIdV4.api.async(connection, this.#id, TRANSACTION_MS_MAX, -1n, -1),
-    )
+    const answer = await this.#onCoordinator(what, async (connection) => {
+      this.#version = await transactionVersion(connection)
+      return initProducerIdV4.api.async(connection, this.#id, TRANSACTION_MS_MAX, -1n, -1)
+    })
     const producer = { id: answer.producerId, epoch: answer.producerEpoch }
-    this.#sender = new BatchSender(this.#cluster, producer, this.#id)
+    this.#sender = new BatchSender(this.#cluster, producer, { id: this.#id, version: this.#version })
   }
 
   /**
@@ -91,15 +112,14 @@ export class TransactionalProducer {
     const sender = this.#sender!
     let baseOffsets: number[]
     try {
-      await this.#addPartitions(sender, batches)
+      if (this.#version < 2 && batches.length > 0) await this.#addPartitions(sender, batches)
       const sends = batches.map(({ topic, partition, batch }) => sender.send(topic, partition, batch))
-      const groups = Map.groupBy(offsets, ({ group }) => group)
-      const commits = [...groups].map(([group, own]) => this.#sendOffsets(sender, group, own))
       // All must be back before the end, whichever fails first.
-      const settled = await Promise.allSettled([...sends, ...commits])
-      const failed = settled.find((one) => one.status === 'rejected')
-      if (failed !== undefined) throw failed.reason
-      baseOffsets = settled.slice(0, sends.length).map((one) => (one as { value: number }).value)
+      await Promise.allSettled(sends)
+      baseOffsets = await Promise.all(sends)
+      // One after the other: two that add to a transaction at the same time make one of them wait.
+      for (const [group, own] of Map.groupBy(offsets, ({ group }) => group))
+        await this.#sendOffsets(sender, group, own)
     } catch (error) {
       await this.#abort(sender)
       throw this.#failure(error)
@@ -128,16 +148,18 @@ export class TransactionalProducer {
       partitions: [...new Set(own.map(({ partition }) => partition))],
     }))
     const { id, epoch } = sender.producer
-    await this.#cluster.onCoordinator('transaction', this.#id, `transaction ${this.#id}`, (connection) =>
+    await this.#onCoordinator(`transaction ${this.#id}`, (connection) =>
       addPartitionsToTransaction(connection, this.#id, id, epoch, topics),
     )
   }
 
   async #sendOffsets(sender: BatchSender, group: string, offsets: readonly GroupOffset[]): Promise<void> {
     const { id, epoch } = sender.producer
-    await this.#cluster.onCoordinator('transaction', this.#id, `transaction ${this.#id}`, (connection) =>
-      addOffsetsToTxnV3.api.async(connection, this.#id, id, epoch, group),
-    )
+    if (this.#version < 2)
+      await this.#onCoordinator(`transaction ${this.#id}`, (connection) =>
+        addOffsetsToTxnV3.api.async(connection, this.#id, id, epoch, group),
+      )
+    const commit = this.#version < 2 ? txnOffsetCommitV3.api : txnOffsetCommitV5
     const topics = [...Map.groupBy(offsets, ({ topic }) => topic)].map(([name, own]) => ({
       name,
       partitions: own.map(({ partition, offset, metadata }) => ({
@@ -151,19 +173,10 @@ export class TransactionalProducer {
     for (;;) {
       const asMember = member === undefined ? -1 : member.commitEpoch
       if (asMember === undefined) throw partitionLost(group)
+      const memberId = member?.id ?? ''
       try {
         await this.#cluster.onCoordinator('group', group, `offsets of ${group}`, (connection) =>
-          txnOffsetCommitV3.api.async(
-            connection,
-            this.#id,
-            group,
-            id,
-            epoch,
-            asMember,
-            member?.id ?? '',
-            null,
-            topics,
-          ),
+          commit.async(connection, this.#id, group, id, epoch, asMember, memberId, null, topics),
         )
         return
       } catch (error) {
@@ -188,13 +201,25 @@ export class TransactionalProducer {
   }
 
   async #end(sender: BatchSender, isCommit: boolean): Promise<void> {
-    const { id, epoch } = sender.producer
-    await this.#cluster.onCoordinator(
-      'transaction',
-      this.#id,
-      `end of transaction ${this.#id}`,
-      (connection) => endTxnV3.api.async(connection, this.#id, id, epoch, isCommit),
-    )
+    const { producer } = sender
+    const what = `end of transaction ${this.#id}`
+    if (this.#version < 2)
+      await this.#onCoordinator(what, (connection) =>
+        endTxnV3.api.async(connection, this.#id, producer.id, producer.epoch, isCommit),
+      )
+    else
+      sender.renew(
+        await this.#onCoordinator(what, (connection) =>
+          endTransaction(connection, this.#id, producer, isCommit),
+        ),
+      )
+  }
+
+  #onCoordinator<Result>(
+    what: string,
+    attempt: (connection: Connection) => Promise<Result>,
+  ): Promise<Result> {
+    return this.#cluster.onCoordinator('transaction', this.#id, what, attempt)
   }
 
   #failure(error: unknown): Error {

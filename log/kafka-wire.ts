@@ -1,9 +1,21 @@
 // Produce and Fetch with record sets as bytes: the library's own versions of both build and take apart records,
 // which here no stage does (decision 1: the batch is the unit that flows). Layouts: Kafka protocol guide,
-// Produce v11 and Fetch v17, as in the library's produce-v11 and fetch-v17.
+// Produce v11 and v12 (one layout) and Fetch v17, as in the library's produce-v11 and fetch-v17.
 //
-// And AddPartitionsToTxn v3, the last version that is for clients, with an answer that says which partition failed.
-import { type Connection, createAPI, type Reader, ResponseError, Writer } from '@platformatic/kafka'
+// And requests of transactions. Version 1: AddPartitionsToTxn v3, the last that is for clients, with an answer that says
+// which partition failed. Version 2 (KIP-890), which the library lacks: EndTxn v5, whose answer names the epoch of the next
+// transaction, and TxnOffsetCommit v5, laid out as v4.
+import {
+  apiVersionsV4,
+  type Connection,
+  createAPI,
+  endTxnV4,
+  type Reader,
+  ResponseError,
+  txnOffsetCommitV4,
+  Writer,
+} from '@platformatic/kafka'
+import type { Producer } from './kafka-batches.ts'
 import type { MemoryHolder } from './kafka-connection.ts'
 
 export interface ProducePartition {
@@ -67,15 +79,20 @@ function readProduce(_id: number, _key: number, _version: number, reader: Reader
   return produced
 }
 
-const produceApi = createAPI(0, 11, writeProduce, readProduce)
+/** From v12 on, what a transaction writes to belongs to it by that. */
+const PRODUCE_APIS = {
+  1: createAPI(0, 11, writeProduce, readProduce),
+  2: createAPI(0, 12, writeProduce, readProduce),
+}
 
 /** Sends batches, at most one a partition; resolves when the answer for each is there. */
 export function produce(
   connection: Connection,
-  transactionalId: string | null,
+  transactional: Transactional | null,
   partitions: readonly ProducePartition[],
 ): Promise<ProducedPartition[]> {
-  return produceApi.async(connection, transactionalId, partitions)
+  const api = PRODUCE_APIS[transactional?.version ?? 1]
+  return api.async(connection, transactional?.id ?? null, partitions)
 }
 
 export interface FetchPartition {
@@ -178,6 +195,52 @@ export function fetchBatches(
 ): Promise<FetchAnswer> {
   return fetchApi.async(connection, maxWaitMs, bytesMax, partitions)
 }
+
+// Transactions
+
+/** Of the protocol between producers and brokers: the cluster's feature `transaction.version`. */
+export type TransactionVersion = 1 | 2
+
+export interface Transactional {
+  /** The transactional id. */
+  id: string
+  version: TransactionVersion
+}
+
+/** What the cluster has agreed on. */
+export async function transactionVersion(connection: Connection): Promise<TransactionVersion> {
+  const { finalizedFeatures = [] } = await apiVersionsV4.api.async(connection, 'millrace', '1')
+  const feature = finalizedFeatures.find(({ name }) => name === 'transaction.version')
+  return (feature?.maxVersionLevel ?? 0) >= 2 ? 2 : 1
+}
+
+function readEndTransaction(_id: number, apiKey: number, apiVersion: number, reader: Reader): Producer {
+  reader.readInt32() // throttle time
+  const errorCode = reader.readInt16()
+  const producer = { id: reader.readInt64(), epoch: reader.readInt16() }
+  if (errorCode !== 0) throw new ResponseError(apiKey, apiVersion, { '/': [errorCode, null] }, undefined)
+  return producer
+}
+
+const endTransactionApi = createAPI(26, 5, endTxnV4.createRequest, readEndTransaction)
+
+/** Ends a transaction of version 2; by the answer the producer goes on. */
+export function endTransaction(
+  connection: Connection,
+  transactionalId: string,
+  { id, epoch }: Producer,
+  isCommit: boolean,
+): Promise<Producer> {
+  return endTransactionApi.async(connection, transactionalId, id, epoch, isCommit)
+}
+
+/** As the library's v4, for version 2: the group's partition belongs to the transaction by that. */
+export const txnOffsetCommitV5 = createAPI(
+  28,
+  5,
+  txnOffsetCommitV4.createRequest,
+  txnOffsetCommitV4.parseResponse,
+)
 
 export interface TransactionTopic {
   name: string

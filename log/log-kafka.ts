@@ -86,6 +86,7 @@ export class KafkaLog implements Log {
   readonly #writers = new Map<string, TransactionalProducer>()
   readonly #groups = new Map<string, KafkaGroup>()
   #sender: Promise<BatchSender> | undefined
+  #abortedInARow = 0
   /** What the last transaction wrote to. */
   #lastCommitted: readonly TransactionBatch[] = []
 
@@ -222,15 +223,19 @@ export class KafkaLog implements Log {
 
   #transact(batches: readonly TransactionBatch[], positions: readonly StagePosition[]): Promise<number[]> {
     return this.#transactions.exclusively(async () => {
-      for (let attempt = 1; ; attempt++) {
+      for (;;) {
         try {
           const offsets = await this.#transactions.commit(batches, await this.#groupOffsets(positions))
           this.#lastCommitted = batches
+          this.#abortedInARow = 0
           return offsets
         } catch (error) {
           if (!(error instanceof TransactionAborted)) throw error
-          if (attempt === TRANSACTION_ATTEMPTS_MAX)
+          if (++this.#abortedInARow === TRANSACTION_ATTEMPTS_MAX)
             throw new MillraceError('log_stopped', `Kafka: ${error.message}`)
+          // A member goes on from what the group says was committed, whatever became of this transaction.
+          if (positions.some(({ stage }) => this.#groups.has(stage)))
+            throw new MillraceError('partition_lost', `Kafka: ${error.message}`)
         }
       }
     })

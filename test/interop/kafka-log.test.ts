@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
@@ -17,19 +18,33 @@ import {
 } from '@platformatic/kafka'
 import { KafkaCluster } from '../../log/kafka-cluster.ts'
 import type { KafkaOptions } from '../../log/kafka-options.ts'
+import { txnOffsetCommitV5 } from '../../log/kafka-wire.ts'
 import type { Log } from '../../log/log.ts'
 import { describeLog, entry, readAll, TOPIC_DEFAULTS } from '../../log/log-conformance.ts'
 import { openKafkaLog } from '../../log/log-kafka.ts'
 import { isMillraceError } from '../../std/errors.ts'
 import { type KafkaBrokers, kafkaClassPath, startKafka } from '../kafka/broker.ts'
+import { type StoredRecord, storedRecords } from '../kafka/segments.ts'
 
 const USER = { username: 'millrace', password: 'a-secret' }
 let brokers: Promise<KafkaBrokers> | undefined
 after(async () => (await brokers)?.stop())
 
+/** As of a cluster that came from an older Kafka. */
+let oldBrokers: Promise<KafkaBrokers> | undefined
+after(async () => (await oldBrokers)?.stop())
+
 async function options(): Promise<KafkaOptions> {
   brokers ??= startKafka({ secured: USER })
-  const { bootstrap } = await brokers
+  return optionsOf(await brokers)
+}
+
+async function oldOptions(): Promise<KafkaOptions> {
+  oldBrokers ??= startKafka({ features: ['transaction.version=1'] })
+  return optionsOf(await oldBrokers)
+}
+
+function optionsOf({ bootstrap }: KafkaBrokers): KafkaOptions {
   return {
     brokers: bootstrap
       .split(',')
@@ -43,19 +58,23 @@ async function options(): Promise<KafkaOptions> {
   }
 }
 
-describeLog('kafka', async () => {
-  const log = await openKafkaLog(await options(), 'test')
-  return {
-    log,
-    now: Date.now,
-    tombstoneAgeMs: 0,
-    hasGaps: true,
-    hasBacklog: false,
-    // Markers of a committed transaction reach the partitions a moment after the commit.
-    settled: (topic, partition) => log.settled(topic, partition),
-    close: () => log.close(),
-  }
-})
+for (const [name, settings] of [
+  ['kafka', options],
+  ['kafka with transactions of version 1', oldOptions],
+] as const)
+  describeLog(name, async () => {
+    const log = await openKafkaLog(await settings(), 'test')
+    return {
+      log,
+      now: Date.now,
+      tombstoneAgeMs: 0,
+      hasGaps: true,
+      hasBacklog: false,
+      // Markers of a committed transaction reach the partitions a moment after the commit.
+      settled: (topic, partition) => log.settled(topic, partition),
+      close: () => log.close(),
+    }
+  })
 
 test('a transaction that a former self left open holds nobody for long', async () => {
   const settings = await options()
@@ -138,6 +157,47 @@ test('a member that was dropped and has joined again commits nothing that it beg
   await assigned(1)
   await append()
   await member.leave()
+  await log.close()
+  await cluster.close()
+})
+
+test('what is left of an ended transaction is refused, however late it comes', async () => {
+  const settings = await options()
+  const log = await openKafkaLog(settings, 'late')
+  const t = (await log.createTopic('late', { ...TOPIC_DEFAULTS, partitions: 1 })).name
+  const commit = (nextOffset: number) =>
+    log.append({
+      entries: [entry(t, 0, [['a', 'b']])],
+      positions: [{ stage: 'late', topic: t, partition: 0, nextOffset }],
+    })
+  await commit(1)
+  await commit(2)
+  await log.settled(t, 0)
+  const { folder } = await brokers!
+  const written = storedRecords(join(folder, 'data-0'), settings.prefix + t, 0)
+  const batches = written.filter(({ marker }) => marker === undefined)
+  const [first, second] = batches as [StoredRecord, StoredRecord]
+  assert.equal(second.producerId, first.producerId)
+  assert.equal(second.producerEpoch, first.producerEpoch + 1, 'each transaction has an epoch of its own')
+
+  const cluster = await KafkaCluster.connect(settings, 'test')
+  const id = `${settings.prefix}millrace-${settings.instance}-late`
+  const group = `${settings.prefix}millrace-late`
+  const partition = {
+    partitionIndex: 0,
+    committedOffset: 7n,
+    committedLeaderEpoch: -1,
+    committedMetadata: '',
+  }
+  const topics = [{ name: settings.prefix + t, partitions: [partition] }]
+  for (const { producerId, producerEpoch } of batches)
+    await assert.rejects(
+      cluster.onCoordinator('group', group, 'late', (connection) =>
+        txnOffsetCommitV5.async(connection, id, group, producerId, producerEpoch, -1, '', null, topics),
+      ),
+      /INVALID_PRODUCER_EPOCH|PRODUCER_FENCED/,
+    )
+  assert.equal(await log.position('late', t, 0), 2)
   await log.close()
   await cluster.close()
 })

@@ -66,6 +66,8 @@ export interface BrokerOptions {
   brokers?: number
   /** A second listener of one broker, on localhost, with TLS and SASL (PLAIN, SCRAM) for this user. */
   secured?: { username: string; password: string }
+  /** Levels of features other than this version's own, as `name=level`. */
+  features?: readonly string[]
   /** Whether the brokers outlive this process. */
   detached?: boolean
   /** For measurements: compiled as Kafka's own scripts have it, which costs a slower start; 1 GiB of memory. */
@@ -229,6 +231,7 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
         '-c',
         file,
         ...(secured?.format ?? []),
+        ...(options.features ?? []).flatMap((feature) => ['--feature', feature]),
       ],
       {
         stdio: 'ignore',
