@@ -156,6 +156,15 @@ test('a member that was dropped and has joined again commits nothing that it beg
   await assert.rejects(append(), isLost, 'what it owned in another generation is no matter')
   await assigned(1)
   await append()
+
+  await log.append({ entries: [], positions: [{ stage, topic: t, partition: 0, nextOffset: 2 }] })
+  assert.equal(await log.position(stage, t, 0), 2)
+  const { folder } = await brokers!
+  const commits = [0, 1, 2, 3]
+    .flatMap((partition) => storedRecords(join(folder, 'data-0'), '__consumer_offsets', partition))
+    .filter(({ key }) => key.includes(group) && key.includes(settings.prefix + t))
+  assert.equal(commits.length, 3)
+  assert.ok(commits.every(({ isTransactional }) => isTransactional))
   await member.leave()
   await log.close()
   await cluster.close()
