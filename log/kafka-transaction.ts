@@ -19,7 +19,7 @@ import {
   txnOffsetCommitV3,
 } from '@platformatic/kafka'
 import { MillraceError } from '../std/errors.ts'
-import type { PreparedBatch } from './kafka-batches.ts'
+import type { PreparedBatch, Producer } from './kafka-batches.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { KAFKA, kafkaError, kafkaErrorCode, kafkaErrorName } from './kafka-errors.ts'
 import type { GroupMember } from './kafka-group.ts'
@@ -72,6 +72,8 @@ export class TransactionalProducer {
   readonly #id: string
   #sender: BatchSender | undefined
   #version: TransactionVersion = 1
+  /** Under what the last transaction was committed, with version 2. */
+  #ended: Producer | undefined
   #tail: Promise<unknown> = Promise.resolve()
 
   constructor(cluster: KafkaCluster, transactionalId: string) {
@@ -100,6 +102,7 @@ export class TransactionalProducer {
       return initProducerIdV4.api.async(connection, this.#id, TRANSACTION_MS_MAX, -1n, -1)
     })
     const producer = { id: answer.producerId, epoch: answer.producerEpoch }
+    this.#ended = undefined
     this.#sender = new BatchSender(this.#cluster, producer, { id: this.#id, version: this.#version })
   }
 
@@ -109,6 +112,7 @@ export class TransactionalProducer {
    */
   async commit(batches: readonly TransactionBatch[], offsets: readonly GroupOffset[]): Promise<number[]> {
     await this.begin()
+    await this.#markersWritten()
     const sender = this.#sender!
     let baseOffsets: number[]
     try {
@@ -200,6 +204,24 @@ export class TransactionalProducer {
     await this.#end(sender, false).catch(() => {})
   }
 
+  /**
+   * Until the markers of the last transaction are written, nothing can belong to the next one. A broker that is asked to write
+   * something waits for it in steps of 20 ms; whoever sends the end again is told at once.
+   */
+  async #markersWritten(): Promise<void> {
+    const ended = this.#ended
+    if (ended === undefined) return
+    this.#ended = undefined
+    try {
+      await this.#onCoordinator(`end of transaction ${this.#id}`, (connection) =>
+        endTransaction(connection, this.#id, ended, true),
+      )
+    } catch (error) {
+      this.#sender = undefined
+      throw this.#failure(error)
+    }
+  }
+
   async #end(sender: BatchSender, isCommit: boolean): Promise<void> {
     const { producer } = sender
     const what = `end of transaction ${this.#id}`
@@ -207,12 +229,13 @@ export class TransactionalProducer {
       await this.#onCoordinator(what, (connection) =>
         endTxnV3.api.async(connection, this.#id, producer.id, producer.epoch, isCommit),
       )
-    else
-      sender.renew(
-        await this.#onCoordinator(what, (connection) =>
-          endTransaction(connection, this.#id, producer, isCommit),
-        ),
+    else {
+      const next = await this.#onCoordinator(what, (connection) =>
+        endTransaction(connection, this.#id, producer, isCommit),
       )
+      sender.renew(next)
+      if (isCommit) this.#ended = producer
+    }
   }
 
   #onCoordinator<Result>(
