@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type MockTracker, test } from 'node:test'
 import fc from 'fast-check'
 import type { AppendRequest, AppendResult, TopicConfig } from '../log/log.ts'
 import { MemoryLog } from '../log/log-memory.ts'
@@ -265,6 +265,63 @@ test('what is awaited and does not come delays a commit by a moment, and the nex
   await turn()
   assert.equal(log.requests.length, 4)
   await drained
+})
+
+/** An accumulator whose commits linger by a clock of the test's, and a record of one client given to it. */
+async function setUpLingering(mock: MockTracker) {
+  const { log, accumulator } = await setUp({ lingerMs: 2 })
+  mock.timers.enable({ apis: ['setTimeout'] })
+  const handle = accumulator.partition('t', 0)
+  const publish = async (ticketBefore?: number) => {
+    add(accumulator, handle)
+    if (ticketBefore !== undefined) accumulator.answered(ticketBefore)
+    accumulator.endRead()
+    await turn()
+    await turn()
+  }
+  const tick = async (ms: number) => {
+    mock.timers.tick(ms)
+    await turn()
+  }
+  return { accumulator, publish, tick, sizes: () => log.requests.map(recordsOf) }
+}
+
+test('a commit lingers, until enough share it', async (t) => {
+  const { publish, tick, sizes } = await setUpLingering(t.mock)
+  await publish()
+  await publish()
+  await tick(1)
+  assert.deepEqual(sizes(), [])
+  await tick(1)
+  assert.deepEqual(sizes(), [2])
+  for (let i = 0; i < 127; i++) await publish()
+  assert.deepEqual(sizes(), [2])
+  await publish()
+  assert.deepEqual(sizes(), [2, 128])
+})
+
+test('a commit does not linger where a client waits for it that was acknowledged by the last ones', async (t) => {
+  const { accumulator, publish, sizes } = await setUpLingering(t.mock)
+  for (let i = 0; i < 4; i++) {
+    await publish()
+    await publish()
+    await accumulator.drained()
+  }
+  assert.deepEqual(sizes(), [2, 2, 2, 2])
+  await publish(accumulator.durableSequence - 2)
+  assert.deepEqual(sizes(), [2, 2, 2, 2])
+  await publish(accumulator.durableSequence)
+  assert.deepEqual(sizes(), [2, 2, 2, 2, 2])
+})
+
+test('a commit that lingers in vain goes at once the next time', async (t) => {
+  const { publish, tick, sizes } = await setUpLingering(t.mock)
+  await publish()
+  assert.deepEqual(sizes(), [])
+  await tick(2)
+  assert.deepEqual(sizes(), [1])
+  await publish()
+  assert.deepEqual(sizes(), [1, 1])
 })
 
 test('full memory is answered, nothing is added, and durable flushes free it', async () => {

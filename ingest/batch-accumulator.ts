@@ -13,6 +13,9 @@
 // waited for, all of it is one commit: half of the syncs, and less time in all, because a small commit costs
 // almost what a larger one does. Where what was awaited does not come, that is not tried again for a while.
 //
+// Many clients that each publish now and then are the opposite: nobody sends sooner for being acknowledged sooner, and
+// a commit at once would be one for each handful of messages. So it lingers, until one comes whose client was waiting.
+//
 // A record's ticket is the sequence of the flush that will carry it. Flush sequences begin at 1 and become
 // durable in order, with one exception: a partition that the log refuses for its backlog is held, so that the
 // others go on. See `PartitionHandle.heldSequence`.
@@ -45,6 +48,8 @@ const GATHER_PART = 0.9
  */
 const GATHER_MS_MIN = 1
 const GATHER_MS_MAX = 10
+/** Records that share a commit well enough. */
+const LINGER_RECORDS_MAX = 128
 /** Commits that do not wait after that many times in a row in vain; doubled each time. */
 const GATHER_PAUSE_MAX = 256
 const RETRY_MS_MAX = 1000
@@ -62,6 +67,8 @@ export interface AccumulatorOptions {
    * (Kafka): a refused batch of a partition must not be overtaken by a later one that is already on its way.
    */
   requestsInFlightMax?: number
+  /** How long a commit lingers where no client waits for it in order to publish again; 0, not at all, by default. */
+  lingerMs?: number
   /** Every flush up to `durableSequence` is durable (held partitions apart), or a partition is no longer held. */
   onDurable: (durableSequence: number) => void
   /** The log has stopped or refused for good: the worker must end. */
@@ -125,6 +132,7 @@ export class BatchAccumulator {
   readonly #bytesMax: number
   readonly #flushBytes: number
   readonly #requestsInFlightMax: number
+  readonly #lingerMs: number
   readonly #onDurable: (durableSequence: number) => void
   readonly #onFailure: (error: MillraceError) => void
   readonly #partitions = new Map<string, PartitionHandle>()
@@ -152,6 +160,11 @@ export class BatchAccumulator {
   #gatherPauseNext = 1
   /** `recordCount` at the last flush. */
   #flushedCount = 0
+  /** Whether a client published again because of an acknowledgement: since the last flush, and before it. */
+  #isAnswered = false
+  #wasAnswered = false
+  /** `recordCount` when the commit that is put off began to linger; -1 where it waits for answers, or is not put off. */
+  #lingersFrom = -1
   #stopped = false
   readonly #held = new Set<PartitionHandle>()
   #waiters: (() => void)[] = []
@@ -169,6 +182,7 @@ export class BatchAccumulator {
     this.#bytesMax = this.#bytes.length
     this.#flushBytes = options.flushBytes ?? 1 << 20
     this.#requestsInFlightMax = options.requestsInFlightMax ?? 1
+    this.#lingerMs = options.lingerMs ?? 0
     this.#onDurable = options.onDurable
     this.#onFailure = options.onFailure
     this.#source = this.#bytes
@@ -325,6 +339,19 @@ export class BatchAccumulator {
     return this.#sequence
   }
 
+  /**
+   * A client publishes at QoS 1 whose record before this one has that ticket: where it has just become durable, the client
+   * sends as it is acknowledged, and a commit must not linger.
+   */
+  answered(ticketBefore: number): void {
+    if (ticketBefore < this.#sequence - 1 - this.#requestsInFlightMax) return
+    this.#isAnswered = true
+    if (this.#lingersFrom < 0) return
+    this.#lingersFrom = -1
+    this.#awaited = 0
+    this.#schedule()
+  }
+
   /** To be called after each read: a commit that waits for more goes when enough is there. */
   endRead(): void {
     if (this.#awaited === 0 || this.recordCount < this.#awaited) return
@@ -336,6 +363,7 @@ export class BatchAccumulator {
   /** Sends all that has gathered, unless as many requests as allowed are in flight: their end sends it. */
   flush(): void {
     this.#awaited = 0
+    this.#lingersFrom = -1
     if (this.#stopped || this.#requestsInFlight >= this.#requestsInFlightMax) return
     if (this.#open.length === 0 && this.#sealed.length === 0) return
     for (const handle of this.#open) this.#seal(handle)
@@ -344,6 +372,8 @@ export class BatchAccumulator {
     this.#sealed = []
     this.#bytesSealed = 0
     this.#flushedCount = this.recordCount
+    this.#wasAnswered = this.#isAnswered
+    this.#isAnswered = false
     this.#flushedAt = performance.now()
     this.#requestsInFlight++
     this.#send(this.#sequence++, batches, RETRY_MS_MIN)
@@ -423,7 +453,7 @@ export class BatchAccumulator {
     this.#turnScheduled = true
     setImmediate(() => {
       this.#turnScheduled = false
-      this.flush()
+      if (!this.#linger()) this.flush()
     })
   }
 
@@ -456,11 +486,17 @@ export class BatchAccumulator {
     this.#announce()
   }
 
-  /** Puts the next commit off until what this one acknowledges has been answered by as much again. */
+  /** Puts the commit of what has gathered meanwhile off, where more will come soon. */
   #putOff(batches: readonly SealedBatch[]): boolean {
     if (this.#requestsInFlight !== 0 || this.#waiters.length > 0) return false
+    const isAnswered = this.#lingerMs === 0 || this.#isAnswered || this.#wasAnswered
+    return isAnswered ? this.#awaitAnswers(batches) : this.#linger()
+  }
+
+  /** Puts the next commit off until what this one acknowledges has been answered by as much again. */
+  #awaitAnswers(batches: readonly SealedBatch[]): boolean {
     let records = 0
-    let bytes = this.#bytesSealed
+    let bytes = this.#bytesGathered()
     for (const { entry } of batches) {
       records += entry.recordCount
       bytes += entry.batch.length
@@ -468,8 +504,6 @@ export class BatchAccumulator {
     const gathered = this.recordCount - this.#flushedCount
     const awaited = Math.ceil((gathered + records) * GATHER_PART)
     if (gathered >= awaited || bytes > GATHER_BYTES_MAX) return false
-    for (const { start, at } of this.#open) bytes += at - start
-    if (bytes > GATHER_BYTES_MAX) return false
     if (this.#gatherPause > 0) {
       this.#gatherPause--
       return false
@@ -480,6 +514,30 @@ export class BatchAccumulator {
     return true
   }
 
+  /** Puts the commit off as long as no client waits for it in order to publish again. */
+  #linger(): boolean {
+    const gathered = this.recordCount - this.#flushedCount
+    if (this.#lingerMs === 0 || this.#isAnswered || gathered === 0 || gathered >= LINGER_RECORDS_MAX)
+      return false
+    if (this.#waiters.length > 0 || this.#requestsInFlight !== 0) return false
+    if (this.#bytesGathered() > GATHER_BYTES_MAX) return false
+    if (this.#gatherPause > 0) {
+      this.#gatherPause--
+      return false
+    }
+    this.#lingersFrom = this.recordCount
+    this.#awaited = this.#flushedCount + LINGER_RECORDS_MAX
+    this.#awaitAtMost(this.#lingerMs)
+    return true
+  }
+
+  /** Bytes of the flush being filled. */
+  #bytesGathered(): number {
+    let bytes = this.#bytesSealed
+    for (const { start, at } of this.#open) bytes += at - start
+    return bytes
+  }
+
   /** One timer is used again and again, as long as its time fits. */
   #awaitAtMost(ms: number): void {
     if (this.#awaitedTimer !== undefined && this.#awaitedMs === ms) {
@@ -488,13 +546,16 @@ export class BatchAccumulator {
     }
     clearTimeout(this.#awaitedTimer)
     this.#awaitedMs = ms
-    this.#awaitedTimer = setTimeout(() => this.#gatheredInVain(), ms)
+    this.#awaitedTimer = setTimeout(() => this.#awaitedLongEnough(), ms)
   }
 
-  #gatheredInVain(): void {
+  #awaitedLongEnough(): void {
     if (this.#awaited === 0) return
-    this.#gatherPause = this.#gatherPauseNext
-    this.#gatherPauseNext = Math.min(this.#gatherPauseNext * 2, GATHER_PAUSE_MAX)
+    const isInVain = this.#lingersFrom < 0 || this.recordCount === this.#lingersFrom
+    if (isInVain) {
+      this.#gatherPause = this.#gatherPauseNext
+      this.#gatherPauseNext = Math.min(this.#gatherPauseNext * 2, GATHER_PAUSE_MAX)
+    } else this.#gatherPauseNext = 1
     this.flush()
   }
 

@@ -17,7 +17,13 @@ import { BatchAccumulator } from './batch-accumulator.ts'
 import { ACK_LATENCY_BOUNDS_MS, C, INGEST_COUNTERS, type IngestCounter } from './counters.ts'
 import type { Delivery } from './delivery.ts'
 import { type Granted, Hub } from './hub.ts'
-import { DEVICE_BUCKETS_MAX, DRAIN_MS_MAX, SWEEP_INTERVAL_MS, WILLS_WAITING_MAX } from './limits.ts'
+import {
+  DEVICE_BUCKETS_MAX,
+  DRAIN_MS_MAX,
+  LINGER_MS,
+  SWEEP_INTERVAL_MS,
+  WILLS_WAITING_MAX,
+} from './limits.ts'
 import { type ListenAddress, type Listener, listen, RECEIVE_BUFFER_BYTES } from './listener.ts'
 import { Live } from './live.ts'
 import { REASON } from './mqtt-codes.ts'
@@ -97,6 +103,7 @@ export class Ingest {
       log: config.log,
       slabBytes: Math.max(SLAB_BYTES, this.options.packetBytesMax * 2),
       bytesInFlightMax: this.options.bytesMax,
+      lingerMs: LINGER_MS,
       ...(config.requestsInFlightMax && { requestsInFlightMax: config.requestsInFlightMax }),
       onDurable: (sequence) => this.#onDurable(sequence),
       onFailure: (error: MillraceError) => this.#onFailure(error),

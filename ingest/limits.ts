@@ -32,6 +32,8 @@ export const AUDITS_PER_SESSION_MAX = 16
 export const LIVE_BYTES_MAX = 16 << 20
 /** Wills that wait for a log that is behind; more are counted. */
 export const WILLS_WAITING_MAX = 1000
+/** Milliseconds that a commit lingers while no client waits for it in order to publish again. */
+export const LINGER_MS = 2
 /** Milliseconds that a drain waits for the log before connections are closed without their acknowledgements. */
 export const DRAIN_MS_MAX = 15_000
 /** Devices whose rate is measured at the same time; those within it are forgotten above that. */

@@ -112,7 +112,7 @@ export function publish(
     else session.heldFor = target.raw
     return session.hold()
   }
-  session.lastTicket = ticket
+  session.published(ticket, packetId)
   ingest.ticketTaken(ticket)
   ingest.values[C.accepted]!++
   if (entry?.bucket !== undefined || tenant.bucket !== undefined) takeTokens(session, entry?.bucket, tenant)
@@ -297,7 +297,7 @@ function refusePayload(
   ingest.countRefusal(Refusal.payloadInvalid)
   ingest.count(C.rejected)
   if (refusal.sequence === 0) ingest.count(C.rejectedNotKept)
-  else session.lastTicket = refusal.sequence
+  else session.published(refusal.sequence, packetId)
   if (entry?.bucket !== undefined || tenant.bucket !== undefined) takeTokens(session, entry?.bucket, tenant)
   ingest.count(packetId === 0 ? C.messagesInQos0 : C.messagesInQos1)
   if (packetId === 0) return CONTINUE

@@ -314,3 +314,27 @@ test('reads by the data event do the same as reads into the shared buffer', asyn
   client.end()
   await plain.close()
 })
+
+test('the commit of a client that publishes as it is acknowledged does not linger, others do', async (t) => {
+  const own = await startIngest()
+  const { mqtt } = own.ports[0]!
+  const [eager, rare] = [await RawClient.connect(mqtt, 5, 'eager'), await RawClient.connect(mqtt, 5, 'rare')]
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const publish = (client: RawClient, i: number) =>
+    client.publish(`devices/${client === eager ? 'eager' : 'rare'}/telemetry`, payloadOf(i), 1, i)
+  for (let i = 1; i <= 20; i++) {
+    publish(eager, i)
+    await eager.take('puback')
+  }
+  const received = own.count('messagesInQos1')
+  publish(rare, 1)
+  // Nothing but turns of the event loop: time stands still.
+  while (own.count('messagesInQos1') === received) await new Promise(setImmediate)
+  for (let i = 0; i < 20; i++) await new Promise(setImmediate)
+  assert.equal(own.count('acknowledged'), 20)
+  publish(eager, 21)
+  await eager.take('puback')
+  await rare.take('puback')
+  for (const client of [eager, rare]) client.end()
+  await own.close()
+})

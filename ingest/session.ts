@@ -229,6 +229,13 @@ export class Session implements PacketHandler, TransportUser {
     if (end > HEADROOM) this.ingest.sent(this, out, end)
   }
 
+  /** Notes the ticket of the record that it published. */
+  published(ticket: number, packetId: number): void {
+    if (ticket === this.lastTicket) return
+    if (packetId !== 0) this.ingest.accumulator.answered(this.lastTicket)
+    this.lastTicket = ticket
+  }
+
   /** Adds an acknowledgement to the ring; CLOSE where the client has more in flight than it may. */
   pushAck(packetId: number, reason: number, ticket: number, detail: string): number {
     const ring = (this.ring ??= new AckRing(
