@@ -29,6 +29,7 @@ import { appendBinary } from './plain.ts'
 import type { Leaf } from './schema.ts'
 import { columnOf, type OrderedSlice, Shredder } from './shred.ts'
 import { ValueRange } from './statistics.ts'
+import { stepFrame } from './step-frame.ts'
 import { PageCompressor } from './stored-frame.ts'
 import { LeafValues } from './values.ts'
 
@@ -70,6 +71,9 @@ const PAGE_BYTES_MAX = 1 << 20
 /** Dictionaries of byte strings beyond this are given up. */
 const DICTIONARY_BYTES_MAX = 4 << 20
 const DICTIONARY_ENTRIES_MAX = 1 << 17
+
+/** A frame written by the steps of its entries is taken up to this share of them: zstd comes to a sixth. */
+const STEPPED_MAX = 1 / 4
 
 /** Fewer values than this are PLAIN unjudged: judging costs a compression or two, and headers outweigh them. */
 const JUDGED_VALUES_MIN = 128
@@ -191,26 +195,29 @@ function entryCount(): number {
 }
 
 function writeDictionaryPage(chunk: ColumnChunk, file: FileParts, compressor: PageCompressor): void {
-  const { dictionary, kind } = values
-  page.length = 0
-  if (kind === 'binary')
-    appendBinary(
-      page,
-      dictionary.offsets,
-      dictionary.offsets.subarray(1),
-      dictionary.data,
-      0,
-      dictionary.count,
-    )
-  else if (kind === 'fixed') page.append(dictionary.data.subarray(0, dictionary.byteLength))
-  else {
-    const width = kind === 'int64' || kind === 'double' ? 8 : 4
-    page.append(new Uint8Array(words.entries.buffer, 0, words.count * width))
-  }
-  const body = compressor.alone(page.view())
-  const header = dictionaryPageHeader(page.length, body.length, entryCount())
+  const entries = dictionaryEntries()
+  const isBytes = values.kind === 'binary' || values.kind === 'fixed'
+  const stepped = isBytes || words.step === 0 ? undefined : stepFrame(words.entries, words.count, words.step)
+  const body =
+    stepped !== undefined && stepped.length <= entries.length * STEPPED_MAX
+      ? stepped
+      : compressor.alone(entries)
+  const header = dictionaryPageHeader(entries.length, body.length, entryCount())
   chunk.dictionaryPageOffset = file.byteLength
-  appendPage(chunk, file, header, body)
+  appendPage(chunk, file, header, body, entries.length)
+}
+
+/** The entries, PLAIN; valid until the next page. */
+function dictionaryEntries(): Uint8Array {
+  const { dictionary, kind } = values
+  if (kind === 'fixed') return dictionary.data.subarray(0, dictionary.byteLength)
+  if (kind !== 'binary') {
+    const width = kind === 'int64' || kind === 'double' ? 8 : 4
+    return new Uint8Array(words.entries.buffer, 0, words.count * width)
+  }
+  page.length = 0
+  appendBinary(page, dictionary.offsets, dictionary.offsets.subarray(1), dictionary.data, 0, dictionary.count)
+  return page.view()
 }
 
 function writeDataPages(
@@ -268,7 +275,7 @@ function writeDataPages(
       nullCount: levelEnd - level - (to - from),
       valueCount: levelEnd - level,
     })
-    appendPage(chunk, file, header, body)
+    appendPage(chunk, file, header, body, page.length)
   }
 }
 
@@ -290,8 +297,14 @@ function plainBytes(): number {
   }
 }
 
-function appendPage(chunk: ColumnChunk, file: FileParts, header: Uint8Array, body: Uint8Array): void {
-  chunk.uncompressedBytes += header.length + page.length
+function appendPage(
+  chunk: ColumnChunk,
+  file: FileParts,
+  header: Uint8Array,
+  body: Uint8Array,
+  bodyBytes: number,
+): void {
+  chunk.uncompressedBytes += header.length + bodyBytes
   chunk.compressedBytes += header.length + body.length
   file.append(header)
   file.append(body)

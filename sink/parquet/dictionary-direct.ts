@@ -40,6 +40,7 @@ export function buildDirect(
   const bounds = new ValueRange(segments[0]!.leaf)
   for (const segment of segments) bounds.merge(segment)
   if (!bounds.present || bounds.nanCount > 0) return false
+  dictionary.step = 0
   switch (values.kind) {
     case 'int32':
       return directInt32(dictionary, values, bounds, entriesMax)
@@ -106,14 +107,11 @@ function directInt64(
   if (!(span <= spanMax(count) && Number.isInteger(span))) return false
   const ids = values.ownIds(count)
   const used = marks.atLeast(span).fill(0, 0, span)
-  for (let i = 0; i < count; i++) {
-    const low = words[i << 1]!
-    const distance = (words[(i << 1) | 1]! - minHigh) * TWO_32 + (low >>> 0) - (minLow >>> 0)
-    const at = (distance / step) | 0
-    if (at * step !== distance) return false
-    used[at] = 1
-    ids[i] = at
-  }
+  const fits =
+    width < TWO_32
+      ? placeNear(words, count, ids, used, minLow, step)
+      : placeFar(words, count, ids, used, minLow, minHigh, step)
+  if (!fits) return false
   const entryCount = number(used, span, ids, count)
   if (entryCount > entriesMax) return false
   const entries = dictionary.ownEntries(entryCount * 2)
@@ -125,6 +123,48 @@ function directInt64(
     entries[(id << 1) | 1] = minHigh + Math.floor(low / TWO_32)
   }
   dictionary.count = entryCount
+  return true
+}
+
+/** Marks the place of each value; false where one is no multiple of `step` away. The distances are below 2^32. */
+function placeNear(
+  words: Int32Array,
+  count: number,
+  ids: Int32Array,
+  used: Int32Array,
+  minLow: number,
+  step: number,
+): boolean {
+  // Whatever rounding makes of the product, the place is right where it multiplies back.
+  const inverse = 1 / step
+  for (let i = 0; i < count; i++) {
+    const distance = words[i << 1]! - minLow
+    const at = ((distance >>> 0) * inverse + 0.5) | 0
+    if (Math.imul(at, step) !== (distance | 0)) return false
+    used[at] = 1
+    ids[i] = at
+  }
+  return true
+}
+
+/** As `placeNear`, for distances of more than 32 bits. */
+function placeFar(
+  words: Int32Array,
+  count: number,
+  ids: Int32Array,
+  used: Int32Array,
+  minLow: number,
+  minHigh: number,
+  step: number,
+): boolean {
+  for (let i = 0; i < count; i++) {
+    const low = words[i << 1]!
+    const distance = (words[(i << 1) | 1]! - minHigh) * TWO_32 + (low >>> 0) - (minLow >>> 0)
+    const at = (distance / step) | 0
+    if (at * step !== distance) return false
+    used[at] = 1
+    ids[i] = at
+  }
   return true
 }
 
@@ -162,13 +202,14 @@ function directDouble(
   const bias = 0.5 - first
   for (let i = 0; i < count; i++) {
     const value = doubles[i]!
-    let at = (value * scale + bias) | 0
-    const k = at + first
-    if (k / scale !== value) return false
-    if (k === 0 && words[(i << 1) | 1]! < 0) at = negativeZero
+    const at = (value * scale + bias) | 0
+    if ((at + first) / scale !== value) return false
     used[at] = 1
     ids[i] = at
   }
+  const zero = 0 - first
+  if (zero >= 0 && zero < negativeZero && used[zero] === 1)
+    moveNegativeZeros(words, count, ids, used, negativeZero)
   const entryCount = number(used, span, ids, count)
   if (entryCount > entriesMax) return false
   const entries = dictionary.ownEntries(entryCount * 2)
@@ -176,7 +217,25 @@ function directDouble(
   for (let at = 0; at < negativeZero; at++) if (used[at]! >= 0) entryDoubles[used[at]!] = (first + at) / scale
   if (used[negativeZero]! >= 0) entryDoubles[used[negativeZero]!] = -0
   dictionary.count = entryCount
+  if (entryCount === span) dictionary.step = 5 ** Math.round(Math.log10(scale))
   return true
+}
+
+const NEGATIVE_ZERO = -(2n ** 63n)
+
+/** Gives the values that are -0.0 their own place; they are so few that asking for them above would cost a quarter. */
+function moveNegativeZeros(
+  words: Int32Array,
+  count: number,
+  ids: Int32Array,
+  used: Int32Array,
+  negativeZero: number,
+): void {
+  const bits = new BigInt64Array(words.buffer, words.byteOffset, count)
+  for (let i = bits.indexOf(NEGATIVE_ZERO); i >= 0; i = bits.indexOf(NEGATIVE_ZERO, i + 1)) {
+    used[negativeZero] = 1
+    ids[i] = negativeZero
+  }
 }
 
 /** The power of ten that makes a sample of the values integers; 1 where none does. */

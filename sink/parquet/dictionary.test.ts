@@ -78,6 +78,18 @@ test('rounded readings of any number of decimals, with zeros of both signs, keep
   )
 })
 
+test('a dictionary of all readings between two, with zeros of both signs, is read back', async () => {
+  for (const decimals of [1, 2, 3]) {
+    const scale = 10 ** decimals
+    const values = Float64Array.from({ length: 60_000 }, (_, i) => (scatter(i, 13) - 4000) / scale)
+    for (let i = 0; i < 8192; i++) values[i] = (i - 4000) / scale
+    for (let i = 9; i < values.length; i += 1000) values[i] = -0
+    const file = encode(DOUBLE, values)
+    assert.equal(encodingOf(file), 'RLE_DICTIONARY')
+    assert.deepEqual(await readBack(file), [...values])
+  }
+})
+
 test('many distinct values grow the table, and too many make another encoding', async () => {
   const some = Float64Array.from({ length: 60_000 }, (_, i) => Math.sqrt(i % 9000))
   const file = encode(DOUBLE, some)
@@ -113,6 +125,10 @@ test('the encoding follows the values: counters, shuffled small integers, times'
   )
   assert.equal(encodingOf(encode(LONG, times)), 'RLE_DICTIONARY')
   assert.deepEqual(await readBack(encode(LONG, times)), [...times])
+  // More than an hour of seconds: distances of more than 32 bits.
+  const hours = BigInt64Array.from({ length: 50_000 }, (_, i) => BigInt(scatter(i, 13)) * 1000n * 1000n)
+  assert.equal(encodingOf(encode(LONG, hours)), 'RLE_DICTIONARY')
+  assert.deepEqual(await readBack(encode(LONG, hours)), [...hours])
   const ints = Int32Array.from({ length: 50_000 }, (_, i) => scatter(i, 9) - 300)
   assert.equal(encodingOf(encode({ kind: 'int' }, ints)), 'RLE_DICTIONARY')
   assert.deepEqual(await readBack(encode({ kind: 'int' }, ints)), [...ints])

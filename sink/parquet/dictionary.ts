@@ -13,6 +13,8 @@ const SLOTS_MIN = 1 << 10
 /** Dictionary of numbers of one word (int32, float) or two (int64, double). One instance a thread. */
 export class WordDictionary {
   count = 0
+  /** Doubles only: entry k + step is entry k + 1 / 2^d, all through (step-frame.ts); 0 where that is not known. */
+  step = 0
   /** The entries in the order of their first appearance: a PLAIN dictionary page. */
   entries = new Int32Array(2 * SLOTS_MIN)
   #slots = new Int32Array(4 * SLOTS_MIN)
@@ -26,6 +28,7 @@ export class WordDictionary {
     const wide = values.kind === 'int64' || values.kind === 'double'
     const ids = values.ownIds(values.count)
     this.count = 0
+    this.step = 0
     const slotBits = 32 - Math.clz32(Math.max(SLOTS_MIN, Math.min(expected, max) * 2) - 1)
     return wide
       ? this.#buildWide(values.words, values.count, ids, max, slotBits)

@@ -117,11 +117,11 @@ export class ValueRange {
     let max = min
     for (let i = first; i < to; i++) {
       const value = array[i]!
-      // NaN fails every comparison: one that is not at least the smallest is smaller, or no number.
-      if (!(value >= min)) {
-        if (value < min) min = value
-        else nans++
-      } else if (value > max) max = value
+      // NaN fails every comparison: nearly all values are found to be numbers and within the bounds at once.
+      if (value >= min && value <= max) continue
+      if (value < min) min = value
+      else if (value > max) max = value
+      else nans++
     }
     this.nanCount = nans
     this.min = min
