@@ -168,14 +168,16 @@ const encoder = new TextEncoder()
  * ingest hot path has its own accumulator on shared slabs; both write the same layout.
  */
 export class RecordBatchBuilder {
-  #bytes: Uint8Array
+  /** Empty until the first record of a batch. */
+  #bytes = new Uint8Array(0)
+  readonly #capacity: number
   #end = RECORDS
   #count = 0
   #baseTimestamp = 0
   #maxTimestamp = 0
 
   constructor(capacity = 4096) {
-    this.#bytes = new Uint8Array(Math.max(capacity, RECORDS + 64))
+    this.#capacity = Math.max(capacity, RECORDS + 64)
   }
 
   get recordCount(): number {
@@ -225,9 +227,10 @@ export class RecordBatchBuilder {
 
   /** Seals and returns the batch; the builder starts anew on other memory. */
   finish(): Uint8Array {
+    this.#reserve(0)
     const batch = this.#bytes.subarray(0, this.#end)
     sealBatch(batch, 0, this.#end, this.#count, this.#baseTimestamp, this.#maxTimestamp)
-    this.#bytes = new Uint8Array(this.#bytes.length)
+    this.#bytes = new Uint8Array(0)
     this.#end = RECORDS
     this.#count = 0
     return batch
@@ -235,8 +238,8 @@ export class RecordBatchBuilder {
 
   #reserve(bytes: number): void {
     if (this.#end + bytes <= this.#bytes.length) return
-    const grown = new Uint8Array(Math.max(this.#bytes.length * 2, this.#end + bytes))
-    grown.set(this.#bytes.subarray(0, this.#end))
+    const grown = new Uint8Array(Math.max(this.#capacity, this.#bytes.length * 2, this.#end + bytes))
+    if (this.#bytes.length > 0) grown.set(this.#bytes.subarray(0, this.#end))
     this.#bytes = grown
   }
 }

@@ -154,7 +154,7 @@ test('windows equal their definition, whatever is resent, reset or filled in', (
         evictions += model.evictions
         for (const [slot, window] of model.devices.entries()) {
           const entries = new Int32Array(windows.entryCount(slot) * 2)
-          windows.copyEntries(slot, entries, 0)
+          windows.copyEntries(slot, new Uint8Array(entries.buffer), 0)
           assert.deepEqual(
             [...entries],
             window.flatMap((one) => [one.low, one.high]),

@@ -54,6 +54,8 @@ export class DuplicateWindows {
   #slotCount = 0
 
   #pool = new Int32Array(POOL_ENTRIES_MIN * 2)
+  /** The same memory: little-endian on all machines that Node is built for. */
+  #poolBytes = new Uint8Array(this.#pool.buffer)
   #poolEnd = 0
   #liveEntries = 0
   readonly #free: number[][] = Array.from({ length: CLASS_MAX + 1 }, () => [])
@@ -133,19 +135,21 @@ export class DuplicateWindows {
     return this.#length[slot]!
   }
 
-  /** Copies the slot's hash pairs, oldest first, to into[at …]; returns the position after them. */
-  copyEntries(slot: number, into: Int32Array, at: number): number {
+  /** Copies the slot's hash pairs, oldest first and little-endian, to into[at …]; returns the position after them. */
+  copyEntries(slot: number, into: Uint8Array, at: number): number {
     const length = this.#length[slot]!
     if (length === 0) return at
     const base = this.#base[slot]!
-    const mask = (1 << this.#class[slot]!) - 1
-    let p = at
-    for (let i = this.#head[slot]! - length; i < this.#head[slot]!; i++) {
-      const entry = (base + (i & mask)) * 2
-      into[p++] = this.#pool[entry]!
-      into[p++] = this.#pool[entry + 1]!
-    }
-    return p
+    const capacity = 1 << this.#class[slot]!
+    const start = (this.#head[slot]! - length) & (capacity - 1)
+    const first = Math.min(length, capacity - start)
+    const pool = this.#poolBytes
+    into.set(pool.subarray((base + start) * ENTRY_BYTES, (base + start + first) * ENTRY_BYTES), at)
+    into.set(
+      pool.subarray(base * ENTRY_BYTES, (base + length - first) * ENTRY_BYTES),
+      at + first * ENTRY_BYTES,
+    )
+    return at + length * ENTRY_BYTES
   }
 
   /** Fills a slot just added with what `copyEntries` gave. */
@@ -286,6 +290,7 @@ export class DuplicateWindows {
       end += 1 << kept
     }
     this.#pool = pool
+    this.#poolBytes = new Uint8Array(pool.buffer)
     this.#poolEnd = this.#liveEntries = end
     for (const list of this.#free) list.length = 0
     this.#index = new Int32Array(INDEX_SLOTS_MIN)

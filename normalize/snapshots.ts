@@ -7,7 +7,7 @@
 import type { Log, StagePosition, Topic } from '../log/log.ts'
 import { RecordBatchBuilder, RecordReader } from '../log/record-batch.ts'
 import { NORMALIZE_STATE_TOPIC } from '../schemas/names.ts'
-import { chunkKey, headKey, type PartitionState, type SnapshotHead } from './state.ts'
+import { CHUNK_BYTES, chunkKey, headKey, type PartitionState, type SnapshotHead } from './state.ts'
 
 /** Stage whose position is the offset of the last snapshot: what retention must leave for the next start. */
 export const STATE_STAGE = 'normalize_state'
@@ -20,6 +20,8 @@ const BACKLOG_PART = 4
 /** Age of the oldest unsaved input, for every SNAPSHOT_BYTES_PER_INTERVAL that the snapshot takes. */
 const INTERVAL_MS = 60_000
 const SNAPSHOT_BYTES_PER_INTERVAL = 4 * 1024 * 1024
+/** More than a record of a chunk, or the head, takes beside the chunk. */
+const RECORD_BYTES = 1024
 const READ_BYTES = 4 * 1024 * 1024
 
 interface Pending {
@@ -145,7 +147,9 @@ export class Snapshots {
     const { name } = this.#topic
     const { generation } = head
     const encoder = new TextEncoder()
-    const builder = new RecordBatchBuilder(64 * 1024)
+    // Sized for all of it: growing by halves would leave several times its bytes behind for the garbage collector.
+    const left = chunks.slice(pending.done).reduce((sum, chunk) => sum + chunk.length + RECORD_BYTES, 0)
+    const builder = new RecordBatchBuilder(Math.min(left, bytesMax + CHUNK_BYTES) + RECORD_BYTES)
     const append = (key: string, value: Uint8Array | undefined): void =>
       builder.append(0, encoder.encode(key), value)
     while (pending.done < chunks.length && builder.byteLength < bytesMax) {

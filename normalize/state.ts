@@ -148,11 +148,8 @@ export class PartitionState {
       out.setFloat64(at + 8, this.watermarks.values[slot]!, true)
       out.setFloat64(at + 16, this.windows.latestEventTime(slot), true)
       out.setFloat64(at + 24, this.windows.highestSequence(slot), true)
-      const entries = new Int32Array(this.windows.entryCount(slot) * 2)
-      this.windows.copyEntries(slot, entries, 0)
-      out.setUint32(at + 32, entries.length / 2, true)
-      at += 36
-      for (let i = 0; i < entries.length; i++, at += 4) out.setInt32(at, entries[i]!, true)
+      out.setUint32(at + 32, this.windows.entryCount(slot), true)
+      at = this.windows.copyEntries(slot, bytes, at + 36)
     }
     return bytes
   }
