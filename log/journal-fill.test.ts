@@ -17,7 +17,7 @@ const MIB = 1 << 20
 async function filled(filler: ZeroFiller, name: string, bytes: number): Promise<Buffer> {
   const file = path.join(folder, name)
   filler.start(file, bytes)
-  while (filler.step() !== 'done') await new Promise((resolve) => setTimeout(resolve, 2))
+  while (filler.step(bytes) !== 'done') await new Promise((resolve) => setTimeout(resolve, 2))
   return fs.readFileSync(file)
 }
 
@@ -42,7 +42,7 @@ test('a file that exists is not filled', async () => {
   const filler = new BackgroundFiller()
   filler.start(file, MIB)
   await new Promise((resolve) => setTimeout(resolve, 50))
-  assert.throws(() => filler.step(), { code: 'EEXIST' })
+  assert.throws(() => filler.step(0), { code: 'EEXIST' })
   assert.equal(fs.readFileSync(file, 'utf8'), 'somebody’s')
 })
 

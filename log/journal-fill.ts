@@ -2,77 +2,116 @@
 // libuv's threads. A step of the first kind is a write and a sync of 256 KiB, about a millisecond in which no
 // group is committed; the second costs the log thread nothing but shares the disk.
 //
+// So it is paced: a segment is filled in the time that the one before it is written in, and no faster than a hundred
+// megabytes a second where that leaves the time. Zeros as fast as the disk takes them would have groups wait behind
+// them, and use up at once what the host of a virtual disk, or a drive's cache, gives for a while.
+//
 // Zeros have no reason to be in the page cache: where the file system knows O_DIRECT they go to the disk past it,
 // which saves the copy of every byte (a tenth of the whole processor time under load) and the cache for what is read.
 import { constants } from 'node:fs'
 import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { alignedMemory, DIRECT_BLOCK_BYTES, type Disk, type DiskFile } from '../std/disk.ts'
 
 /** Fills one file at a time. */
 export interface ZeroFiller {
   /** Begins with a file that does not exist; with 0 bytes there is nothing to fill. */
   start(file: string, bytes: number): void
-  /** `more`: call again soon; `waiting`: others work on it; `done`: the file is full and synced. Throws what the disk throws. */
-  step(): 'more' | 'waiting' | 'done'
+  /**
+   * `more`: call again soon; `waiting`: others work on it; `done`: the file is full and synced. Throws what the disk
+   * throws. `dueBytes`: how many should be filled by now, where it has a pace of its own.
+   */
+  step(dueBytes: number): 'more' | 'waiting' | 'done'
   /** Drops what was begun, as far as possible: a file that stays behind is removed by the next start. */
   abandon(): void
 }
 
 const STEP_BYTES = 256 * 1024
 const BACKGROUND_STEP_BYTES = 1 << 20
-/** Bytes between two syncs, so that the last one is short. */
+/** Where zeros are not due yet, how long a step waits for the next. */
+const PAUSE_MS = 10
+/** Bytes between two syncs through the page cache, so that the last one is short. */
 const BACKGROUND_SYNC_BYTES = 8 << 20
 
 export class StepFiller implements ZeroFiller {
   readonly #disk: Disk
+  readonly #stepBytes: number
   #file: DiskFile | undefined
+  /** The same file past the page cache, where the file system knows how. */
+  #direct: DiskFile | undefined
   #bytes = 0
   #done = 0
-  #zeros = new Uint8Array(0)
+  #zeros: Uint8Array = new Uint8Array(0)
 
-  constructor(disk: Disk) {
+  constructor(disk: Disk, stepBytes = STEP_BYTES) {
     this.#disk = disk
+    this.#stepBytes = stepBytes
   }
 
   start(file: string, bytes: number): void {
     this.#file = this.#disk.open(file, 'create')
-    this.#bytes = bytes
+    this.#bytes = wholeBlocks(bytes)
     this.#done = 0
-    this.#zeros = new Uint8Array(Math.min(STEP_BYTES, Math.max(4096, bytes >>> 2)))
+    if (this.#bytes === 0) return
+    this.#direct = this.#disk.openDirect(file)
+    this.#zeros = this.#disk.directMemory(
+      Math.min(this.#stepBytes, Math.max(DIRECT_BLOCK_BYTES, wholeBlocks(bytes >>> 2))),
+    )
   }
 
   step(): 'more' | 'done' {
     const count = Math.min(this.#zeros.length, this.#bytes - this.#done)
-    this.#file!.write([this.#zeros.subarray(0, count)], this.#done)
+    if (count > 0) this.#write(this.#zeros.subarray(0, count))
     this.#file!.sync()
     this.#done += count
     if (this.#done < this.#bytes) return 'more'
-    this.#file!.close()
-    this.#file = undefined
+    this.close()
     return 'done'
   }
 
   abandon(): void {
-    const file = this.#file
-    this.#file = undefined
-    if (file === undefined) return
-    const { path } = file
-    file.close()
-    if (this.#disk.exists(path)) this.#disk.unlink(path)
+    const path = this.#file?.path
+    this.close()
+    if (path !== undefined && this.#disk.exists(path)) this.#disk.unlink(path)
   }
+
+  /** Leaves the file as it is. */
+  close(): void {
+    this.#direct?.close()
+    this.#file?.close()
+    this.#direct = this.#file = undefined
+  }
+
+  #write(zeros: Uint8Array): void {
+    try {
+      ;(this.#direct ?? this.#file!).write([zeros], this.#done)
+    } catch (error) {
+      // Some file systems only say at the first write that they cannot.
+      if (this.#direct === undefined || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
+      this.#direct.close()
+      this.#direct = undefined
+      this.#write(zeros)
+    }
+  }
+}
+
+/** What is left of a size that is no multiple is not filled: groups may use it all the same. */
+const wholeBlocks = (bytes: number): number => bytes - (bytes % DIRECT_BLOCK_BYTES)
+
+interface Run {
+  state: 'working' | 'done' | 'abandoned'
+  error: unknown
+  dueBytes: number
 }
 
 /** For a real disk only. */
 export class BackgroundFiller implements ZeroFiller {
-  #run: { state: 'working' | 'done' | 'abandoned'; error: unknown } | undefined
+  #run: Run | undefined
 
   start(file: string, bytes: number): void {
-    const run: { state: 'working' | 'done' | 'abandoned'; error: unknown } = {
-      state: 'working',
-      error: undefined,
-    }
+    const run: Run = { state: 'working', error: undefined, dueBytes: 0 }
     this.#run = run
-    fill(file, bytes, () => run.state === 'abandoned')
+    fill(file, bytes, run)
       .then(async () => {
         if (run.state === 'abandoned') await unlink(file)
         else run.state = 'done'
@@ -82,8 +121,9 @@ export class BackgroundFiller implements ZeroFiller {
       })
   }
 
-  step(): 'waiting' | 'done' {
+  step(dueBytes: number): 'waiting' | 'done' {
     const run = this.#run!
+    run.dueBytes = dueBytes
     if (run.error !== undefined) throw run.error
     return run.state === 'done' ? 'done' : 'waiting'
   }
@@ -96,18 +136,17 @@ export class BackgroundFiller implements ZeroFiller {
 /** Of all fills: nobody writes to it. Made when it is needed first. */
 let zeros: Uint8Array | undefined
 
-async function fill(file: string, bytes: number, isAbandoned: () => boolean): Promise<void> {
-  let handle = await openDirect(file, bytes)
-  const isDirect = handle !== undefined
-  handle ??= await open(file, 'wx')
+async function fill(file: string, bytes: number, run: Run): Promise<void> {
+  const end = wholeBlocks(bytes)
+  const direct = await openDirect(file, end)
+  const handle = direct ?? (await open(file, 'wx'))
   try {
-    // What is left of a size that is no multiple is not filled: groups may use it all the same.
-    const end = isDirect ? bytes - (bytes % DIRECT_BLOCK_BYTES) : bytes
     zeros ??= alignedMemory(BACKGROUND_STEP_BYTES)
-    for (let done = 0; done < end && !isAbandoned(); ) {
+    for (let done = 0; done < end && run.state !== 'abandoned'; ) {
       const { bytesWritten } = await handle.write(zeros, 0, Math.min(zeros.length, end - done), done)
       done += bytesWritten
-      if (done % BACKGROUND_SYNC_BYTES === 0) await handle.datasync()
+      if (direct === undefined && done % BACKGROUND_SYNC_BYTES === 0) await handle.datasync()
+      if (done >= run.dueBytes) await sleep(PAUSE_MS)
     }
     await handle.datasync()
   } finally {

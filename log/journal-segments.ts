@@ -10,9 +10,9 @@
 // Groups go past the page cache where the file system knows how (docs/decisions/0012), always in whole blocks
 // (journal-tail.ts).
 import path from 'node:path'
-import { DIRECT_BLOCK_BYTES, type Disk, type DiskFile } from '../std/disk.ts'
+import type { Disk, DiskFile } from '../std/disk.ts'
 import { removeIfThere } from './journal-checkpoint.ts'
-import type { ZeroFiller } from './journal-fill.ts'
+import { StepFiller, type ZeroFiller } from './journal-fill.ts'
 import {
   encodeSegmentHeader,
   newSalt,
@@ -27,9 +27,12 @@ import type { JournalTail } from './journal-tail.ts'
 const FILLED_GROUP_BYTES_MAX = 1 << 20
 /** Groups that the mean looks back. */
 const MEAN_GROUPS = 16
-/** Bytes of the first segment of a new log; zeros are written in steps. */
+/** Bytes of the first segment of a new log. */
 const FIRST_SEGMENT_BYTES = 16 << 20
-const ZERO_STEP_BYTES = 1 << 20
+/** Bytes that are filled at a time where nobody waits for a commit. */
+const MAKE_STEP_BYTES = 4 << 20
+/** The next segment is filled by so many times the share of the current one that is written. */
+const FILL_AHEAD = 1.5
 
 /** No group begins with it. */
 const ZERO = new Uint8Array(1)
@@ -181,7 +184,7 @@ export class SegmentStore {
       this.#filling = file
       return true
     }
-    const progress = this.#filler.step()
+    const progress = this.#filler.step(this.#segmentBytes * (this.position / this.#size) * FILL_AHEAD)
     if (progress !== 'done') return progress === 'more'
     const file = this.#disk.open(this.#filling, 'write')
     this.#filling = undefined
@@ -217,35 +220,19 @@ export class SegmentStore {
     return { logId, segment: segment + 1, salt: newSalt() }
   }
 
+  /** Makes a segment at once, with zeros as far as there is space for them: groups do without. */
   #make(identity: SegmentIdentity, filledBytes = 0): OpenSegment {
     const file = path.join(this.#dir, `${segmentName(identity.segment)}${PREPARING_SUFFIX}`)
     removeIfThere(this.#disk, file)
-    const made = this.#disk.open(file, 'create')
-    if (filledBytes > 0) this.#fill(made, filledBytes - (filledBytes % DIRECT_BLOCK_BYTES))
-    return this.#name(made, identity)
-  }
-
-  /** Writes zeros now. Where there is no space for them, groups do without. */
-  #fill(file: DiskFile, bytes: number): void {
-    const zeros = this.#disk.directMemory(Math.min(ZERO_STEP_BYTES, bytes))
-    let to = this.#disk.openDirect(file.path) ?? file
+    const filler = new StepFiller(this.#disk, MAKE_STEP_BYTES)
+    filler.start(file, filledBytes)
     try {
-      for (let done = 0; done < bytes; done += zeros.length) {
-        const step = [zeros.subarray(0, Math.min(zeros.length, bytes - done))]
-        try {
-          to.write(step, done)
-        } catch (error) {
-          if (to === file || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
-          to.close()
-          to = file
-          to.write(step, done)
-        }
-      }
+      while (filler.step() !== 'done');
     } catch (error) {
+      filler.close()
       if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
-    } finally {
-      if (to !== file) to.close()
     }
+    return this.#name(this.#disk.open(file, 'write'), identity)
   }
 
   /** Gives a file its header and its name, durably. */
