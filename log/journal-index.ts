@@ -20,6 +20,17 @@ const ROWS_PER_CHUNK = 512
 const ROWS_FIRST = 4
 const UINT32 = 0x100000000
 
+/** Chunks to be used again, of all indexes of the thread: new ones are memory that the garbage collector has to follow. */
+const spareChunks: Uint32Array[] = []
+/** 900 KB. */
+const SPARE_CHUNKS_MAX = 64
+
+const wholeChunk = (): Uint32Array => spareChunks.pop() ?? new Uint32Array(ROWS_PER_CHUNK * ROW)
+
+function keepChunk(chunk: Uint32Array): void {
+  if (chunk.length === ROWS_PER_CHUNK * ROW && spareChunks.length < SPARE_CHUNKS_MAX) spareChunks.push(chunk)
+}
+
 /** Seconds as they are stored: rounded up, kept within 32 bits (a clock that is wrong must not wrap). */
 export function storedSeconds(timestampMs: number): number {
   return Math.min(Math.max(Math.ceil(timestampMs / 1000), 0), UINT32 - 1)
@@ -48,7 +59,7 @@ export class PartitionIndex {
     const number = (this.#rows - inChunk) / ROWS_PER_CHUNK
     let chunk = this.#chunks[number]
     if (chunk === undefined) {
-      chunk = new Uint32Array((number === 0 ? ROWS_FIRST : ROWS_PER_CHUNK) * ROW)
+      chunk = number === 0 ? new Uint32Array(ROWS_FIRST * ROW) : wholeChunk()
       this.#chunks.push(chunk)
     } else if (inChunk * ROW === chunk.length) {
       const grown = new Uint32Array(Math.min(chunk.length * 2, ROWS_PER_CHUNK * ROW))
@@ -129,13 +140,14 @@ export class PartitionIndex {
     this.#skipped++
     if (this.#skipped === this.#rows) this.clear()
     else if (this.#skipped === ROWS_PER_CHUNK) {
-      this.#chunks.shift()
+      keepChunk(this.#chunks.shift()!)
       this.#skipped = 0
       this.#rows -= ROWS_PER_CHUNK
     }
   }
 
   clear(): void {
+    for (const chunk of this.#chunks) keepChunk(chunk)
     this.#chunks = []
     this.#skipped = this.#rows = 0
   }
@@ -151,7 +163,14 @@ export class PartitionIndex {
 
   /** Copies `count` rows from `row` on to `into`, ROW numbers each. */
   copyRows(row: number, count: number, into: Uint32Array): void {
-    for (let i = 0; i < count; i++) into.set(this.#cells(row + i), i * ROW)
+    for (let done = 0; done < count; ) {
+      const at = row + done + this.#skipped
+      const inChunk = at % ROWS_PER_CHUNK
+      const some = Math.min(count - done, ROWS_PER_CHUNK - inChunk)
+      const chunk = this.#chunks[Math.floor(at / ROWS_PER_CHUNK)]!
+      into.set(chunk.subarray(inChunk * ROW, (inChunk + some) * ROW), done * ROW)
+      done += some
+    }
   }
 
   #pushCells(cells: Uint32Array): void {

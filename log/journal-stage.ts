@@ -26,8 +26,8 @@ export class AppendStage {
   readonly #verifyCrc: boolean
   readonly #staged: StagedBatch[] = []
   readonly #positions: StagePosition[] = []
-  /** Partitions whose `stagedEnd` and `stagedBytes` belong to this group. */
-  readonly #stagedPartitions = new Set<PartitionState>()
+  /** Counts groups, from 1 on. */
+  #group = 0
 
   constructor(state: JournalState, builder: GroupBuilder, verifyCrc: boolean) {
     this.#state = state
@@ -40,7 +40,7 @@ export class AppendStage {
     this.#builder.clear()
     this.#staged.length = 0
     this.#positions.length = 0
-    this.#stagedPartitions.clear()
+    this.#group++
   }
 
   /** Checks a request and adds it to the group; returns its base offsets. Throws, then nothing of it was added. */
@@ -83,8 +83,8 @@ export class AppendStage {
 
   #stagedPartition(topic: string, partition: number): PartitionState {
     const state = this.#state.partition(topic, partition)
-    if (!this.#stagedPartitions.has(state)) {
-      this.#stagedPartitions.add(state)
+    if (state.stagedGroup !== this.#group) {
+      state.stagedGroup = this.#group
       state.stagedEnd = state.end
       state.stagedBytes = 0
     }

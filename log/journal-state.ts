@@ -53,6 +53,8 @@ export class PartitionState {
   /** While a group is put together: end and bytes with what is in it so far. */
   stagedEnd = 0
   stagedBytes = 0
+  /** The group that they belong to, by AppendStage's count. */
+  stagedGroup = 0
   /** Neighbours in the order of growth, the newest first. */
   newer: PartitionState | undefined
   older: PartitionState | undefined
