@@ -4,13 +4,15 @@
 // rounded to three decimals, a status of four values. One file a run, in memory. Before the runs DuckDB reads a
 // file back and its sums are compared with the rows'.
 //
-// Peers on the same rows: parquet-wasm from an Arrow stream, in this process, and pyarrow, where `make bench-peers`
-// has installed it, with its dictionary columns as they come, on one thread. All are one thread's work, so the
-// ratio is that of CPU time, which a busy machine leaves alone.
-import { execFileSync } from 'node:child_process'
+// Peers on the same rows, run by run in turn: parquet-wasm from an Arrow stream, in this process, and pyarrow, where
+// `make bench-peers` has installed it, with its dictionary columns as they come, on one thread and to memory (to a
+// file or to a Python stream it takes no less). All are one thread's work, so the ratio is that of CPU time, which a busy
+// machine changes least.
+import { type ChildProcess, spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { createInterface } from 'node:readline'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { tableToIPC } from 'apache-arrow'
 import { Compression, Table, WriterPropertiesBuilder, writeParquet } from 'parquet-wasm/node'
@@ -26,6 +28,7 @@ import {
   packageVersion,
   peer,
   printResult,
+  type Run,
   round,
   rounds,
   type Summary,
@@ -71,22 +74,46 @@ function cpuPeer(name: string, version: string, bytesPerRow: number, theirs: Sum
   return { ...peer(name, version, theirs, ours), ratio, ratioOf: 'cpu', bytesPerRow: round(bytesPerRow, 2) }
 }
 
-interface PyarrowRuns {
-  version: string
-  seconds: number[]
-  cpuSeconds: number[]
+interface PyarrowRun {
+  files: number
+  seconds: number
+  cpuSeconds: number
   byteLength: number
 }
 
-function pyarrow(file: string, rows: number, runs: number, ours: Summary): Peer | undefined {
-  const python = PYTHONS.find((one) => fs.existsSync(one))
-  if (python === undefined) return undefined
-  const output = execFileSync(python, [PYARROW, file, String(runs)], { encoding: 'utf8' })
-  const { version, seconds, cpuSeconds, byteLength } = JSON.parse(output) as PyarrowRuns
-  const theirs = summarise(
-    seconds.map((elapsed, i) => ({ messages: rows, seconds: elapsed, cpuSeconds: cpuSeconds[i]! })),
-  )
-  return cpuPeer('pyarrow', version, byteLength / rows, theirs, ours)
+/** pyarrow in a process of its own, which encodes when it is told to: so the runs take turns. */
+class Pyarrow {
+  readonly version: string
+  byteLength = 0
+  readonly #process: ChildProcess
+  readonly #answers: AsyncIterator<string>
+
+  private constructor(process: ChildProcess, answers: AsyncIterator<string>, version: string) {
+    this.#process = process
+    this.#answers = answers
+    this.version = version
+  }
+
+  /** Undefined where it is not installed. */
+  static async start(file: string): Promise<Pyarrow | undefined> {
+    const python = PYTHONS.find((one) => fs.existsSync(one))
+    if (python === undefined) return undefined
+    const child = spawn(python, [PYARROW, file], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const answers = createInterface(child.stdout)[Symbol.asyncIterator]()
+    const { version } = JSON.parse((await answers.next()).value as string) as { version: string }
+    return new Pyarrow(child, answers, version)
+  }
+
+  async run(seconds: number, rowCount: number): Promise<Run> {
+    this.#process.stdin!.write(`${seconds}\n`)
+    const run = JSON.parse((await this.#answers.next()).value as string) as PyarrowRun
+    this.byteLength = run.byteLength
+    return { messages: run.files * rowCount, seconds: run.seconds, cpuSeconds: run.cpuSeconds }
+  }
+
+  stop(): void {
+    this.#process.stdin!.end()
+  }
 }
 
 async function main(): Promise<void> {
@@ -96,6 +123,7 @@ async function main(): Promise<void> {
   const ipc = tableToIPC(arrowTable(batch), 'stream')
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millrace-bench-'))
   const file = path.join(folder, 'ours.parquet')
+  let python: Pyarrow | undefined
   try {
     const encoded = encode(batch)
     fs.writeFileSync(file, Buffer.concat(encoded.parts))
@@ -106,15 +134,19 @@ async function main(): Promise<void> {
       wasmBytes = writeParquet(Table.fromIPCStream(ipc), properties).length
       return rowCount
     }
-    const ours = []
-    const theirs = []
+    python = await Pyarrow.start(file)
+    const ours: Run[] = []
+    const theirs: Run[] = []
+    const pythons: Run[] = []
     for (const run of rounds(args.runs + 1, 'runs', 2)) {
       const mine = timed(args.seconds, () => encode(batch).recordCount)
+      const pyarrow = await python?.run(args.seconds, rowCount)
       const other = timed(args.seconds / 2, wasm)
       // The first run of each warms up.
       if (run === 0 && !args.smoke) continue
       ours.push(mine)
       theirs.push(other)
+      if (pyarrow !== undefined) pythons.push(pyarrow)
     }
     const summary = summarise(ours)
     const peers = [
@@ -125,14 +157,18 @@ async function main(): Promise<void> {
         summarise(theirs),
         summary,
       ),
-      pyarrow(file, rowCount, args.smoke ? 1 : args.runs + 2, summary),
-    ].filter((one) => one !== undefined)
+    ]
+    if (python !== undefined)
+      peers.push(
+        cpuPeer('pyarrow', python.version, python.byteLength / rowCount, summarise(pythons), summary),
+      )
     const bytesPerRow = round(encoded.byteLength / rowCount, 2)
     printResult(
       { ...caseResult('parquet-encode', args, 'rows/s', summary, verified, peers), bytesPerRow },
       args,
     )
   } finally {
+    python?.stop()
     fs.rmSync(folder, { recursive: true })
   }
 }
