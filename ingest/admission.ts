@@ -17,6 +17,7 @@ import { rawTopic, rejectedTopic } from '../schemas/names.ts'
 import { encodeRejected, type RejectionCode } from '../schemas/rejected.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { partitionOfKey } from '../std/hash.ts'
+import { viewOf } from '../std/last-view.ts'
 import { type BatchAccumulator, OVER_BUDGET, type PartitionHandle } from './batch-accumulator.ts'
 
 /** From `admit`: the payload does not fit its contract; `reject` says why and keeps it. */
@@ -292,10 +293,7 @@ export class Admission {
 }
 
 function schemaIdAt(bytes: Uint8Array, start: number): number {
-  return (
-    ((bytes[start + 1]! << 24) | (bytes[start + 2]! << 16) | (bytes[start + 3]! << 8) | bytes[start + 4]!) >>>
-    0
-  )
+  return viewOf(bytes).getUint32(start + 1)
 }
 
 function isSingleObject(bytes: Uint8Array, start: number, end: number): boolean {

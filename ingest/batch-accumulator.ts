@@ -34,7 +34,7 @@ export const BACKLOG = -2
 /** Varints and fixed bytes of a record beside key and value, at most; and slack for copies in whole words. */
 const RECORD_OVERHEAD_MAX = 40
 /** Up to here words are faster than the native copy, which needs a view object first (batch-accumulator.bench.ts). */
-const WORD_COPY_BYTES_MAX = 320
+const WORD_COPY_BYTES_MAX = 640
 /** Keeps timestamp deltas within an int32 after zigzag: about 12 days. */
 const TIMESTAMP_DELTA_MAX = 0x3fffffff
 const RETRY_MS_MIN = 50
@@ -303,11 +303,11 @@ export class BatchAccumulator {
       this.#sourceView = new DataView(values.buffer, values.byteOffset, values.byteLength)
     }
     const source = this.#sourceView
-    if (keyLength >= 4 && keys === values) {
-      // Words, the last one overlapping the one before: no loop over the odd bytes.
-      const last = keyLength - 4
-      for (let i = 0; i < last; i += 4) view.setInt32(p + i, source.getInt32(keyStart + i, true), true)
-      view.setInt32(p + last, source.getInt32(keyStart + last, true), true)
+    if (keyLength >= 8 && keys === values) {
+      // Words, the last one overlapping the one before: no loop over the odd bytes. Optimised code makes no BigInt of them.
+      const last = keyLength - 8
+      for (let i = 0; i < last; i += 8) view.setBigInt64(p + i, source.getBigInt64(keyStart + i, true), true)
+      view.setBigInt64(p + last, source.getBigInt64(keyStart + last, true), true)
     } else for (let i = 0; i < keyLength; i++) bytes[p + i] = keys[keyStart + i]!
     p += keyLength
     if (valueCode < 0x80) bytes[p++] = valueCode
@@ -316,18 +316,16 @@ export class BatchAccumulator {
       bytes[p + 1] = valueCode >>> 7
       p += 2
     } else p = writeUnsigned(bytes, p, valueCode)
-    if (valueLength >= 4 && valueLength <= WORD_COPY_BYTES_MAX) {
-      const last = valueLength - 4
+    if (valueLength >= 8 && valueLength <= WORD_COPY_BYTES_MAX) {
+      const last = valueLength - 8
       let i = 0
-      // Four at a time: the loop's own work is a fifth of such a copy.
-      for (; i < last - 12; i += 16) {
-        view.setInt32(p + i, source.getInt32(start + i, true), true)
-        view.setInt32(p + i + 4, source.getInt32(start + i + 4, true), true)
-        view.setInt32(p + i + 8, source.getInt32(start + i + 8, true), true)
-        view.setInt32(p + i + 12, source.getInt32(start + i + 12, true), true)
+      // Two at a time: the loop's own work is a fifth of such a copy.
+      for (; i < last - 8; i += 16) {
+        view.setBigInt64(p + i, source.getBigInt64(start + i, true), true)
+        view.setBigInt64(p + i + 8, source.getBigInt64(start + i + 8, true), true)
       }
-      for (; i < last; i += 4) view.setInt32(p + i, source.getInt32(start + i, true), true)
-      view.setInt32(p + last, source.getInt32(start + last, true), true)
+      for (; i < last; i += 8) view.setBigInt64(p + i, source.getBigInt64(start + i, true), true)
+      view.setBigInt64(p + last, source.getBigInt64(start + last, true), true)
     } else if (valueLength > 0) copyShared(values.subarray(start, end), this.#buffer, p)
     p += valueLength
     bytes[p++] = 0

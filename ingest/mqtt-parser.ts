@@ -498,13 +498,14 @@ function packetLength(bytes: Uint8Array, end: number): number {
 
 /** A word at a time, the last one overlapping the one before: bytes one by one took a tenth of the whole hot path. */
 function sameBytes(bytes: Uint8Array, a: number, b: number, length: number): boolean {
-  if (length < 4) {
+  if (length < 8) {
     for (let i = 0; i < length; i++) if (bytes[a + i] !== bytes[b + i]) return false
     return true
   }
   const view = viewOf(bytes)
-  for (let i = length - 4; i > 0; i -= 4) if (view.getInt32(a + i) !== view.getInt32(b + i)) return false
-  return view.getInt32(a) === view.getInt32(b)
+  for (let i = length - 8; i > 0; i -= 8)
+    if (view.getBigInt64(a + i) !== view.getBigInt64(b + i)) return false
+  return view.getBigInt64(a) === view.getBigInt64(b)
 }
 
 const PLUS = 0x2b
