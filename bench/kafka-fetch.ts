@@ -89,6 +89,7 @@ async function readAll(log: KafkaLog, decoder: BatchDecoder, records: number): P
     }
   }
   rows += decoder.take().rowCount
+  decoder.reset()
   const { user, system } = process.cpuUsage(cpu)
   if (rows !== records) throw new Error(`${records} records, ${rows} rows`)
   return { messages: rows, seconds: (performance.now() - started) / 1000, cpuSeconds: (user + system) / 1e6 }

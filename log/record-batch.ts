@@ -18,7 +18,13 @@
 // All varints zigzag. A length of -1 is null. Batches here are never compressed, never transactional;
 // what Kafka sends may be, and its reader deals with that before it comes here.
 import { crc32c } from '../std/hash.ts'
-import { sizeOfZigzagInt, sizeOfZigzagLong, writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
+import {
+  sizeOfZigzagInt,
+  sizeOfZigzagLong,
+  VarintCursor,
+  writeZigzagInt,
+  writeZigzagLong,
+} from '../std/varint.ts'
 
 export const BASE_OFFSET = 0
 export const BATCH_LENGTH = BASE_OFFSET + 8
@@ -162,6 +168,7 @@ export interface RecordHeader {
 }
 
 const encoder = new TextEncoder()
+const decoder = new TextDecoder()
 
 /**
  * Builds one batch from records given one by one, for stages that write few or rewritten records. The
@@ -337,23 +344,7 @@ export class RecordReader {
 
   /** The headers of the current record; allocates, for the few records that have any. */
   headers(): RecordHeader[] {
-    const decoder = new TextDecoder()
-    const result: RecordHeader[] = []
-    const resume = this.#at
-    this.#at = this.headersStart
-    for (let i = 0; i < this.headerCount; i++) {
-      const keyLength = this.#zigzag()
-      const key = decoder.decode(this.bytes.slice(this.#at, this.#at + keyLength))
-      this.#at += keyLength
-      const valueLength = Math.max(0, this.#zigzag())
-      // A count or length that is not true must not fill the memory.
-      if (keyLength < 0 || this.#at + valueLength > this.recordEnd)
-        throw new RangeError(`headers of the record at ${this.recordStart} overrun it`)
-      result.push({ key, value: this.bytes.slice(this.#at, this.#at + valueLength) })
-      this.#at += valueLength
-    }
-    this.#at = resume
-    return result
+    return readHeaders(this.bytes, this.headersStart, this.recordEnd, this.headerCount)
   }
 
   #zigzag(): number {
@@ -397,4 +388,22 @@ export class RecordReader {
     this.#at = at
     return value % 2 === 0 ? value / 2 : -(value + 1) / 2
   }
+}
+
+/** `count` headers that begin at `start`. Throws RangeError where they do not end by `end`, the end of their record. */
+export function readHeaders(bytes: Uint8Array, start: number, end: number, count: number): RecordHeader[] {
+  const result: RecordHeader[] = []
+  const cursor = new VarintCursor(bytes, start, end)
+  const take = (lengthMin: number): Uint8Array => {
+    const length = cursor.zigzagInt()
+    // A count or length that is not true must not fill the memory.
+    if (cursor.failed || length < lengthMin || length > end - cursor.at)
+      throw new RangeError(`headers from ${start} on overrun their record`)
+    // A value may be null, which is read as empty.
+    const from = cursor.at
+    cursor.at += Math.max(0, length)
+    return bytes.slice(from, cursor.at)
+  }
+  for (let i = 0; i < count; i++) result.push({ key: decoder.decode(take(0)), value: take(-Infinity) })
+  return result
 }

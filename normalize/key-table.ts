@@ -8,6 +8,7 @@
 // change when keys are given up, and then all of them at once: `keepOnly` renumbers.
 //
 // Bytes a key: 9 + 16 to 32 for the table + the key itself.
+import { sameBytes } from '../std/copy.ts'
 import { murmur2 } from '../std/hash.ts'
 
 /** Longest key: a device id has at most 128 bytes (schemas/names.ts), a length here one byte. */
@@ -104,18 +105,12 @@ export class KeyTable {
     }
   }
 
-  /** Four bytes at a time from the end: ids of one fleet have their beginnings in common. */
   #equals(slot: number, view: DataView, start: number, end: number): boolean {
     const length = end - start
-    if (this.#keyLengths[slot] !== length) return false
-    const keys = this.#keysView
-    const from = this.#keyStarts[slot]!
-    let i = length - 4
-    for (; i >= 0; i -= 4) if (view.getInt32(start + i, true) !== keys.getInt32(from + i, true)) return false
-    // One to three bytes are left: in a word with some that were compared, where the key has a whole word.
-    if (length >= 4) return i === -4 || view.getInt32(start, true) === keys.getInt32(from, true)
-    for (i += 3; i >= 0; i--) if (view.getUint8(start + i) !== keys.getUint8(from + i)) return false
-    return true
+    return (
+      this.#keyLengths[slot] === length &&
+      sameBytes(view, start, this.#keysView, this.#keyStarts[slot]!, length)
+    )
   }
 
   #enter(slot: number): void {

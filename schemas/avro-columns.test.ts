@@ -240,6 +240,44 @@ test('columns grow over many rows; strings that do not repeat leave the dictiona
   }
 })
 
+test('a string that repeats the row before, nulls and refused rows between', () => {
+  const fields = [{ name: 'a', type: ['null', 'string'] }]
+  const node = parseAvroSchema(JSON.stringify({ type: 'record', name: 'r', fields }))
+  const { decode, builders } = createColumnDecoder(node, node)
+  const values = [
+    null,
+    '',
+    '',
+    'a',
+    'a',
+    null,
+    'a',
+    'ab',
+    'ba',
+    'ba',
+    'longer than a word',
+    '1.2.0',
+    '1.2.1',
+    null,
+    '',
+  ]
+  for (let round = 0; round < 3; round++) {
+    for (const value of values) {
+      const text = Buffer.from(value ?? '')
+      const datum = value === null ? [0] : [2, text.length * 2, ...text]
+      assert.equal(decode(Uint8Array.from(datum), 0, datum.length), 0)
+      // The same string with a byte after it, and one that is no text: both leave the row before as the last.
+      assert.notEqual(decode(Uint8Array.from([...datum, 1]), 0, datum.length + 1), 0)
+      assert.notEqual(decode(Uint8Array.of(2, 2, 0xff), 0, 3), 0)
+    }
+    assert.deepEqual(
+      readRows(builders.finish()),
+      values.map((a) => ({ a })),
+    )
+    builders.reset()
+  }
+})
+
 test('what a table cannot hold is refused with its path', () => {
   const refused = (type: unknown, path: string) => {
     const node = parseAvroSchema(JSON.stringify({ type: 'record', name: 'R', fields: [{ name: 'f', type }] }))

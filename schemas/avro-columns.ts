@@ -121,6 +121,8 @@ class DecoderGenerator {
   readonly #columns: readonly ColumnBuilder[]
   /** Builders whose array cannot change while a loop over rows runs, and the variable that holds it. */
   readonly #arrays = new Map<ColumnBuilder, string>()
+  /** The same of their validity, where they can be null and an empty element is a zero or two. */
+  readonly #validities = new Map<ColumnBuilder, string>()
   /** Whether what is written now stands in that loop. */
   #isInLoop = true
   readonly #constants: unknown[] = []
@@ -211,6 +213,10 @@ class DecoderGenerator {
       const name = this.#out.unique(member)
       this.#out.line(`const ${name} = ${this.#builder(column)}.${member}`)
       this.#arrays.set(column, name)
+      if (column.validity === undefined || column instanceof BytesBuilder) continue
+      const validity = this.#out.unique('validity')
+      this.#out.line(`const ${validity} = ${this.#builder(column)}.validity`)
+      this.#validities.set(column, validity)
     }
   }
 
@@ -264,8 +270,7 @@ class DecoderGenerator {
         return
       case 'into':
         // The reader's union is [null, T]: T's column is nullable.
-        if (resolution.reader.branches[resolution.index]!.kind === 'null')
-          out.line(`${this.#builder(builder)}.appendNull(${row})`)
+        if (resolution.reader.branches[resolution.index]!.kind === 'null') this.#null(builder, row)
         else this.#value(resolution.inner, builder, row, label)
         return
       case 'record':
@@ -277,6 +282,20 @@ class DecoderGenerator {
       case 'map':
         this.#list(resolution, builder, row, label)
     }
+  }
+
+  /** `appendNull`, written out where the arrays are at hand. */
+  #null(builder: ColumnBuilder, row: string): void {
+    const out = this.#out
+    const [array, validity] = [this.#arrays.get(builder), this.#validities.get(builder)]
+    if (!this.#isInLoop || array === undefined || validity === undefined) {
+      out.line(`${this.#builder(builder)}.appendNull(${row})`)
+      return
+    }
+    out.line(`${validity}[${row} >> 3] &= ~(1 << (${row} & 7))`)
+    out.line(`${this.#builder(builder)}.nullCount++`)
+    if (builder instanceof LongBuilder) out.line(`${array}[2 * ${row}] = ${array}[2 * ${row} + 1] = 0`)
+    else out.line(`${array}[${row}] = 0`)
   }
 
   #list(
@@ -318,11 +337,18 @@ class DecoderGenerator {
     out.line(`const ${from} = at`)
     const stop = out.unique('stop')
     out.line(`const ${stop} = at + ${length}`)
+    const b = this.#builder(builder)
     if (isString) {
-      out.line(`while (at < ${stop} && bytes[at] < 0x80) at++`)
-      out.line(`if (at < ${stop} && (at = utf8End(bytes, at, ${stop})) < 0) return at`)
-    } else out.line(`at = ${stop}`)
-    out.line(`${this.#builder(builder)}.append(${row}, bytes, ${from}, at)`)
+      out.line(`if (${b}.repeats(${row}, view, ${from}, ${stop})) at = ${stop}`)
+      out.block('else', () => {
+        out.line(`while (at < ${stop} && bytes[at] < 0x80) at++`)
+        out.line(`if (at < ${stop} && (at = utf8End(bytes, at, ${stop})) < 0) return at`)
+        out.line(`${b}.append(${row}, bytes, ${from}, at)`)
+      })
+    } else {
+      out.line(`at = ${stop}`)
+      out.line(`${b}.append(${row}, bytes, ${from}, at)`)
+    }
   }
 
   #leaf(writer: AvroNode, reader: AvroNode, builder: ColumnBuilder, row: string, label: string): void {
@@ -388,7 +414,7 @@ class DecoderGenerator {
     if (reader.kind === 'long' && writer.kind === 'long' && writer.logical !== 'time-micros') {
       // Every long is one: checked while it is read.
       out.line(`// ${label}: ${writer.logical ?? 'long'}`)
-      this.#check.call(`readLongWords(bytes, at, end, ${array}, 2 * ${row})`)
+      this.#check.call(`readLongWords(bytes, view, at, end, ${array}, 2 * ${row})`)
       return
     }
     const from = out.unique('from')

@@ -7,6 +7,7 @@
 // its bit. `finish` lends the arrays without copying; `reset` begins anew on the same ones, which are warm: fresh
 // arrays for every batch cost a tenth of all that becomes of its rows. They can be in shared memory, so that another
 // thread reads them where they are.
+import { newView, sameBytes } from '../std/copy.ts'
 import { MillraceError } from '../std/errors.ts'
 import type { Column, ColumnField } from './columns.ts'
 
@@ -277,7 +278,8 @@ export class TextBuilder extends ColumnBuilder {
   data: Uint8Array
   /** Entries: `entryOffsets[i]` to `[i + 1]` of `entryData`. */
   #entryOffsets: Int32Array
-  #entryData: Uint8Array
+  #entryData!: Uint8Array
+  #entryView!: DataView
   #entryHashes = new Int32Array(256)
   #entryCount = 0
   /** Open addressing: entry + 1, 0 is free. At most half full. */
@@ -291,7 +293,27 @@ export class TextBuilder extends ColumnBuilder {
     this.offsets = scope.array(Int32Array, isString ? 0 : scope.capacity + 1)
     this.data = scope.array(Uint8Array, isString ? 0 : BYTES_FIRST)
     this.#entryOffsets = scope.array(Int32Array, isString ? 257 : 1)
-    this.#entryData = scope.array(Uint8Array, isString ? BYTES_FIRST : 0)
+    this.#setEntryData(scope.array(Uint8Array, isString ? BYTES_FIRST : 0))
+  }
+
+  #setEntryData(data: Uint8Array): void {
+    this.#entryData = data
+    this.#entryView = newView(data)
+  }
+
+  /**
+   * Puts the string of the row before at `row`, the next one, if it is the same as bytes[from, to): versions and states
+   * come in runs. What is put so is known to be well-formed. `view` is of the same memory as `bytes`.
+   */
+  repeats(row: number, view: DataView, from: number, to: number): boolean {
+    if (row === 0 || !this.isDictionary) return false
+    const entry = this.indices[row - 1]!
+    const at = this.#entryOffsets[entry]!
+    const length = to - from
+    if (this.#entryOffsets[entry + 1]! - at !== length || !sameBytes(view, from, this.#entryView, at, length))
+      return false
+    this.indices[row] = entry
+    return true
   }
 
   /** Puts bytes[from, to) at `row`, the next one. */
@@ -352,7 +374,7 @@ export class TextBuilder extends ColumnBuilder {
     const entry = this.#entryCount++
     const at = this.#entryOffsets[entry]!
     const end = at + (to - from)
-    if (end > this.#entryData.length) this.#entryData = this.#room(this.#entryData, end)
+    if (end > this.#entryData.length) this.#setEntryData(this.#room(this.#entryData, end))
     copy(bytes, from, to, this.#entryData, at)
     this.#slots[slot] = entry + 1
     this.#entryHashes[entry] = this.#hash
@@ -425,7 +447,7 @@ export class TextBuilder extends ColumnBuilder {
     this.indices = scope.array(Int32Array, isString ? capacity : 0)
     this.offsets = scope.array(Int32Array, isString ? 0 : capacity + 1)
     this.data = scope.array(Uint8Array, isString ? 0 : BYTES_FIRST)
-    this.#entryData = scope.array(Uint8Array, isString ? BYTES_FIRST : 0)
+    this.#setEntryData(scope.array(Uint8Array, isString ? BYTES_FIRST : 0))
   }
   protected override clearValues(): void {
     this.isDictionary = this.field.type.kind === 'string'

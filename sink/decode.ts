@@ -1,7 +1,7 @@
 // From record batches to columns, without a row object: the generated decoder of each record's schema moves
 // its value into the stream's columns, and what the record itself says goes into columns beside them
 // (record-columns.ts). Records are found first, a stretch of one schema at a time, and then decoded in one loop.
-import { RecordReader } from '../log/record-batch.ts'
+import { RecordStretch, STRETCH_RECORDS } from '../log/record-stretch.ts'
 import { ColumnBuilders, type ColumnDecoder } from '../schemas/avro-columns.ts'
 import { parseAvroSchema } from '../schemas/avro-schema.ts'
 import type { Column, ColumnBatch } from '../schemas/columns.ts'
@@ -45,10 +45,10 @@ export class BatchDecoder {
   readonly #builders: ColumnBuilders
   readonly #record: RecordColumns
   readonly #decoders = new Map<number, ColumnDecoder>()
-  readonly #reader = new RecordReader()
-  /** Where the values of a stretch of records begin and end. */
-  #starts = new Int32Array(0)
-  #ends = new Int32Array(0)
+  readonly #stretch = new RecordStretch()
+  /** Where the data of records of one schema begin and end. */
+  readonly #starts = new Int32Array(STRETCH_RECORDS)
+  readonly #ends = new Int32Array(STRETCH_RECORDS)
 
   constructor(options: DecoderOptions) {
     this.#options = options
@@ -67,59 +67,40 @@ export class BatchDecoder {
    * with its position. Afterwards the decoder is of no use.
    */
   append(batches: Uint8Array, partition: number, fromOffset: number): void {
-    const reader = this.#reader
-    const record = this.#record
-    reader.reset(batches)
-    let schemaId = -1
-    let decoder: ColumnDecoder | undefined
-    let count = 0
-    while (reader.next()) {
-      if (reader.offset < fromOffset) continue
-      const start = reader.valueStart
-      if (start < 0 || reader.valueEnd - start < FRAME_BYTES || batches[start] !== 0 || reader.keyStart < 0)
-        throw invalid(partition, reader.offset, 'it has no key, or no value with a schema id')
-      const id =
-        (batches[start + 1]! << 24) |
-        (batches[start + 2]! << 16) |
-        (batches[start + 3]! << 8) |
-        batches[start + 4]!
-      if (id !== schemaId || decoder === undefined) {
-        if (decoder !== undefined) this.#decode(batches, decoder, partition, schemaId, count)
-        decoder = this.#decoderOf(id, partition)
-        schemaId = id
-        count = 0
-      }
-      if (count === this.#starts.length) this.#growStretch()
-      this.#starts[count] = start + FRAME_BYTES
-      this.#ends[count++] = reader.valueEnd
-      record.append(reader)
+    const stretch = this.#stretch
+    const { offsets } = stretch
+    const view = new DataView(batches.buffer, batches.byteOffset, batches.byteLength)
+    stretch.reset(batches)
+    while (stretch.next()) {
+      let first = 0
+      while (first < stretch.count && offsets[first]! < fromOffset) first++
+      while (first < stretch.count) first = this.#append(view, partition, first)
     }
-    if (decoder !== undefined) this.#decode(batches, decoder, partition, schemaId, count)
   }
 
-  /** The values of the last `count` records. */
-  #decode(
-    batches: Uint8Array,
-    decoder: ColumnDecoder,
-    partition: number,
-    schemaId: number,
-    count: number,
-  ): void {
-    const record = this.#record
-    record.fill(record.rowCount - count, partition, schemaId)
-    const result = decoder.decodeRows(batches, this.#starts, this.#ends, count)
-    if (result === 0) return
-    const offset = record.offsetOf(this.#builders.rowCount)
+  /** The records from `first` on that have one schema; where those with another begin. */
+  #append(view: DataView, partition: number, first: number): number {
+    const stretch = this.#stretch
+    const { bytes, count, keyStarts, valueStarts, valueEnds } = stretch
+    const [starts, ends] = [this.#starts, this.#ends]
+    let schemaId = -1
+    let i = first
+    for (; i < count; i++) {
+      const start = valueStarts[i]!
+      if (start < 0 || valueEnds[i]! - start < FRAME_BYTES || bytes[start] !== 0 || keyStarts[i]! < 0)
+        throw invalid(partition, stretch.offsets[i]!, 'it has no key, or no value with a schema id')
+      const id = view.getInt32(start + 1)
+      if (i === first) schemaId = id
+      else if (id !== schemaId) break
+      starts[i - first] = start + FRAME_BYTES
+      ends[i - first] = valueEnds[i]!
+    }
+    const decoder = this.#decoderOf(schemaId, partition, stretch.offsets[first]!)
+    this.#record.append(stretch, first, i, partition, schemaId)
+    const result = decoder.decodeRows(bytes, starts, ends, i - first)
+    if (result === 0) return i
+    const offset = this.#record.offsetOf(this.#builders.rowCount)
     throw invalid(partition, offset, `its value is no datum of schema ${schemaId} (${result})`)
-  }
-
-  #growStretch(): void {
-    const length = Math.max(1024, 2 * this.#starts.length)
-    const [starts, ends] = [new Int32Array(length), new Int32Array(length)]
-    starts.set(this.#starts)
-    ends.set(this.#ends)
-    this.#starts = starts
-    this.#ends = ends
   }
 
   /** All rows so far, as columns in the order of the table. They are lent: `reset` takes them back. */
@@ -141,15 +122,15 @@ export class BatchDecoder {
     this.#record.reset()
   }
 
-  #decoderOf(id: number, partition: number): ColumnDecoder {
+  #decoderOf(id: number, partition: number, offset: number): ColumnDecoder {
     const known = this.#decoders.get(id)
     if (known !== undefined) return known
     const writer = this.#options.writers.find((one) => one.id === id)
     if (writer === undefined)
       throw new MillraceError(
         'schema_unknown',
-        `record ${partition}/${this.#reader.offset} has schema ${id}, which is not (yet) one of its stream`,
-        { partition, offset: this.#reader.offset, schemaId: id },
+        `record ${partition}/${offset} has schema ${id}, which is not (yet) one of its stream`,
+        { partition, offset, schemaId: id },
       )
     const decoder = this.#builders.decoderFor(parseAvroSchema(writer.schema))
     this.#decoders.set(id, decoder)

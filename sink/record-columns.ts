@@ -6,7 +6,8 @@
 //   schema id of value    _schema_id
 //   header late_ms        _late_ms         0 without
 //   header quality        _quality         null without
-import type { RecordReader } from '../log/record-batch.ts'
+import type { RecordHeader } from '../log/record-batch.ts'
+import type { RecordStretch } from '../log/record-stretch.ts'
 import { newArray } from '../schemas/column-builders.ts'
 import type { Column, ColumnField, DictionaryColumn } from '../schemas/columns.ts'
 import { MARK_LATE_MS, MARK_QUALITY } from '../schemas/names.ts'
@@ -65,40 +66,53 @@ export class RecordColumns {
     this.#allocate(ROWS_FIRST)
   }
 
-  /** The record that the reader stands at; its partition and schema come by `fill`. */
-  append(reader: RecordReader): void {
-    const row = this.rowCount
-    if (row === this.#partitions.length) this.#grow()
-    this.rowCount = row + 1
-    setLong(this.#offsets, row, reader.offset)
-    if (reader.timestamp < this.oldestMs) this.oldestMs = reader.timestamp
+  /** Records [from, to) of the stretch, all of one partition and schema. */
+  append(stretch: RecordStretch, from: number, to: number, partition: number, schemaId: number): void {
+    const first = this.rowCount
+    const rowCount = first + to - from
+    while (rowCount > this.#partitions.length) this.#grow()
+    this.rowCount = rowCount
+    this.#partitions.fill(partition, first, rowCount)
+    // One column after the other: short loops over few arrays.
+    const { offsets, timestamps } = stretch
+    const ownOffsets = this.#offsets
+    for (let i = from, row = first; i < to; i++, row++) setLong(ownOffsets, row, offsets[i]!)
+    let oldestMs = this.oldestMs
+    for (let i = from; i < to; i++) if (timestamps[i]! < oldestMs) oldestMs = timestamps[i]!
+    this.oldestMs = oldestMs
     if (!this.#isTelemetry) return
-    this.#lastDevice = this.#devices.internAfter(
-      this.#lastDevice,
-      reader.bytes,
-      reader.keyStart,
-      reader.keyEnd,
-    )
-    this.#deviceOf[row] = this.#lastDevice
-    setLong(this.#receiveTimes, row, reader.timestamp * 1000)
+    this.#schemaIds.fill(schemaId, first, rowCount)
+    const receiveTimes = this.#receiveTimes
+    for (let i = from, row = first; i < to; i++, row++) setLong(receiveTimes, row, timestamps[i]! * 1000)
+    this.#appendDevices(stretch, from, to, first)
     // Most records have no marks.
-    if (reader.headerCount > 0) this.#marks(row, reader)
+    if (stretch.hasHeaders)
+      for (let i = from, row = first; i < to; i++, row++)
+        if (stretch.headerCounts[i]! > 0) this.#marks(row, stretch.headers(i))
   }
 
-  #marks(row: number, reader: RecordReader): void {
-    for (const { key, value } of reader.headers()) {
+  #appendDevices(
+    { bytes, keyStarts, keyEnds }: RecordStretch,
+    from: number,
+    to: number,
+    first: number,
+  ): void {
+    const devices = this.#devices
+    const deviceOf = this.#deviceOf
+    let device = this.#lastDevice
+    for (let i = from, row = first; i < to; i++, row++)
+      deviceOf[row] = device = devices.internAfter(device, bytes, keyStarts[i]!, keyEnds[i]!)
+    this.#lastDevice = device
+  }
+
+  #marks(row: number, headers: readonly RecordHeader[]): void {
+    for (const { key, value } of headers) {
       if (key === MARK_LATE_MS) {
         setLong(this.#lateMs, row, Number(Buffer.from(value).toString('latin1')))
         this.#isLate = true
       } else if (key === MARK_QUALITY)
         this.#qualityOf[row] = this.#qualities.intern(value, 0, value.length) + 1
     }
-  }
-
-  /** Rows from `from` on are of this partition and schema. */
-  fill(from: number, partition: number, schemaId: number): void {
-    this.#partitions.fill(partition, from, this.rowCount)
-    if (this.#isTelemetry) this.#schemaIds.fill(schemaId, from, this.rowCount)
   }
 
   offsetOf(row: number): number {

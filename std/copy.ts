@@ -1,5 +1,5 @@
-// Copies of some dozen to some hundred bytes from one buffer to another, of which records and their fields are made:
-// a call of TypedArray.set costs more than they do, views included.
+// Copies and comparisons of some to some hundred bytes, of which records and their fields are made: a call of
+// TypedArray.set costs more than they do, views included.
 
 /** Above this `set` is faster. */
 const LOOP_BYTES_MAX = 256
@@ -15,6 +15,19 @@ export function copyView(from: DataView, start: number, end: number, into: DataV
   let i = 0
   for (; i + 4 <= length; i += 4) into.setInt32(at + i, from.getInt32(start + i, true), true)
   for (; i < length; i++) into.setUint8(at + i, from.getUint8(start + i))
+}
+
+/**
+ * Whether a[start, start + length) and b[from, from + length) are the same bytes. Four at a time from the end: ids of one
+ * fleet have their beginnings in common.
+ */
+export function sameBytes(a: DataView, start: number, b: DataView, from: number, length: number): boolean {
+  let i = length - 4
+  for (; i >= 0; i -= 4) if (a.getInt32(start + i, true) !== b.getInt32(from + i, true)) return false
+  // One to three bytes are left: in a word with some that were compared, where there is a whole word.
+  if (length >= 4) return i === -4 || a.getInt32(start, true) === b.getInt32(from, true)
+  for (i += 3; i >= 0; i--) if (a.getUint8(start + i) !== b.getUint8(from + i)) return false
+  return true
 }
 
 /** A view with the same positions, made anew: for buffers that stay, unlike last-view.ts. */

@@ -41,7 +41,7 @@ function appendRows(bytes, starts, ends, rowCount) {
     const end = ends[i]
     let at = starts[i]
     // event_time: timestamp-millis
-    if ((at = readLongWords(bytes, at, end, words0, 2 * row)) < 0) return at
+    if ((at = readLongWords(bytes, view, at, end, words0, 2 * row)) < 0) return at
     // run: uuid
     let n10 = at < end ? bytes[at] : 0x80
     if ((n10 & 0x81) === 0) {
@@ -92,9 +92,12 @@ function appendRows(bytes, starts, ends, rowCount) {
         }
         const from13 = at
         const stop15 = at + n14
-        while (at < stop15 && bytes[at] < 0x80) at++
-        if (at < stop15 && (at = utf8End(bytes, at, stop15)) < 0) return at
-        b11.append(row, bytes, from13, at)
+        if (b11.repeats(row, view, from13, stop15)) at = stop15
+        else {
+          while (at < stop15 && bytes[at] < 0x80) at++
+          if (at < stop15 && (at = utf8End(bytes, at, stop15)) < 0) return at
+          b11.append(row, bytes, from13, at)
+        }
       }
       else if (k12 === 1) {
         b11.appendNull(row)
@@ -196,9 +199,12 @@ function appendRows(bytes, starts, ends, rowCount) {
         }
         const from38 = at
         const stop40 = at + n39
-        while (at < stop40 && bytes[at] < 0x80) at++
-        if (at < stop40 && (at = utf8End(bytes, at, stop40)) < 0) return at
-        b18.append(row34, bytes, from38, at)
+        if (b18.repeats(row34, view, from38, stop40)) at = stop40
+        else {
+          while (at < stop40 && bytes[at] < 0x80) at++
+          if (at < stop40 && (at = utf8End(bytes, at, stop40)) < 0) return at
+          b18.append(row34, bytes, from38, at)
+        }
         // labels{}: string
         let n42 = at < end ? bytes[at] : 0x80
         if ((n42 & 0x81) === 0) {
@@ -211,9 +217,12 @@ function appendRows(bytes, starts, ends, rowCount) {
         }
         const from41 = at
         const stop43 = at + n42
-        while (at < stop43 && bytes[at] < 0x80) at++
-        if (at < stop43 && (at = utf8End(bytes, at, stop43)) < 0) return at
-        b19.append(row34, bytes, from41, at)
+        if (b19.repeats(row34, view, from41, stop43)) at = stop43
+        else {
+          while (at < stop43 && bytes[at] < 0x80) at++
+          if (at < stop43 && (at = utf8End(bytes, at, stop43)) < 0) return at
+          b19.append(row34, bytes, from41, at)
+        }
         elements33.count = row34 + 1
       }
       if (stop36 >= 0 && at !== stop36) return -11
@@ -243,9 +252,12 @@ function appendRows(bytes, starts, ends, rowCount) {
         }
         const from49 = at
         const stop51 = at + n50
-        while (at < stop51 && bytes[at] < 0x80) at++
-        if (at < stop51 && (at = utf8End(bytes, at, stop51)) < 0) return at
-        b21.append(row45, bytes, from49, at)
+        if (b21.repeats(row45, view, from49, stop51)) at = stop51
+        else {
+          while (at < stop51 && bytes[at] < 0x80) at++
+          if (at < stop51 && (at = utf8End(bytes, at, stop51)) < 0) return at
+          b21.append(row45, bytes, from49, at)
+        }
         // axes{}.angle: double
         if (end - at < 8) return -1
         b22.values[row45] = view.getFloat64(at, true)

@@ -5,12 +5,16 @@
 //   hashes    the hash of each entry: what a probe compares before it looks at bytes
 //   offsets   entry i is data[offsets[i], offsets[i + 1])
 
+import { newView, sameBytes } from '../../std/copy.ts'
+import { viewOf } from '../../std/last-view.ts'
+
 const SLOTS_MIN = 1 << 10
 
 export class BinaryDictionary {
   count = 0
   offsets = new Int32Array(1024)
   data = new Uint8Array(1 << 14)
+  #dataView = newView(this.data)
   #hashes = new Int32Array(1024)
   #slots = new Int32Array(SLOTS_MIN)
   /** The entry that was asked for after each entry, when `internAfter` was last told. */
@@ -53,12 +57,10 @@ export class BinaryDictionary {
 
   #equals(id: number, bytes: Uint8Array, start: number, end: number): boolean {
     const from = this.offsets[id]!
-    if (this.offsets[id + 1]! - from !== end - start) return false
-    const { data } = this
-    // Names of a kind differ at their ends.
-    for (let a = from + end - start - 1, b = end - 1; b >= start; a--, b--)
-      if (data[a] !== bytes[b]) return false
-    return true
+    const length = end - start
+    return (
+      this.offsets[id + 1]! - from === length && sameBytes(viewOf(bytes), start, this.#dataView, from, length)
+    )
   }
 
   #add(bytes: Uint8Array, start: number, end: number, hash: number): number {
@@ -74,6 +76,7 @@ export class BinaryDictionary {
       const grown = new Uint8Array(Math.max(this.data.length * 2, at + length))
       grown.set(this.data.subarray(0, at))
       this.data = grown
+      this.#dataView = newView(grown)
     }
     if (length > 32) this.data.set(bytes.subarray(start, end), at)
     else for (let i = 0; i < length; i++) this.data[at + i] = bytes[start + i]!
