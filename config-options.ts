@@ -189,6 +189,14 @@ export const OPTIONS = {
     unit: 'bytes per partition',
     doc: 'How much of a partition is kept of what every stage has dealt with.',
   },
+  'log-partitions': {
+    kind: 'integer',
+    default: 4,
+    min: 1,
+    max: 1024,
+    unit: 'partitions',
+    doc: 'Partitions of the topics of a new stream whose contract says nothing of them; topics that exist keep theirs.',
+  },
   'log-backlog-bytes': {
     kind: 'integer',
     default: 8192 * MIB,

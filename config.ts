@@ -54,6 +54,7 @@ export interface Config {
   logSegmentBytes: number
   logRetentionAgeMs: number
   logRetentionBytes: number
+  logPartitions: number
   logBacklogBytes: number
   logReserveBytes: number
   mqttPacketBytesMax: number

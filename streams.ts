@@ -6,7 +6,13 @@ import fs from 'node:fs'
 import path from 'node:path'
 import type { Config } from './config.ts'
 import type { Log, TopicConfig } from './log/log.ts'
-import { type CompiledStream, type Contract, compileContracts, parseContract } from './schemas/contract.ts'
+import {
+  type CompiledStream,
+  type Contract,
+  compileContracts,
+  type PlacedStream,
+  parseContract,
+} from './schemas/contract.ts'
 import { isSameContract, keepContract, newestOfEachFamily, readContracts } from './schemas/contract-folder.ts'
 import { normalizedTopic, presenceTopic, rawTopic, rejectedTopic } from './schemas/names.ts'
 import type { SchemaRegistry } from './schemas/registry.ts'
@@ -116,12 +122,21 @@ export class ServedStreams {
     const served = new Set(this.#compiled)
     const fresh = compiled.filter((stream) => !served.has(stream))
     await this.#requireAllFit(fresh)
-    const registered = await registerStreams(this.#registry, fresh)
+    const placed: PlacedStream[] = []
+    for (const stream of fresh) placed.push({ ...stream, partitions: await this.#partitionsOf(stream) })
+    const registered = await registerStreams(this.#registry, placed)
     await this.#createTopics(registered)
     const bySubject = new Map([...this.streams, ...registered].map((stream) => [stream.subject, stream]))
     this.contracts = contracts
     this.#compiled = compiled
     this.streams = compiled.map((stream) => bySubject.get(stream.subject)!)
+  }
+
+  /** What the contract says; else what its topics have, or those that are made get. */
+  async #partitionsOf({ tenant, stream, partitions }: CompiledStream): Promise<number> {
+    if (partitions !== undefined) return partitions
+    const topic = await this.#log.describeTopic(rawTopic(tenant, stream))
+    return topic?.config.partitions ?? this.#config.logPartitions
   }
 
   async #requireAllFit(streams: readonly CompiledStream[]): Promise<void> {
@@ -142,10 +157,11 @@ export class ServedStreams {
   async #requireFit(stream: CompiledStream, open: () => TablesReader | undefined): Promise<void> {
     const name = `stream ${stream.tenant}.${stream.stream}`
     const topic = await this.#log.describeTopic(rawTopic(stream.tenant, stream.stream))
-    if (topic !== undefined && topic.config.partitions !== stream.partitions)
+    const { partitions } = stream
+    if (topic !== undefined && partitions !== undefined && topic.config.partitions !== partitions)
       throw new MillraceError(
         'topic_conflict',
-        `${name}: partitions: read ${stream.partitions}, expected ${topic.config.partitions}: the topics exist, and the number is fixed when they are made, because another moves devices between partitions; on Kafka, \`millrace streams repartition\` raises it once the stream is drained`,
+        `${name}: partitions: read ${partitions}, expected ${topic.config.partitions}: the topics exist, and the number is fixed when they are made, because another moves devices between partitions; on Kafka, \`millrace streams repartition\` raises it once the stream is drained`,
       )
     const previous = this.find(stream.tenant, stream.stream)
     const isRegistered = this.#isRegistered(stream)

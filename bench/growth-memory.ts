@@ -35,7 +35,8 @@ streams:
 ${fields.map((field) => `      ${field}`).join('\n')}
 `
   const [compiled] = compileContract(parseContract(text, 'growth.yaml'))
-  return { ...compiled!, schemaId: SCHEMA_ID, writers: [{ id: SCHEMA_ID, schema: compiled!.schema }] }
+  const writers = [{ id: SCHEMA_ID, schema: compiled!.schema }]
+  return { ...compiled!, partitions: 4, schemaId: SCHEMA_ID, writers }
 }
 
 /** Packets one after the other, as one connection sends them. */

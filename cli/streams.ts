@@ -22,7 +22,7 @@ list         Records of every stream that normalize and the sink have not dealt 
 repartition  Gives the topics of a stream more partitions. A device moves to another partition by it, and its order and
              the memory of its last messages with it; so it is refused until the stream is drained: no device sends, and
              the tables hold everything. End all ingest processes, wait until \`list\` shows 0, end the others, run this,
-             raise \`partitions\` in the contract, start all again.
+             raise \`partitions\` in the contract if it says so, start all again.
 
 STREAM is tenant.stream, or the stream alone for the tenant \`default\`.`,
   async run(args) {
@@ -96,7 +96,7 @@ async function repartition(args: string[]): Promise<number> {
     for (const topicOf of [rejectedTopic, normalizedTopic, rawTopic])
       await log.addPartitions(topicOf(tenant, stream!), partitions)
     process.stdout.write(
-      `stream ${tenant}.${stream}: ${before} → ${partitions} partitions; set \`partitions: ${partitions}\` in its contract before the next start\n`,
+      `stream ${tenant}.${stream}: ${before} → ${partitions} partitions; if its contract says \`partitions\`, set it to ${partitions} before the next start\n`,
     )
     return EXIT.ok
   } finally {

@@ -21,7 +21,8 @@ test('the examples parse, compile, run and register', async () => {
   assert.ok(examples.length > 0)
   for (const { text } of examples) {
     const streams = compileContract(parseContract(text, 'pump.yaml'))
-    await registerStreams(await SchemaRegistry.open(new MemoryLog()), streams)
+    const placed = streams.map((stream) => ({ ...stream, partitions: stream.partitions ?? 1 }))
+    await registerStreams(await SchemaRegistry.open(new MemoryLog()), placed)
     const rules = compileRules(streams[0]!)
     const record = {
       event_time: 1_700_000_000_000_000,

@@ -30,7 +30,8 @@ export interface ContractStream {
   doc?: string
   fields: ContractField[]
   ruleSets: RuleSet[]
-  partitions: number
+  /** Where absent, those of its topics, or what the configuration says for new ones. */
+  partitions?: number
   plausible: { pastMs: number; futureMs: number }
   latenessMs?: number
   duplicates?: { windowRecords: number }
@@ -48,8 +49,13 @@ export interface Contract {
   streams: ContractStream[]
 }
 
-/** A stream's descriptor before the registry has given its schema an id. */
-export type CompiledStream = Omit<StreamDescriptor, 'schemaId' | 'writers'>
+/** A stream's descriptor before its topics have a number of partitions, and its schema an id. */
+export type CompiledStream = Omit<StreamDescriptor, 'schemaId' | 'writers' | 'partitions'> & {
+  /** Of the contract, where it says so. */
+  partitions: number | undefined
+}
+/** Before the registry has given its schema an id. */
+export type PlacedStream = CompiledStream & { partitions: number }
 
 const DOCUMENT_KEYS = ['millrace', 'family', 'version', 'tenant', 'description', 'streams'] as const
 /** Parts of a digital twin that the document format names and this release does not run. */
@@ -68,8 +74,6 @@ const STREAM_KEYS = [
 const DAY_MS = 86_400_000
 const PLAUSIBLE_PAST_MS = 3650 * DAY_MS
 const PLAUSIBLE_FUTURE_MS = DAY_MS
-/** Devices stay in order within a partition, so this bounds how far one stream can be spread; fixed at creation. */
-export const PARTITIONS_DEFAULT = 4
 const PARTITIONS_MAX = 1024
 const BUCKETS_MAX = 1024
 const DUPLICATE_WINDOW_MAX = 1_000_000
@@ -182,12 +186,12 @@ function readStream(yaml: ContractYaml, name: string, at: At, namespace: string)
     name,
     fields,
     ruleSets,
-    partitions: partitions ?? PARTITIONS_DEFAULT,
     plausible: readPlausible(yaml, entries.get('plausible')),
     table: readTable(yaml, entries.get('table')),
     avro,
   }
   if (doc !== undefined) stream.doc = doc
+  if (partitions !== undefined) stream.partitions = partitions
   const latenessMs = readDuration(yaml, entries.get('lateness'))
   if (latenessMs !== undefined) stream.latenessMs = latenessMs
   const duplicates = readDuplicates(yaml, entries.get('duplicates'))

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MemoryLog } from '../log/log-memory.ts'
 import { isMillraceError } from '../std/errors.ts'
-import { type CompiledStream, compileContract, parseContract } from './contract.ts'
+import { compileContract, type PlacedStream, parseContract } from './contract.ts'
 import { SchemaRegistry } from './registry.ts'
 import { describeStream, registerStreams } from './registry-streams.ts'
 
 /** Streams `flow` and `heat` with the given extra fields. */
-function streams(version: number, flow: string, heat: string): CompiledStream[] {
+function streams(version: number, flow: string, heat: string): PlacedStream[] {
   const text = `
 millrace: 1
 family: pump
@@ -19,7 +19,7 @@ streams:
   heat:
     fields: [{ name: degrees, type: double }${heat}]
 `
-  return compileContract(parseContract(text, 'pump.yaml'))
+  return compileContract(parseContract(text, 'pump.yaml')).map((stream) => ({ ...stream, partitions: 4 }))
 }
 
 test('streams get ids and every version as writer, also after a restart and a soft delete', async () => {

@@ -1,5 +1,5 @@
 // Contracts meet the registry: registers the schemas of compiled streams and completes their descriptors.
-import type { CompiledStream } from './contract.ts'
+import type { PlacedStream } from './contract.ts'
 import type { RegisteredVersion, SchemaRegistry } from './registry.ts'
 import type { StreamDescriptor } from './stream.ts'
 
@@ -10,7 +10,7 @@ import type { StreamDescriptor } from './stream.ts'
  */
 export async function registerStreams(
   registry: SchemaRegistry,
-  streams: readonly CompiledStream[],
+  streams: readonly PlacedStream[],
 ): Promise<StreamDescriptor[]> {
   await registry.refresh()
   for (const { subject, schema } of streams) await registry.ensureCompatible(subject, schema)
@@ -25,7 +25,7 @@ export async function registerStreams(
 /** The descriptor of a stream as the registry is now; called again after a change of its subject. */
 export function describeStream(
   registry: SchemaRegistry,
-  stream: CompiledStream,
+  stream: PlacedStream,
   current: RegisteredVersion = registry.lookup(stream.subject, stream.schema, true),
 ): StreamDescriptor {
   return {

@@ -96,3 +96,40 @@ test('bucket, event time and types of a table cannot change; additions, renames 
     { number: String(2 ** 40), note: 'x' },
   ])
 })
+
+test('partitions: the contract says how many, else the topics that exist, else the configuration', async (t) => {
+  const data = temporaryFolder(t)
+  const withPartitions = (family: string, version: number, partitions = ''): string => `millrace: 1
+family: ${family}
+version: ${version}
+streams:
+  ${family}:
+    fields: [{ name: n, type: int }]
+${partitions}`
+  const served = async (http: string): Promise<Record<string, number>> => {
+    const answer = await fetch(`${http}/v1/streams`)
+    const streams = (await answer.json()) as { stream: string; partitions: number }[]
+    return Object.fromEntries(streams.map(({ stream, partitions }) => [stream, partitions]))
+  }
+  const register = async (http: string, text: string): Promise<number> => {
+    const headers = { 'content-type': 'application/yaml' }
+    const answer = await fetch(`${http}/v1/contracts`, { method: 'POST', headers, body: text })
+    await answer.body?.cancel()
+    return answer.status
+  }
+  const first = await startProcess(data, ['--log-partitions', '6'])
+  t.after(() => first.kill())
+  assert.ok((await register(first.http, withPartitions('silent', 1))) < 300)
+  assert.ok((await register(first.http, withPartitions('fixed', 1, '    partitions: 2\n'))) < 300)
+  assert.deepEqual(await served(first.http), { telemetry: 6, machine: 6, silent: 6, fixed: 2 })
+  await first.stop()
+
+  const second = await startProcess(data, ['--log-partitions', '3'])
+  t.after(() => second.kill())
+  assert.ok((await register(second.http, withPartitions('silent', 2))) < 300)
+  assert.ok((await register(second.http, withPartitions('later', 1))) < 300)
+  assert.deepEqual(await served(second.http), { telemetry: 6, machine: 6, silent: 6, fixed: 2, later: 3 })
+  // What a contract says is meant: other topics are not taken for it.
+  assert.equal(await register(second.http, withPartitions('later', 2, '    partitions: 4\n')), 422)
+  await second.stop()
+})
