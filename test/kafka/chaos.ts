@@ -2,7 +2,7 @@
 // seeded hand kills, stops and restarts all of them, the brokers too. Afterwards every acknowledged message must be in
 // the normalized topic and in the table exactly once, each device's in the order in which it sent them.
 //
-//   ./test/node test/kafka/chaos.ts [--minutes 5] [--brokers 3] [--seed N] [--keep]
+//   ./test/node test/kafka/chaos.ts [--minutes 5] [--brokers 3] [--seed N] [--transactions 2] [--keep]
 //
 // With --keep a run that fails leaves the brokers' folders and the warehouse where they are, and says where.
 //
@@ -213,6 +213,8 @@ export interface ChaosOptions {
   durationMs: number
   brokers: 1 | 3
   seed: number
+  /** The version that the cluster has; default 2. */
+  transactions?: 1 | 2
   keep?: boolean
   say: (line: string) => void
 }
@@ -230,13 +232,14 @@ export async function chaos({
   durationMs,
   brokers: count,
   seed,
+  transactions = 2,
   keep,
   say,
 }: ChaosOptions): Promise<ChaosAccount> {
   const next = seededRandom(seed)
   const below = (max: number): number => Math.floor(next() * max)
   const folder = mkdtempSync(join(tmpdir(), 'millrace-chaos-'))
-  const kafka = await startKafka({ brokers: count })
+  const kafka = await startKafka({ brokers: count, features: [`transaction.version=${transactions}`] })
   const processes: Supervised[] = []
   let isKept = false
   try {
@@ -583,6 +586,7 @@ if (import.meta.main) {
       minutes: { type: 'string', default: '5' },
       brokers: { type: 'string', default: '3' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+      transactions: { type: 'string', default: '2' },
       keep: { type: 'boolean', default: false },
     },
   })
@@ -592,6 +596,7 @@ if (import.meta.main) {
     durationMs: Number(values.minutes) * 60_000,
     brokers: Number(values.brokers) === 1 ? 1 : 3,
     seed,
+    transactions: values.transactions === '1' ? 1 : 2,
     keep: values.keep,
     say: (line) => console.log(line),
   })
