@@ -5,7 +5,7 @@
 import { type Connection, findCoordinatorV4, metadataV12 } from '@platformatic/kafka'
 import { MillraceError } from '../std/errors.ts'
 import { BrokerConnection } from './kafka-connection.ts'
-import { KAFKA, kafkaError, kafkaErrorCode, mayRetry } from './kafka-errors.ts'
+import { isDisturbance, KAFKA, kafkaError, kafkaErrorCode, mayRetry } from './kafka-errors.ts'
 import { AnswerMemory } from './kafka-memory.ts'
 import type { KafkaOptions } from './kafka-options.ts'
 
@@ -38,6 +38,8 @@ export class KafkaCluster {
   /** Of large answers. */
   readonly memory = new AnswerMemory()
   clusterId = ''
+  /** Counts connections that ended and answers that speak of brokers that failed or leaders that moved. */
+  disturbances = 0
   readonly #clientId: string
   readonly #nodes = new Map<number, { host: string; port: number }>()
   readonly #topics = new Map<string, TopicMetadata>()
@@ -115,7 +117,9 @@ export class KafkaCluster {
       try {
         return await attempt()
       } catch (error) {
-        const isMoment = kafkaErrorCode(error) === KAFKA.CONCURRENT_TRANSACTIONS
+        const code = kafkaErrorCode(error)
+        const isMoment = code === KAFKA.CONCURRENT_TRANSACTIONS
+        if (code !== undefined && isDisturbance(code)) this.disturbances++
         if (waitMs === 0) waitMs = isMoment ? MARKERS_MS_MIN : RETRY_MS_MIN
         else waitMs = Math.min(waitMs * 2, RETRY_MS_MAX)
         if (!mayRetry(error) || performance.now() + waitMs > until) throw kafkaError(what, error)
@@ -179,6 +183,7 @@ export class KafkaCluster {
       connectMsMax: CONNECT_MS_MAX,
       requestMsMax: REQUEST_MS_MAX,
       memory: this.memory,
+      onEnd: () => this.disturbances++,
     })
   }
 

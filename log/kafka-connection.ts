@@ -60,6 +60,8 @@ export interface ConnectionOptions extends Pick<KafkaOptions, 'tls' | 'sasl'> {
   connectMsMax: number
   requestMsMax: number
   memory: AnswerMemory
+  /** It failed, or was closed. */
+  onEnd?: () => void
 }
 
 /** One for all connections of a thread: what is read is dealt with before the next read. */
@@ -226,6 +228,7 @@ export class BrokerConnection {
     if (this.#failure !== undefined) return
     this.#failure = failure
     this.#socket.destroy()
+    this.#options.onEnd?.()
     this.#onFailure?.(failure)
     for (const { timer, callback } of [...this.#inFlight.splice(0), ...this.#waiting.splice(0)]) {
       clearTimeout(timer)

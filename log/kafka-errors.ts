@@ -26,6 +26,7 @@ export const KAFKA = {
   INVALID_RECORD: 87,
   UNSTABLE_OFFSET_COMMIT: 88,
   UNKNOWN_TOPIC_ID: 100,
+  TRANSACTIONAL_ID_NOT_FOUND: 105,
   FENCED_MEMBER_EPOCH: 110,
   STALE_MEMBER_EPOCH: 113,
   TRANSACTION_ABORTABLE: 120,
@@ -91,6 +92,18 @@ function isAuthentication(error: unknown): boolean {
       return true
   return false
 }
+
+/** Retriable answers that also a cluster gives that is as it should be: of topics that are new, transactions that end. */
+const ORDINARY = new Set<number>([
+  KAFKA.UNKNOWN_TOPIC_OR_PARTITION,
+  KAFKA.CONCURRENT_TRANSACTIONS,
+  KAFKA.UNSTABLE_OFFSET_COMMIT,
+  89, // THROTTLING_QUOTA_EXCEEDED
+  KAFKA.UNKNOWN_TOPIC_ID,
+])
+
+/** Whether the answer may come of a broker that has failed or a leader that moves. */
+export const isDisturbance = (code: number): boolean => isRetriable(code) && !ORDINARY.has(code)
 
 /** What went wrong, as an error of ours. */
 export function kafkaError(what: string, error: unknown): Error {

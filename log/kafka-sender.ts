@@ -16,7 +16,7 @@
 import { MillraceError } from '../std/errors.ts'
 import { type PreparedBatch, type Producer, sealForSend } from './kafka-batches.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
-import { isRetriable, KAFKA, kafkaErrorName, mayRetry } from './kafka-errors.ts'
+import { isDisturbance, isRetriable, KAFKA, kafkaErrorName, mayRetry } from './kafka-errors.ts'
 import { type ProducedPartition, type ProducePartition, produce, type Transactional } from './kafka-wire.ts'
 
 const IN_FLIGHT_MAX = 5
@@ -76,8 +76,9 @@ export class BatchSender {
     this.#transactional = transactional
   }
 
-  /** Goes on under another epoch, in which sequences begin at 0. Nothing may be under way. */
+  /** Goes on as that producer: under another epoch sequences begin at 0. Nothing may be under way. */
   renew(producer: Producer): void {
+    if (producer.id === this.producer.id && producer.epoch === this.producer.epoch) return
     for (const queue of this.#queues.values()) {
       queue.nextSequence = 0
       // Where the id is another, no broker knows it.
@@ -214,6 +215,7 @@ export class BatchSender {
   #answered(item: Item, { errorCode, baseOffset, message }: ProducedPartition): void {
     const { queue } = item
     const { topic, partition } = queue
+    if (isDisturbance(errorCode)) this.#cluster.disturbances++
     if (errorCode === KAFKA.NONE || errorCode === KAFKA.DUPLICATE_SEQUENCE_NUMBER) {
       queue.retryMs = RETRY_MS_MIN
       queue.takenAt = performance.now()

@@ -16,6 +16,7 @@ import {
   type Connection,
   endTxnV3,
   initProducerIdV4,
+  offsetFetchV8,
   txnOffsetCommitV3,
 } from '@platformatic/kafka'
 import { MillraceError } from '../std/errors.ts'
@@ -26,7 +27,10 @@ import type { GroupMember } from './kafka-group.ts'
 import { BatchSender, ProducerLost } from './kafka-sender.ts'
 import {
   addPartitionsToTransaction,
+  describeOpen,
+  describeTransaction,
   endTransaction,
+  type PartitionName,
   type TransactionVersion,
   transactionVersion,
   txnOffsetCommitV5,
@@ -34,6 +38,9 @@ import {
 
 /** The coordinator aborts a transaction that its writer left open for so long; readers of committed records wait. */
 const TRANSACTION_MS_MAX = 15_000
+
+/** Of processes that take one transactional id from each other in turn, one gives up in the end. */
+const BEGIN_ATTEMPTS_MAX = 10
 
 /** Answers that say that the transaction is over, and not by us. */
 const ENDED: ReadonlySet<number> = new Set([
@@ -67,13 +74,30 @@ export interface GroupOffset {
  */
 export class TransactionAborted extends Error {}
 
+/** A transaction that was ended, as far as its markers are concerned. */
+class Ended {
+  readonly partitions: Map<string, PartitionName>
+  readonly groups: Set<string>
+  isCommit = true
+  /** Under what it was. */
+  producer: Producer | undefined
+  /** Of the cluster, when it began. */
+  disturbances = 0
+
+  constructor(other?: Ended) {
+    this.partitions = new Map(other?.partitions)
+    this.groups = new Set(other?.groups)
+  }
+}
+
 export class TransactionalProducer {
   readonly #cluster: KafkaCluster
   readonly #id: string
   #sender: BatchSender | undefined
   #version: TransactionVersion = 1
-  /** Under what the last transaction was committed, with version 2. */
-  #ended: Producer | undefined
+  /** What the last transaction was, until its markers are known to be written. */
+  #last: Ended | undefined
+  #hasBegun = false
   #tail: Promise<unknown> = Promise.resolve()
 
   constructor(cluster: KafkaCluster, transactionalId: string) {
@@ -93,17 +117,71 @@ export class TransactionalProducer {
     return result
   }
 
-  /** Takes over the transactional id, once. After it no former holder can commit anything. */
-  async begin(): Promise<void> {
-    if (this.#sender !== undefined) return
-    const what = `producer ${this.#id}`
-    const answer = await this.#onCoordinator(what, async (connection) => {
+  /**
+   * Takes over the transactional id, once; later waits for the markers of the last transaction. After it no former holder
+   * can commit anything, and what the last transaction did is there, or not. `groups`: whose positions it may have moved.
+   */
+  async begin(groups: readonly string[] = []): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        if (this.#sender === undefined) await this.#begin(groups)
+        else await this.#markersWritten()
+        return
+      } catch (error) {
+        this.#sender = undefined
+        const failure = this.#failure(error)
+        if (!(failure instanceof TransactionAborted)) throw failure
+        if (attempt === BEGIN_ATTEMPTS_MAX)
+          throw new MillraceError('log_stopped', `Kafka: ${failure.message}`)
+      }
+    }
+  }
+
+  async #begin(groups: readonly string[]): Promise<void> {
+    const former = new Ended(this.#last)
+    for (const group of groups) former.groups.add(group)
+    let isCommit: boolean | undefined
+    const answer = await this.#onCoordinator(`producer ${this.#id}`, async (connection) => {
       this.#version = await transactionVersion(connection)
+      const { state, partitions } = await describeTransaction(connection, this.#id)
+      isCommit = state === 'CompleteCommit' ? true : state === 'CompleteAbort' ? false : undefined
+      for (const one of partitions) former.partitions.set(`${one.topic}/${one.partition}`, one)
+      // One that is open is aborted by this, and the answer is to ask again.
       return initProducerIdV4.api.async(connection, this.#id, TRANSACTION_MS_MAX, -1n, -1)
     })
     const producer = { id: answer.producerId, epoch: answer.producerEpoch }
-    this.#ended = undefined
     this.#sender = new BatchSender(this.#cluster, producer, { id: this.#id, version: this.#version })
+    if (isCommit !== undefined) {
+      former.isCommit = isCommit
+      // Of a former process nobody knows what it wrote to.
+      if (!this.#hasBegun)
+        for (const one of await this.#openPartitions(producer.id))
+          former.partitions.set(`${one.topic}/${one.partition}`, one)
+      await this.#seal(this.#sender, former)
+    }
+    this.#last = undefined
+    this.#hasBegun = true
+  }
+
+  /** Where a transaction of the producer is open, in any topic. */
+  async #openPartitions(producerId: bigint): Promise<PartitionName[]> {
+    const byLeader = new Map<number, Map<string, number[]>>()
+    for (const [name, { leaders }] of await this.#cluster.allTopics())
+      for (const [partition, leader] of leaders.entries()) {
+        if (leader < 0) continue
+        const topics = byLeader.get(leader) ?? new Map<string, number[]>()
+        byLeader.set(leader, topics.set(name, [...(topics.get(name) ?? []), partition]))
+      }
+    const found: PartitionName[] = []
+    for (const [leader, topics] of byLeader)
+      found.push(
+        ...(await this.#cluster.retry('open transactions', async () => {
+          const connection = await this.#cluster.connection(leader, 'control')
+          const asked = [...topics].map(([name, partitionIndexes]) => ({ name, partitionIndexes }))
+          return describeOpen(connection, asked, producerId)
+        })),
+      )
+    return found.filter(({ topic }) => !topic.startsWith('__'))
   }
 
   /**
@@ -112,11 +190,16 @@ export class TransactionalProducer {
    */
   async commit(batches: readonly TransactionBatch[], offsets: readonly GroupOffset[]): Promise<number[]> {
     await this.begin()
-    await this.#markersWritten()
     const sender = this.#sender!
+    const last = new Ended()
+    last.disturbances = this.#cluster.disturbances
+    for (const { topic, partition } of batches)
+      last.partitions.set(`${topic}/${partition}`, { topic, partition })
+    for (const { group } of offsets) last.groups.add(group)
+    this.#last = last
     let baseOffsets: number[]
     try {
-      if (this.#version < 2 && batches.length > 0) await this.#addPartitions(sender, batches)
+      if (this.#version < 2) await this.#addPartitions(sender, batches)
       const sends = batches.map(({ topic, partition, batch }) => sender.send(topic, partition, batch))
       // All must be back before the end, whichever fails first.
       await Promise.allSettled(sends)
@@ -129,7 +212,8 @@ export class TransactionalProducer {
       throw this.#failure(error)
     }
     try {
-      await this.#end(sender, true)
+      last.producer = sender.producer
+      sender.renew(await this.#end(sender.producer, true))
     } catch (error) {
       this.#sender = undefined
       throw this.#failure(error)
@@ -141,28 +225,33 @@ export class TransactionalProducer {
    * Takes over the transactional id anew, which ends what a former holder left open; call within `exclusively`. A process
    * that was killed leaves a transaction open until the coordinator's patience ends.
    */
-  async takeOver(): Promise<void> {
+  async takeOver(group: string): Promise<void> {
     this.#sender = undefined
-    await this.begin()
+    await this.begin([group])
   }
 
-  async #addPartitions(sender: BatchSender, batches: readonly TransactionBatch[]): Promise<void> {
+  async #addPartitions(sender: BatchSender, batches: Iterable<PartitionName>): Promise<void> {
     const topics = [...Map.groupBy(batches, ({ topic }) => topic)].map(([name, own]) => ({
       name,
       partitions: [...new Set(own.map(({ partition }) => partition))],
     }))
+    if (topics.length === 0) return
     const { id, epoch } = sender.producer
     await this.#onCoordinator(`transaction ${this.#id}`, (connection) =>
       addPartitionsToTransaction(connection, this.#id, id, epoch, topics),
     )
   }
 
+  async #addGroup(sender: BatchSender, group: string): Promise<void> {
+    const { id, epoch } = sender.producer
+    await this.#onCoordinator(`transaction ${this.#id}`, (connection) =>
+      addOffsetsToTxnV3.api.async(connection, this.#id, id, epoch, group),
+    )
+  }
+
   async #sendOffsets(sender: BatchSender, group: string, offsets: readonly GroupOffset[]): Promise<void> {
     const { id, epoch } = sender.producer
-    if (this.#version < 2)
-      await this.#onCoordinator(`transaction ${this.#id}`, (connection) =>
-        addOffsetsToTxnV3.api.async(connection, this.#id, id, epoch, group),
-      )
+    if (this.#version < 2) await this.#addGroup(sender, group)
     const commit = this.#version < 2 ? txnOffsetCommitV3.api : txnOffsetCommitV5
     const topics = [...Map.groupBy(offsets, ({ topic }) => topic)].map(([name, own]) => ({
       name,
@@ -201,7 +290,7 @@ export class TransactionalProducer {
     // The next transaction begins under another epoch: which sequences the broker has seen is not known.
     this.#sender = undefined
     sender.fail(new MillraceError('log_stopped', 'the transaction was aborted'))
-    await this.#end(sender, false).catch(() => {})
+    await this.#end(sender.producer, false).catch(() => {})
   }
 
   /**
@@ -209,33 +298,68 @@ export class TransactionalProducer {
    * something waits for it in steps of 20 ms; whoever sends the end again is told at once.
    */
   async #markersWritten(): Promise<void> {
-    const ended = this.#ended
-    if (ended === undefined) return
-    this.#ended = undefined
-    try {
-      await this.#onCoordinator(`end of transaction ${this.#id}`, (connection) =>
-        endTransaction(connection, this.#id, ended, true),
-      )
-    } catch (error) {
-      this.#sender = undefined
-      throw this.#failure(error)
+    const last = this.#last
+    if (last === undefined) return
+    await this.#end(last.producer!, last.isCommit)
+    if (last.disturbances !== this.#cluster.disturbances) await this.#seal(this.#sender!, last)
+    this.#last = undefined
+  }
+
+  /**
+   * Has the markers of an ended transaction written once more, by an empty one that ends like it. Coordinators (seen with
+   * Kafka 4.3.1) take a partition that has no leader at that moment, as all have none while their broker starts, for deleted
+   * and do without its marker: what the transaction wrote there would be ended by the next one, and like it.
+   */
+  async #seal(sender: BatchSender, { partitions, groups, isCommit }: Ended): Promise<void> {
+    for (let before = -1; before !== this.#cluster.disturbances; ) {
+      before = this.#cluster.disturbances
+      const known = await this.#withLeaders([...partitions.values()], groups)
+      if (known.length + groups.size === 0) return
+      await this.#addPartitions(sender, known)
+      for (const group of groups) await this.#addGroup(sender, group)
+      const { producer } = sender
+      sender.renew(await this.#end(producer, isCommit))
+      await this.#end(producer, isCommit)
     }
   }
 
-  async #end(sender: BatchSender, isCommit: boolean): Promise<void> {
-    const { producer } = sender
-    const what = `end of transaction ${this.#id}`
-    if (this.#version < 2)
-      await this.#onCoordinator(what, (connection) =>
-        endTxnV3.api.async(connection, this.#id, producer.id, producer.epoch, isCommit),
-      )
-    else {
-      const next = await this.#onCoordinator(what, (connection) =>
-        endTransaction(connection, this.#id, producer, isCommit),
-      )
-      sender.renew(next)
-      if (isCommit) this.#ended = producer
-    }
+  /** Those of the partitions that exist, when all of them and those of the groups have a leader. */
+  async #withLeaders(
+    partitions: readonly PartitionName[],
+    groups: ReadonlySet<string>,
+  ): Promise<PartitionName[]> {
+    const topics = new Set(partitions.map(({ topic }) => topic))
+    const known = await this.#cluster.retry('leaders', async () => {
+      await this.#cluster.refresh(topics)
+      const known = partitions.filter(({ topic }) => this.#cluster.knownTopic(topic) !== undefined)
+      const isLed = ({ topic, partition }: PartitionName): boolean =>
+        (this.#cluster.knownTopic(topic)?.leaders[partition] ?? -1) >= 0
+      if (!known.every(isLed))
+        throw Object.assign(new Error('a partition has no leader'), { code: 'ENOLEADER' })
+      return known
+    })
+    for (const group of groups)
+      await this.#cluster
+        .onCoordinator('group', group, `group ${group}`, (connection) =>
+          offsetFetchV8.api.async(
+            connection,
+            [{ groupId: group, memberId: null, memberEpoch: -1, topics: [] }],
+            false,
+          ),
+        )
+        .catch((error: unknown) => {
+          if (kafkaErrorCode((error as { cause?: unknown }).cause) !== KAFKA.GROUP_ID_NOT_FOUND) throw error
+        })
+    return known
+  }
+
+  /** Ends what the producer has open, or has ended so, once more; returns as what it goes on. */
+  async #end(producer: Producer, isCommit: boolean): Promise<Producer> {
+    return this.#onCoordinator(`end of transaction ${this.#id}`, async (connection) => {
+      if (this.#version === 2) return endTransaction(connection, this.#id, producer, isCommit)
+      await endTxnV3.api.async(connection, this.#id, producer.id, producer.epoch, isCommit)
+      return producer
+    })
   }
 
   #onCoordinator<Result>(

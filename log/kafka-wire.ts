@@ -9,6 +9,8 @@ import {
   apiVersionsV4,
   type Connection,
   createAPI,
+  describeProducersV0,
+  describeTransactionsV0,
   endTxnV4,
   type Reader,
   ResponseError,
@@ -17,6 +19,7 @@ import {
 } from '@platformatic/kafka'
 import type { Producer } from './kafka-batches.ts'
 import type { MemoryHolder } from './kafka-connection.ts'
+import { KAFKA, kafkaErrorCode } from './kafka-errors.ts'
 
 export interface ProducePartition {
   topic: string
@@ -34,6 +37,8 @@ export interface ProducedPartition {
 }
 
 const ACKS_ALL = -1
+/** Kafka's own topics begin so. */
+const INTERNAL = '__'
 /** How long the leader waits for its followers. */
 const PRODUCE_MS_MAX = 8000
 
@@ -241,6 +246,53 @@ export const txnOffsetCommitV5 = createAPI(
   txnOffsetCommitV4.createRequest,
   txnOffsetCommitV4.parseResponse,
 )
+
+export interface PartitionName {
+  topic: string
+  partition: number
+}
+
+/** What the coordinator knows of a transactional id; the partitions while one of its transactions is not ended yet. */
+export async function describeTransaction(
+  connection: Connection,
+  transactionalId: string,
+): Promise<{ state: string; partitions: PartitionName[] }> {
+  try {
+    const { transactionStates } = await describeTransactionsV0.api.async(connection, [transactionalId])
+    const { transactionState: state, topics } = transactionStates[0]!
+    const partitions = topics
+      .filter(({ topic }) => !topic.startsWith(INTERNAL))
+      .flatMap(({ topic, partitions }) => partitions.map((partition) => ({ topic, partition })))
+    return { state, partitions }
+  } catch (error) {
+    if (kafkaErrorCode(error) !== KAFKA.TRANSACTIONAL_ID_NOT_FOUND) throw error
+    return { state: 'Empty', partitions: [] }
+  }
+}
+
+/** In which partitions of the brokers' leaders `topics` the producer has a transaction open. */
+export async function describeOpen(
+  connection: Connection,
+  topics: { name: string; partitionIndexes: number[] }[],
+  producerId: bigint,
+): Promise<PartitionName[]> {
+  let answer: Awaited<ReturnType<typeof describeProducersV0.api.async>>
+  try {
+    answer = await describeProducersV0.api.async(connection, topics)
+  } catch (error) {
+    // Topics that this process may not read are none of its own.
+    const { response } = error as { response?: typeof answer }
+    if (kafkaErrorCode(error) === undefined || response === undefined) throw error
+    answer = response
+  }
+  return answer.topics.flatMap(({ name, partitions }) =>
+    partitions
+      .filter(({ activeProducers }) =>
+        activeProducers.some((one) => one.producerId === producerId && one.currentTxnStartOffset >= 0n),
+      )
+      .map(({ partitionIndex }) => ({ topic: name, partition: partitionIndex })),
+  )
+}
 
 export interface TransactionTopic {
   name: string

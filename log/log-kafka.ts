@@ -418,7 +418,7 @@ export class KafkaLog implements Log {
         } catch (error) {
           const isHeld = kafkaErrorCode(error) === KAFKA.UNSTABLE_OFFSET_COMMIT
           if (isHeld && performance.now() - heldSince > UNSTABLE_MS_MAX) {
-            await this.#transactions.exclusively(() => this.#transactions.takeOver())
+            await this.#transactions.exclusively(() => this.#transactions.takeOver(group))
             heldSince = performance.now()
           }
           throw error
@@ -455,6 +455,8 @@ export class KafkaLog implements Log {
       },
     })
     this.#groups.set(stage, group)
+    // What a former self left open or half ended holds others up.
+    await this.#transactions.exclusively(() => this.#transactions.begin([this.#groupName(stage)]))
     await group.joined
     return group
   }

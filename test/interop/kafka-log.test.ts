@@ -11,16 +11,18 @@ import {
   addOffsetsToTxnV3,
   type Connection,
   consumerGroupHeartbeatV1,
+  endTxnV3,
   initProducerIdV4,
   Producer,
   stringSerializers,
   txnOffsetCommitV3,
 } from '@platformatic/kafka'
+import { prepareBatch, sealForSend } from '../../log/kafka-batches.ts'
 import { KafkaCluster } from '../../log/kafka-cluster.ts'
 import type { KafkaOptions } from '../../log/kafka-options.ts'
-import { txnOffsetCommitV5 } from '../../log/kafka-wire.ts'
+import { addPartitionsToTransaction, produce, txnOffsetCommitV5 } from '../../log/kafka-wire.ts'
 import type { Log } from '../../log/log.ts'
-import { describeLog, entry, readAll, TOPIC_DEFAULTS } from '../../log/log-conformance.ts'
+import { describeLog, entry, readAll, TOPIC_DEFAULTS, textBatch } from '../../log/log-conformance.ts'
 import { openKafkaLog } from '../../log/log-kafka.ts'
 import { isMillraceError } from '../../std/errors.ts'
 import { type KafkaBrokers, kafkaClassPath, startKafka } from '../kafka/broker.ts'
@@ -30,7 +32,7 @@ const USER = { username: 'millrace', password: 'a-secret' }
 let brokers: Promise<KafkaBrokers> | undefined
 after(async () => (await brokers)?.stop())
 
-/** As of a cluster that came from an older Kafka. */
+/** As of a cluster that came from an older Kafka; whoever writes need not have added the partition to the transaction. */
 let oldBrokers: Promise<KafkaBrokers> | undefined
 after(async () => (await oldBrokers)?.stop())
 
@@ -40,7 +42,10 @@ async function options(): Promise<KafkaOptions> {
 }
 
 async function oldOptions(): Promise<KafkaOptions> {
-  oldBrokers ??= startKafka({ features: ['transaction.version=1'] })
+  oldBrokers ??= startKafka({
+    features: ['transaction.version=1'],
+    properties: ['transaction.partition.verification.enable=false'],
+  })
   return optionsOf(await oldBrokers)
 }
 
@@ -207,6 +212,51 @@ test('what is left of an ended transaction is refused, however late it comes', a
       /INVALID_PRODUCER_EPOCH|PRODUCER_FENCED/,
     )
   assert.equal(await log.position('late', t, 0), 2)
+  await log.close()
+  await cluster.close()
+})
+
+test('what a committed transaction wrote where its marker is missing is committed by who takes over', async () => {
+  const settings = await oldOptions()
+  const setup = await openKafkaLog(settings, 'setup')
+  const topic = await setup.createTopic('half', { ...TOPIC_DEFAULTS, partitions: 2 })
+  await setup.close()
+  const name = settings.prefix + topic.name
+  const cluster = await KafkaCluster.connect(settings, 'former')
+  const id = `${settings.prefix}millrace-${settings.instance}-half`
+  const group = `${settings.prefix}millrace-half`
+  const attempt = <T>(kind: 'group' | 'transaction', key: string, act: (c: Connection) => Promise<T>) =>
+    cluster.onCoordinator(kind, key, 'half', act)
+  const begun = await attempt('transaction', id, (c) => initProducerIdV4.api.async(c, id, 60_000, -1n, -1))
+  const producer = { id: begun.producerId, epoch: begun.producerEpoch }
+  await attempt('transaction', id, (c) =>
+    addPartitionsToTransaction(c, id, producer.id, producer.epoch, [{ name, partitions: [1] }]),
+  )
+  await attempt('transaction', id, (c) => endTxnV3.api.async(c, id, producer.id, producer.epoch, true))
+  // Like the coordinator that did without them: a partition and a group that it does not think of.
+  const batch = prepareBatch(textBatch([['a', 'b']]), { recordCount: 1 }, 'none')
+  const parts = [sealForSend(batch, producer, 0, true), batch.records]
+  const [produced] = await cluster.onLeader(name, 0, 'write', 'half', (c) =>
+    produce(c, { id, version: 1 }, [{ topic: name, partition: 0, parts }]),
+  )
+  assert.equal(produced!.errorCode, 0)
+  const position = {
+    partitionIndex: 0,
+    committedOffset: 7n,
+    committedLeaderEpoch: -1,
+    committedMetadata: topic.id,
+  }
+  await attempt('group', group, (c) =>
+    txnOffsetCommitV3.api.async(c, id, group, producer.id, producer.epoch, -1, '', null, [
+      { name, partitions: [position] },
+    ]),
+  )
+
+  const log = await openKafkaLog(settings, 'half')
+  assert.deepEqual(await readAll(log, topic.name, 0), [])
+  assert.equal(await log.position('half', topic.name, 0), 7)
+  await log.settled(topic.name, 0)
+  assert.deepEqual(await readAll(log, topic.name, 0), ['0:a=b'])
   await log.close()
   await cluster.close()
 })

@@ -68,6 +68,8 @@ export interface BrokerOptions {
   secured?: { username: string; password: string }
   /** Levels of features other than this version's own, as `name=level`. */
   features?: readonly string[]
+  /** Settings beside those of a test, as lines of a properties file. */
+  properties?: readonly string[]
   /** Whether the brokers outlive this process. */
   detached?: boolean
   /** For measurements: compiled as Kafka's own scripts have it, which costs a slower start; 1 GiB of memory. */
@@ -217,6 +219,7 @@ group.consumer.session.timeout.ms=6000
 group.consumer.min.heartbeat.interval.ms=1000
 group.consumer.heartbeat.interval.ms=1000
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+${(options.properties ?? []).join('\n')}
 `,
     )
     execFileSync(
