@@ -17,7 +17,7 @@ import { rawTopic, rejectedTopic } from '../schemas/names.ts'
 import { encodeRejected, type RejectionCode } from '../schemas/rejected.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { partitionOfKey } from '../std/hash.ts'
-import { viewOf } from '../std/last-view.ts'
+import { viewOf } from '../std/view.ts'
 import { type BatchAccumulator, OVER_BUDGET, type PartitionHandle } from './batch-accumulator.ts'
 
 /** From `admit`: the payload does not fit its contract; `reject` says why and keeps it. */

@@ -21,8 +21,8 @@
 // others go on. See `PartitionHandle.heldSequence`.
 import type { AppendResult, BatchAppend, Log } from '../log/log.ts'
 import { RECORDS, writeBatchHeader } from '../log/record-batch.ts'
+import { copyShared } from '../std/copy.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
-import { copyShared } from '../std/shared-copy.ts'
 import { writeUnsigned } from '../std/varint.ts'
 import { orderOf, SlabArena } from './slab-arena.ts'
 

@@ -14,8 +14,8 @@
 //
 // It holds no policy. Authentication, quotas, what QoS 2 and RETAIN get, aliases: all that is the handler's.
 
-import { viewOf } from '../std/last-view.ts'
 import { isUtf8 } from '../std/utf8.ts'
+import { viewOf } from '../std/view.ts'
 import {
   AUTH,
   CONNECT,

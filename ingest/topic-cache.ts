@@ -17,7 +17,7 @@
 // The table is emptied when it is full: a client that invents topics cannot make it grow, and one that needs a few
 // more than fit pays a resolution now and then. The hash has a seed of this process, so that nobody can choose topics
 // that fall on one slot.
-import { viewOf } from '../std/last-view.ts'
+import { viewOf } from '../std/view.ts'
 import type { AdmissionTarget } from './admission.ts'
 import { TOPIC_CACHE_BYTES_MAX, TOPIC_CACHE_ENTRIES_MAX, TOPIC_CACHE_ROWS_MAX } from './limits.ts'
 import { AHEAD_MAX } from './mqtt-parser.ts'

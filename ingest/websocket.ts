@@ -6,7 +6,7 @@
 // Payload is unmasked where it lies in the receive buffer and handed on as it comes: message and frame
 // boundaries mean nothing to MQTT (section 6.0 of both specifications), so nothing is gathered. Between two
 // reads only a frame's header may be carried over, and control frames, which are at most 125 bytes.
-import { viewOf } from '../std/last-view.ts'
+import { viewOf } from '../std/view.ts'
 import { CLOSE, CONTINUE, type MqttParser, PAUSE } from './mqtt-parser.ts'
 
 // Opcodes (section 5.2).

@@ -14,8 +14,8 @@
 // The writer moves START before it overwrites a block, and a reader looks at it again after it copied. Virtual
 // blocks wrap at 2^32: they are compared by their difference.
 import assert from 'node:assert/strict'
+import { copyShared } from '../std/copy.ts'
 import { DIRECT_BLOCK_BYTES, type DiskFile } from '../std/disk.ts'
-import { copyShared } from '../std/shared-copy.ts'
 
 const BLOCK = DIRECT_BLOCK_BYTES
 

@@ -5,9 +5,9 @@
 // batches lie; the bytes are read by this thread, from the journal's tail in shared memory or the segment file.
 import { once } from 'node:events'
 import type { MessagePort } from 'node:worker_threads'
+import { copyShared } from '../std/copy.ts'
 import { NodeDisk } from '../std/disk.ts'
 import { type ErrorCode, MillraceError } from '../std/errors.ts'
-import { copyShared } from '../std/shared-copy.ts'
 import { bytesOf, SegmentReader } from './journal-read.ts'
 import type {
   AppendRequest,

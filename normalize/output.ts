@@ -6,9 +6,9 @@
 // (schemas/names.ts), built in a small buffer before the record that carries them.
 import { RECORDS, type RecordReader, sealBatch } from '../log/record-batch.ts'
 import { MARK_LATE_MS, MARK_QUALITY, MARK_REPLAYED, MARK_SOURCE } from '../schemas/names.ts'
-import { copyView, newView } from '../std/copy.ts'
-import { copyShared } from '../std/shared-copy.ts'
+import { copyShared, copyView } from '../std/copy.ts'
 import { sizeOfZigzagInt, sizeOfZigzagLong, writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
+import { newView } from '../std/view.ts'
 
 /** A written batch is closed at about this size: what Kafka's brokers take by default, with room to spare. */
 export const BATCH_BYTES_MAX = 512 * 1024

@@ -1,7 +1,7 @@
 // What generated code calls: the steps of reading a datum that are loops, or too long to write out at each
 // place (Avro specification, "Binary Encoding"). All take positions in `bytes` below 2^31 and never read at or
 // beyond `end`. A result below zero is a code of avro-codes.ts, negated. None allocates, none throws.
-import { viewOf } from '../std/last-view.ts'
+import { viewOf } from '../std/view.ts'
 import {
   BLOCK_COUNT,
   BLOCK_SIZE,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { viewOf } from '../std/last-view.ts'
+import { viewOf } from '../std/view.ts'
 import {
   datumArbitrary,
   encodeLoosely,

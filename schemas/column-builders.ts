@@ -7,8 +7,9 @@
 // its bit. `finish` lends the arrays without copying; `reset` begins anew on the same ones, which are warm: fresh
 // arrays for every batch cost a tenth of all that becomes of its rows. They can be in shared memory, so that another
 // thread reads them where they are.
-import { newView, sameBytes } from '../std/copy.ts'
+import { sameBytes } from '../std/copy.ts'
 import { MillraceError } from '../std/errors.ts'
+import { newView } from '../std/view.ts'
 import type { Column, ColumnField } from './columns.ts'
 
 const ROWS_FIRST = 1024

@@ -5,8 +5,8 @@
 //   hashes    the hash of each entry: what a probe compares before it looks at bytes
 //   offsets   entry i is data[offsets[i], offsets[i + 1])
 
-import { newView, sameBytes } from '../../std/copy.ts'
-import { viewOf } from '../../std/last-view.ts'
+import { sameBytes } from '../../std/copy.ts'
+import { newView, viewOf } from '../../std/view.ts'
 
 const SLOTS_MIN = 1 << 10
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { copyShared } from './shared-copy.ts'
+import { copyShared } from './copy.ts'
 
 test('bytes of any length, at any place, and nothing beside them', () => {
   const source = new Uint8Array(new SharedArrayBuffer(5000)).map((_, i) => i * 31)

@@ -1,4 +1,4 @@
-// A DataView of the bytes that a loop works on. Reading and writing four bytes at any position through one is a
+// DataViews of the bytes that a loop works on. Reading and writing four bytes at any position through one is a
 // single instruction in optimised code, where single bytes cost one each. Hot code comes with the same buffer
 // again and again (the worker's receive buffer), or with two by turns (a record as it was read, and as it was
 // rewritten), so the last two views are remembered: making one costs as much as checking a whole record.
@@ -13,11 +13,15 @@ export function viewOf(bytes: Uint8Array): DataView {
 }
 
 function changeTo(bytes: Uint8Array): DataView {
-  const { buffer, byteOffset, byteLength } = bytes
-  const next = bytes === viewedBefore ? viewBefore : new DataView(buffer, byteOffset, byteLength)
+  const next = bytes === viewedBefore ? viewBefore : newView(bytes)
   viewedBefore = viewed
   viewBefore = view
   viewed = bytes
   view = next
   return next
+}
+
+/** A view with the same positions, made anew: for buffers that stay. */
+export function newView({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength)
 }
