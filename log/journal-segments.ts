@@ -15,6 +15,7 @@ import { removeIfThere } from './journal-checkpoint.ts'
 import { StepFiller, type ZeroFiller } from './journal-fill.ts'
 import {
   encodeSegmentHeader,
+  GROUP_HEADER,
   newSalt,
   SEGMENT_HEADER,
   type SegmentIdentity,
@@ -34,8 +35,8 @@ const MAKE_STEP_BYTES = 4 << 20
 /** The next segment is filled by so many times the share of the current one that is written. */
 const FILL_AHEAD = 1.5
 
-/** No group begins with it. */
-const ZERO = new Uint8Array(1)
+/** In the place of a group's header. */
+const NO_HEADER = new Uint8Array(GROUP_HEADER)
 
 interface OpenSegment {
   identity: SegmentIdentity
@@ -141,14 +142,19 @@ export class SegmentStore {
     this.write(parts)
   }
 
-  /** The space may have ended only in the zeros behind a whole group, and who asked for it will ask again. */
+  /**
+   * The space may have ended only in the zeros behind a whole group, and who asked for it will ask again. All of its
+   * header goes: one byte of it would come back with the first sector of the next group, if the power fails before the
+   * second is there.
+   */
   #takeBack(): void {
     const { file, isDirect } = this.#current
     try {
       this.#read((current) => this.#tail.reload(current, this.position))
-      if (file.size() <= this.position) return
-      if (isDirect) this.#tail.write(file, [ZERO], this.position)
-      else file.write([ZERO], this.position)
+      const header = NO_HEADER.subarray(0, Math.max(0, file.size() - this.position))
+      if (header.length === 0) return
+      if (isDirect) this.#tail.write(file, [header], this.position)
+      else file.write([header], this.position)
       file.sync()
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error

@@ -280,6 +280,38 @@ test('a group that was whole on the disk when the space ended behind it does not
   }
 })
 
+test('nor with the first sector of the next group, when the power fails in that one', () => {
+  const [sector, block, magicAndSalt] = [512, 4096, 12]
+  let tried = 0
+  for (const directWrites of ['work', 'no'] as const)
+    for (let bytes = 1340; bytes < 1880; bytes++) {
+      for (let round = 0; round < 32; round++) {
+        const disk = new SimulatedDisk()
+        disk.directWrites = directWrites
+        const journal = unprepared(disk)
+        write(journal, 't', 0, ['a', '1'.repeat(bytes)])
+        const places: number[] = []
+        journal.locate('t', 0, 0, 1, places)
+        const end = (places[1]! + places[2]!) % block
+        // In one of the last sectors of a block, and nothing but what both groups begin with before its end.
+        if (end < block - 2 * sector || sector - (end % sector) > magicAndSalt) break
+        disk.capacity = disk.usedBytes() + 4096 + round * 128
+        const [refused] = append(journal, request('t', 0, ['b', '2'.repeat(5000)]))
+        if (refused!.error === undefined) continue
+        assert.equal((refused!.error as { code?: string }).code, 'log_full')
+        disk.capacity = Number.POSITIVE_INFINITY
+        disk.powerFailsAt = disk.operationCount + 2
+        assert.throws(() => write(journal, 't', 0, ['c', '3'.repeat(300)]), { code: 'log_stopped' })
+        disk.crash(round)
+        disk.restart()
+        tried++
+        const found = contents(open(disk), 't')
+        assert.ok(!found.some((text) => text.startsWith('b=')), `${directWrites}, ${end}, round ${round}`)
+      }
+    }
+  assert.ok(tried > 300, `${tried} tried`)
+})
+
 test('one group whatever number of appends wait, several when they are large', () => {
   const journal = open(new SimulatedDisk(), { groupBytesMax: 3000 })
   journal.createTopic('t', TOPIC_DEFAULTS)
