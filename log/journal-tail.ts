@@ -24,7 +24,6 @@ const SEGMENTS = 1
 const WORDS = SEGMENTS + 4
 const NO_SEGMENT = -1
 
-const slotOf = (segment: number): number => SEGMENTS + (segment & 1) * 2
 const blocksOf = (bytes: number): number => Math.ceil(bytes / BLOCK)
 
 /** What another thread needs in order to read; plain data. */
@@ -64,7 +63,7 @@ export class JournalTail {
     const block = Math.floor(position / BLOCK)
     this.#base = (this.#end - block) | 0
     const words = this.#words
-    const slot = slotOf(segment)
+    const slot = SEGMENTS + (segment & 1) * 2
     Atomics.store(words, slot, NO_SEGMENT)
     Atomics.store(words, slot + 1, this.#base)
     Atomics.store(words, slot, segment)
@@ -154,33 +153,20 @@ export class TailReader {
     this.#words = new Int32Array(words)
   }
 
-  /** Whether the ring holds the block of a place, for now. */
-  holds(segment: number, position: number): boolean {
-    return this.#blockOf(segment, position) !== undefined
-  }
-
   /** Fills `into` with what lies at a durable place; false where the ring does not hold it, or not any more. */
   read(segment: number, position: number, into: Uint8Array): boolean {
-    const block = this.#blockOf(segment, position)
-    if (block === undefined) return false
+    const words = this.#words
+    const slot = SEGMENTS + (segment & 1) * 2
+    if (Atomics.load(words, slot) !== segment) return false
+    const base = Atomics.load(words, slot + 1)
+    const block = (base + Math.floor(position / BLOCK)) | 0
+    if (((block - Atomics.load(words, START)) | 0) < 0) return false
     const ring = this.#ring
     const at = (block & (this.#blocks - 1)) * BLOCK + (position % BLOCK)
     const first = Math.min(into.length, ring.length - at)
     ring.copy(into, 0, at, at + first)
     if (first < into.length) ring.copy(into, first, 0, into.length - first)
     // An addition of nothing, because what was read before must not be looked at after it.
-    const words = this.#words
-    return (
-      Atomics.add(words, slotOf(segment), 0) === segment && ((block - Atomics.add(words, START, 0)) | 0) >= 0
-    )
-  }
-
-  /** The virtual block of a place, undefined where the ring does not hold it. */
-  #blockOf(segment: number, position: number): number | undefined {
-    const words = this.#words
-    const slot = slotOf(segment)
-    if (Atomics.load(words, slot) !== segment) return undefined
-    const block = (Atomics.load(words, slot + 1) + Math.floor(position / BLOCK)) | 0
-    return ((block - Atomics.load(words, START)) | 0) < 0 ? undefined : block
+    return Atomics.add(words, slot, 0) === segment && ((block - Atomics.add(words, START, 0)) | 0) >= 0
   }
 }

@@ -8,7 +8,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { copyShared } from '../std/copy.ts'
 import { NodeDisk } from '../std/disk.ts'
 import { type ErrorCode, MillraceError } from '../std/errors.ts'
-import { bytesOf, SegmentReader } from './journal-read.ts'
+import { SegmentReader } from './journal-read.ts'
 import type {
   AppendRequest,
   AppendResult,
@@ -33,7 +33,6 @@ import {
   OP_READ,
   type Welcome,
 } from './log-protocol.ts'
-import { type Places, ReadAhead } from './read-ahead.ts'
 import { SharedRing } from './shared-ring.ts'
 
 const RING_BYTES = 1 << 20
@@ -45,6 +44,12 @@ interface Waiting {
   ringBytes: number
   /** Number of a buffer made for this append alone; -1 where there is none. */
   buffer: number
+}
+
+interface Places {
+  generation: number
+  nextOffset: number
+  places: number[]
 }
 
 /** Waits for the log thread's greeting and returns the log behind the port. */
@@ -62,7 +67,6 @@ class LogClient implements Log {
   readonly #dir: string
   readonly #port: MessagePort
   readonly #reader: SegmentReader
-  readonly #ahead: ReadAhead
   readonly #ring = new SharedRing(RING_BYTES)
   readonly #waiting = new Map<number, Waiting>()
   readonly #names = new Map<string, number>()
@@ -76,7 +80,6 @@ class LogClient implements Log {
     this.#dir = welcome.dir
     this.#port = port
     this.#reader = new SegmentReader(new NodeDisk(), welcome.dir, welcome.verifyReads, welcome.tail)
-    this.#ahead = new ReadAhead(this.#reader, (...where) => this.#locate(...where))
     port.on('message', (message: number[] | Answer) => this.#receive(message))
     port.on('close', () => this.#fail(new MillraceError('log_stopped', 'the log thread ended')))
   }
@@ -144,20 +147,12 @@ class LogClient implements Log {
   }
 
   async read(topic: string, partition: number, offset: number, bytesMax: number): Promise<ReadResult> {
-    const ahead = await this.#ahead.take(topic, partition, offset, bytesMax)
-    if (ahead !== undefined) return ahead
     let answer: Places
     for (let attempt = 1; ; attempt++) {
       answer = await this.#locate(topic, partition, offset, bytesMax)
-      const { places, generation, nextOffset } = answer
-      const isBacklog = this.#reader.isOnDisk(places) && bytesOf(places) * 2 >= bytesMax
-      const next = isBacklog ? await this.#ahead.following(topic, partition, nextOffset, bytesMax) : undefined
-      const batches = this.#reader.read(places, generation)
-      if (batches !== undefined) {
-        this.#ahead.begin(topic, partition, nextOffset, bytesMax, next)
-        return { batches, nextOffset }
-      }
-      if (attempt === READ_ATTEMPTS) throw unreadable(this.#dir, places)
+      const batches = this.#reader.read(answer.places, answer.generation)
+      if (batches !== undefined) return { batches, nextOffset: answer.nextOffset }
+      if (attempt === READ_ATTEMPTS) throw unreadable(this.#dir, answer.places)
     }
   }
 

@@ -34,8 +34,6 @@ export interface DiskFile {
   size(): number
   /** Reads up to `into.length` bytes at `position`; returns the count, short only at the end of the file. */
   read(into: Uint8Array, position: number): number
-  /** The same beside the thread's other work, where the disk can. The file stays open until it has settled. */
-  readLater?(into: Uint8Array, position: number): Promise<number>
   /** Writes all parts, one after the other, from `position`. Parts may view shared memory. */
   write(parts: readonly Uint8Array[], position: number): void
   /** fdatasync: content and size are durable when it returns. Never retried after a failure. */
@@ -91,21 +89,6 @@ class NodeFile implements DiskFile {
     let done = 0
     while (done < into.length) {
       const count = fs.readSync(this.#fd, into, done, into.length - done, position + done)
-      if (count === 0) break
-      done += count
-    }
-    return done
-  }
-
-  async readLater(into: Uint8Array, position: number): Promise<number> {
-    let done = 0
-    while (done < into.length) {
-      const from = done
-      const count = await new Promise<number>((resolve, reject) =>
-        fs.read(this.#fd, into, from, into.length - from, position + from, (error, bytes) =>
-          error ? reject(error) : resolve(bytes),
-        ),
-      )
       if (count === 0) break
       done += count
     }
