@@ -47,7 +47,8 @@ async function round(seed: number): Promise<void> {
   await log.createTopic(TOPIC, config)
   await log.createTopic(rejectedTopic('default', 'telemetry'), config)
   const disk = new SimulatedDisk()
-  const store = new LocalStore(disk)
+  // Small files are written past the page cache too, as large ones are.
+  const store = new LocalStore(disk, 4096)
   const pointers = new MemoryPointers()
   const clock = new ManualClock()
   // All days that rows are of have ended: compaction is for those.

@@ -5,6 +5,7 @@
 // URIs are absolute. A `file://` URI is the path as it is, without percent-encoding: that is how the engines
 // that share a warehouse read it (PyIceberg and Hadoop take the path literally).
 import path from 'node:path'
+import { DirectWriter, partsAfter } from '../std/direct-writer.ts'
 import { type Disk, makeDirDurable } from '../std/disk.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 
@@ -50,12 +51,19 @@ export function filePath(uri: string): string {
   throw new MillraceError('table_foreign', `${uri} is not in a local warehouse`, { uri })
 }
 
+/** Files from this size on are written past the page cache; smaller ones, manifests among them, are soon read again. */
+const DIRECT_BYTES_MIN = 1 << 20
+
 /** A local warehouse over a Disk. */
 export class LocalStore implements Store {
   readonly #disk: Disk
+  readonly #directBytesMin: number
+  readonly #direct: DirectWriter
 
-  constructor(disk: Disk) {
+  constructor(disk: Disk, directBytesMin = DIRECT_BYTES_MIN) {
     this.#disk = disk
+    this.#directBytesMin = directBytesMin
+    this.#direct = new DirectWriter(disk)
   }
 
   async put(files: readonly NewFile[]): Promise<void> {
@@ -96,7 +104,9 @@ export class LocalStore implements Store {
   async #write(at: string, parts: readonly Uint8Array[]): Promise<void> {
     const file = this.#disk.open(at, 'create')
     try {
-      file.write(parts, 0)
+      const bytes = parts.reduce((sum, part) => sum + part.length, 0)
+      const written = bytes < this.#directBytesMin ? 0 : this.#direct.write(at, parts)
+      if (written < bytes) file.write(partsAfter(parts, written), written)
       if (file.syncLater === undefined) file.sync()
       else await file.syncLater()
     } catch (error) {

@@ -1,0 +1,68 @@
+// A new file's content past the page cache (O_DIRECT), by way of one piece of memory that such writes may come from. The
+// page cache would cost a copy into pages that have to be found and then written back: alone on the machine a file of 17 MB
+// took 67 ms until it was durable, 42 of them processor time, and takes 16 and 5.
+import { DIRECT_BLOCK_BYTES, type Disk } from './disk.ts'
+
+const PIECE_BYTES = 1 << 20
+
+export class DirectWriter {
+  readonly #disk: Disk
+  #memory: Uint8Array | undefined
+  #isRefused = false
+
+  constructor(disk: Disk) {
+    this.#disk = disk
+  }
+
+  /**
+   * Writes `parts` from the file's beginning as far as they fill whole blocks; returns how many bytes that were: what is
+   * left is the caller's to write, all of it where the file system has no such writes. Durable after the file's `sync`.
+   */
+  write(file: string, parts: readonly Uint8Array[]): number {
+    const direct = this.#isRefused ? undefined : this.#disk.openDirect(file)
+    if (direct === undefined) return 0
+    let written = 0
+    try {
+      for (const piece of this.#pieces(parts)) {
+        direct.write([piece], written)
+        written += piece.length
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
+      // At the beginning: never. Later it is the end of a disk that is nearly full, which the caller meets next.
+      if (written === 0) this.#isRefused = true
+    } finally {
+      direct.close()
+    }
+    return written
+  }
+
+  /** The whole blocks of `parts`, a piece of memory full at a time. */
+  *#pieces(parts: readonly Uint8Array[]): Generator<Uint8Array> {
+    const memory = (this.#memory ??= this.#disk.directMemory(PIECE_BYTES))
+    let used = 0
+    for (const part of parts)
+      for (let at = 0; at < part.length; ) {
+        const count = Math.min(part.length - at, memory.length - used)
+        memory.set(part.subarray(at, at + count), used)
+        used += count
+        at += count
+        if (used < memory.length) continue
+        yield memory
+        used = 0
+      }
+    const whole = used - (used % DIRECT_BLOCK_BYTES)
+    if (whole > 0) yield memory.subarray(0, whole)
+  }
+}
+
+/** What of `parts` lies after the first `count` bytes. */
+export function partsAfter(parts: readonly Uint8Array[], count: number): Uint8Array[] {
+  const rest: Uint8Array[] = []
+  let skip = count
+  for (const part of parts) {
+    if (skip < part.length) rest.push(part.subarray(skip))
+    skip = Math.max(0, skip - part.length)
+  }
+  return rest
+}
