@@ -62,6 +62,8 @@ export class BenchKafka {
 export interface JavaRun extends Run {
   /** CPU µs per record of the long run as it is, with the start of the virtual machine. */
   wholeUs: number
+  /** And its seconds. */
+  wholeSeconds: number
 }
 
 /** Runs a class of Kafka's tools with `args(records)`, twice, and takes the difference. */
@@ -73,6 +75,7 @@ export function javaClient(name: string, args: (records: number) => string[], re
     seconds: many!.seconds - few!.seconds,
     cpuSeconds: many!.cpuSeconds - few!.cpuSeconds,
     wholeUs: round((many!.cpuSeconds * 1e6) / records, 3),
+    wholeSeconds: many!.seconds,
   }
 }
 
