@@ -197,7 +197,9 @@ test('while a request is in flight batches fill, and its end sends them', async 
 const recordsOf = ({ entries }: AppendRequest): number =>
   entries.reduce((sum, { recordCount }) => sum + recordCount, 0)
 
-test('two halves of what is in flight become one commit once the first is acknowledged', async () => {
+test('two halves of what is in flight become one commit once the first is acknowledged', async (t) => {
+  // However slow the machine is, what is awaited is waited for.
+  t.mock.timers.enable({ apis: ['setTimeout'] })
   const { log, accumulator, durable } = await setUp()
   log.gated = true
   const handle = accumulator.partition('t', 0)
@@ -347,6 +349,25 @@ test('full memory is answered, nothing is added, and durable flushes free it', a
   )
   assert.ok(add(accumulator, handles[0]!, big) > 0)
   await accumulator.drained()
+})
+
+test('what was gathered for a held partition alone is durable with it, though nothing comes after', async () => {
+  const { log, accumulator } = await setUp()
+  const handle = accumulator.partition('t', 0)
+  log.parked.add(0)
+  log.gated = true
+  add(accumulator, handle)
+  await turn()
+  // Filled while the refusal is under way: no flush will carry it.
+  const ticket = add(accumulator, handle)
+  log.gated = false
+  log.release.shift()!()
+  const isHeld = (): boolean => handle.heldSequence === 1
+  while (!isHeld()) await turn()
+  log.parked.clear()
+  while (isHeld()) await turn()
+  assert.equal((await readAll(log, 0)).length, 2)
+  assert.ok(accumulator.durableSequence >= ticket, `${accumulator.durableSequence} of ${ticket}`)
 })
 
 test('a parked partition is held in order while the others go on', async () => {

@@ -619,8 +619,20 @@ export class BatchAccumulator {
       this.#open.splice(this.#open.indexOf(handle), 1)
     }
     const others: SealedBatch[] = []
-    for (const batch of this.#sealed) (batch.handle === handle ? handle.held : others).push(batch)
+    for (const batch of this.#sealed) {
+      if (batch.handle !== handle) others.push(batch)
+      else {
+        handle.held.push(batch)
+        this.#bytesSealed -= batch.entry.batch.length
+      }
+    }
     this.#sealed = others
+    // No flush carries what was taken from the one being filled, where nothing else is in it: tickets would wait for others'
+    // records. Until it is durable it is held.
+    if (others.length === 0 && this.#open.length === 0 && this.recordCount !== this.#flushedCount) {
+      this.#flushedCount = this.recordCount
+      this.#early.add(this.#sequence++)
+    }
     this.#retryHeld(handle, RETRY_MS_MIN)
   }
 
