@@ -19,6 +19,7 @@ import {
   caseResult,
   Random,
   type Run,
+  round,
   rounds,
   summarise,
 } from './harness.ts'
@@ -57,6 +58,8 @@ export interface NormalizePlace {
   references: boolean
   /** The stage's own where absent. */
   stepBytesMax?: number
+  /** CPU seconds since the last call of a broker that works for the stage. */
+  brokerCpu?: () => number
   close(): Promise<void>
 }
 
@@ -130,7 +133,7 @@ export async function runNormalizeCase(
   open: () => Promise<NormalizePlace> = embedded,
 ): Promise<CaseResult> {
   const pinned = pinSelf()
-  const { log, references, stepBytesMax, close } = await open()
+  const { log, references, stepBytesMax, brokerCpu, close } = await open()
   const stream = environmentStream(SCHEMA_ID)
   const topics = [rawTopic, normalizedTopic, rejectedTopic].map((name) => name(stream.tenant, stream.stream))
   const [raw, normalized, rejected] = topics as [string, string, string]
@@ -151,6 +154,7 @@ export async function runNormalizeCase(
   const fleet = new Fleet(args.seed, definition.firmware)
   const chunk = args.smoke ? CHUNK_RECORDS_SMOKE : CHUNK_RECORDS
   let sent = 0
+  let brokerSeconds = 0
   const runs: Run[] = []
   for (const i of rounds(args.runs + 1, 'runs', 2)) {
     const run: Run = { messages: 0, seconds: 0, cpuSeconds: 0 }
@@ -159,10 +163,12 @@ export async function runNormalizeCase(
       sent += chunk
       // The journal fills its next segment with zeros: that is not this case's work.
       await sleep(args.smoke ? 0 : SETTLE_MS)
+      brokerCpu?.()
       await addTo(run, chunk, async () => {
         while (counters.get('records_in') < sent) await stage.step(1)
         await stage.settle()
       })
+      if (i > 0 || args.smoke) brokerSeconds += brokerCpu?.() ?? 0
     }
     // The first run warms up.
     if (i > 0 || args.smoke) runs.push(run)
@@ -184,6 +190,7 @@ export async function runNormalizeCase(
     figures.rejected + figures.duplicates + figures.late > 0
   )
     throw new Error(`${sent} records were sent: ${JSON.stringify(figures)}`)
+  const messages = runs.reduce((sum, run) => sum + run.messages, 0)
   return {
     ...caseResult(
       definition.name,
@@ -193,7 +200,12 @@ export async function runNormalizeCase(
       `${sent} raw records = normalized in the log, all of them ${definition.counted}; none rejected, duplicate or late`,
       [],
     ),
-    notes: [pinned ? 'all threads on one core' : 'on all cores: no taskset'],
+    notes: [
+      pinned ? 'all threads on one core' : 'on all cores: no taskset',
+      ...(brokerCpu === undefined
+        ? []
+        : [`the broker used ${round((brokerSeconds * 1e6) / messages, 3)} µs of CPU a record meanwhile`]),
+    ],
   }
 }
 
