@@ -33,6 +33,8 @@ import { newStream, type Partition, restorePartition, type Stream, streamName } 
 import { compileTransform } from './transform.ts'
 
 const STEP_BYTES_MAX_DEFAULT = 4 * 1024 * 1024
+/** Of a log without references (Kafka): there an append is a transaction, whose round trips cost the same whatever is in it. */
+const STEP_BYTES_MAX_TRANSACTION = 16 * 1024 * 1024
 /** Part of a step that one partition is read for at a time, and that snapshots may add to it. */
 const READ_PART = 4
 /** How long an idle stage waits for the log to grow before it looks around. */
@@ -53,7 +55,8 @@ export interface NormalizeOptions {
   references?: boolean
   /**
    * Raw bytes that a step reads, and normalized and rejected bytes that it may have made before it reads more.
-   * One append is at most about four times that; the log must take it (default 4 MiB, for segments of 128 MiB).
+   * One append is at most about four times that; the log must take it (default 4 MiB, for segments of 128 MiB; 16 MiB
+   * without references).
    */
   stepBytesMax?: number
   /** Whether a drain deals with all that the log holds (default), or only with what was begun. */
@@ -88,7 +91,9 @@ export class NormalizeStage {
     this.#follower = new Follower(options.log)
     this.#limits = { ...STATE_LIMITS_DEFAULT, ...options.limits }
     this.#now = options.now ?? Date.now
-    this.#stepBytesMax = options.stepBytesMax ?? STEP_BYTES_MAX_DEFAULT
+    this.#stepBytesMax =
+      options.stepBytesMax ??
+      ((options.references ?? true) ? STEP_BYTES_MAX_DEFAULT : STEP_BYTES_MAX_TRANSACTION)
     this.#readBytesMax = Math.ceil(this.#stepBytesMax / READ_PART)
     this.#committer = new Committer({
       log: this.#log,
