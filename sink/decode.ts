@@ -7,6 +7,7 @@ import { parseAvroSchema } from '../schemas/avro-schema.ts'
 import type { Column, ColumnBatch } from '../schemas/columns.ts'
 import type { WriterSchema } from '../schemas/stream.ts'
 import { MillraceError } from '../std/errors.ts'
+import { newView } from '../std/view.ts'
 import type { TableLayout } from './ensure-table.ts'
 import { bucketOfBytes } from './iceberg/partition.ts'
 import { BinaryDictionary } from './parquet/dictionary-binary.ts'
@@ -69,7 +70,7 @@ export class BatchDecoder {
   append(batches: Uint8Array, partition: number, fromOffset: number): void {
     const stretch = this.#stretch
     const { offsets } = stretch
-    const view = new DataView(batches.buffer, batches.byteOffset, batches.byteLength)
+    const view = newView(batches)
     stretch.reset(batches)
     while (stretch.next()) {
       let first = 0

@@ -51,9 +51,10 @@ export function stepFrame(entries: Int32Array, count: number, step: number): Uin
   const stretches = findStretches(entries, count, step)
   const room = FRAME_HEADER_BYTES + bytes.length + (stretches.length + 3) * BLOCK_OVERHEAD_MAX
   if (frame.length < room) frame = new Uint8Array(room * 2)
-  new DataView(frame.buffer).setUint32(0, MAGIC, true)
+  const header = new DataView(frame.buffer)
+  header.setUint32(0, MAGIC, true)
   frame[4] = DESCRIPTOR
-  new DataView(frame.buffer).setUint32(5, bytes.length, true)
+  header.setUint32(5, bytes.length, true)
   at = FRAME_HEADER_BYTES
   let offsetIsKnown = false
   for (const [i, stretch] of stretches.entries()) {
