@@ -1,15 +1,8 @@
 // A compacted topic of the door's own, one partition, read whole at the start: JSON arrays as keys, JSON as values.
 // Only the door writes it, so what it holds in memory is what the topic says.
-import type { BatchAppend, Log, TopicConfig } from '../log/log.ts'
+import { type BatchAppend, type Log, TABLE_TOPIC } from '../log/log.ts'
 import { RecordBatchBuilder, RecordReader } from '../log/record-batch.ts'
 
-const CONFIG: TopicConfig = {
-  partitions: 1,
-  cleanup: 'compact',
-  retentionAgeMs: Number.POSITIVE_INFINITY,
-  retentionBytes: Number.POSITIVE_INFINITY,
-  backlogBytesMax: Number.POSITIVE_INFINITY,
-}
 const READ_BYTES = 1 << 20
 
 export type Key = readonly (string | number)[]
@@ -20,7 +13,7 @@ export async function readKeyedTopic(
   name: string,
   apply: (key: Key, value: unknown) => void,
 ): Promise<void> {
-  await log.createTopic(name, CONFIG)
+  await log.createTopic(name, TABLE_TOPIC)
   const decoder = new TextDecoder()
   const reader = new RecordReader()
   const { start, end } = await log.range(name, 0)

@@ -19,6 +19,15 @@ export interface TopicConfig {
   backlogBytesMax: number
 }
 
+/** Of a topic that is a table: the latest record of each key, for ever, in the order in which they were written. */
+export const TABLE_TOPIC: Readonly<TopicConfig> = {
+  partitions: 1,
+  cleanup: 'compact',
+  retentionAgeMs: Number.POSITIVE_INFINITY,
+  retentionBytes: Number.POSITIVE_INFINITY,
+  backlogBytesMax: Number.POSITIVE_INFINITY,
+}
+
 export interface Topic {
   readonly name: string
   /** UUID given at creation; a topic that is made again has another. */

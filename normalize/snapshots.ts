@@ -4,7 +4,7 @@
 // first input that it lacks. Its chunks are copied out of the state at once, and appended in pieces with the
 // steps that follow, each in the atomic append of a step; the head comes last. From then on the log must keep
 // raw records from the snapshot's offset on: the stage position STATE_STAGE says so. Layout: state.ts.
-import type { Log, StagePosition, Topic } from '../log/log.ts'
+import { type Log, type StagePosition, TABLE_TOPIC, type Topic } from '../log/log.ts'
 import { RecordBatchBuilder, RecordReader } from '../log/record-batch.ts'
 import { NORMALIZE_STATE_TOPIC } from '../schemas/names.ts'
 import { CHUNK_BYTES, chunkKey, headKey, type PartitionState, type SnapshotHead } from './state.ts'
@@ -59,13 +59,7 @@ export class Snapshots {
   }
 
   static async createTopic(log: Log): Promise<void> {
-    await log.createTopic(NORMALIZE_STATE_TOPIC, {
-      partitions: 1,
-      cleanup: 'compact',
-      retentionAgeMs: Infinity,
-      retentionBytes: Infinity,
-      backlogBytesMax: Infinity,
-    })
+    await log.createTopic(NORMALIZE_STATE_TOPIC, TABLE_TOPIC)
   }
 
   /**

@@ -3,19 +3,12 @@
 // A change is planned on the state up to the topic's end and appended on condition that the end is still there
 // (append-if-next-offset-is); where another writer was first, its events are applied and the change is planned anew.
 // So any number of processes may write to one topic.
-import type { Log, TopicConfig } from '../log/log.ts'
+import { type Log, TABLE_TOPIC } from '../log/log.ts'
 import { RecordBatchBuilder, RecordReader } from '../log/record-batch.ts'
 import { isMillraceError } from '../std/errors.ts'
 import { SCHEMAS_TOPIC } from './names.ts'
 import { decodeEvent, encodeEvent, type RegistryEvent } from './registry-events.ts'
 
-const CONFIG: TopicConfig = {
-  partitions: 1,
-  cleanup: 'compact',
-  retentionAgeMs: Number.POSITIVE_INFINITY,
-  retentionBytes: Number.POSITIVE_INFINITY,
-  backlogBytesMax: Number.POSITIVE_INFINITY,
-}
 const READ_BYTES = 1 << 20
 /** Each failed attempt means that another writer made progress. */
 const ATTEMPTS_MAX = 100
@@ -43,7 +36,7 @@ export class RegistryTopic {
 
   /** Makes the topic where there is none, and reads it from its beginning. */
   async open(): Promise<void> {
-    await this.#log.createTopic(SCHEMAS_TOPIC, CONFIG)
+    await this.#log.createTopic(SCHEMAS_TOPIC, TABLE_TOPIC)
     this.#nextOffset = (await this.#log.range(SCHEMAS_TOPIC, 0)).start
     await this.refresh()
   }
