@@ -1,17 +1,21 @@
-// The parts of README.md and docs/performance.md that are figures: Markdown made of stored results, between markers.
+// The parts of README.md, docs/performance.md, docs/sizing.md and docs/kafka.md that are figures: Markdown made of stored results, between markers.
 //
 //   <!-- bench:NAME -->
 //   … renewed by `./millrace bench docs`, never by hand …
 //   <!-- /bench -->
+import { kafkaCosts, sizes, stageCosts } from './docs-sizing.ts'
+import {
+  type Block,
+  MissingResult,
+  markdown,
+  micros,
+  need,
+  type Results,
+  rate,
+  whereOf,
+  wrap,
+} from './docs-text.ts'
 import type { CaseResult, Latency, Peer, Table } from './harness.ts'
-
-/** Results by the name of their case. */
-export type Results = ReadonlyMap<string, CaseResult>
-
-/** Throws MissingResult where a case has not been measured. */
-type Block = (results: Results) => string
-
-export class MissingResult extends Error {}
 
 const BROKERS = [
   ['mosquitto', 'mosquitto 2.0'],
@@ -121,6 +125,9 @@ export const BLOCKS: Readonly<Record<string, Block>> = {
     (need(results, 'growth').tables ?? [])
       .map((table: Table) => `### ${table.title}\n\n${markdown(table.columns, table.rows)}`)
       .join('\n'),
+  costs: stageCosts,
+  sizes,
+  kafka: kafkaCosts,
 }
 
 const MARKED = /(<!-- bench:([a-z]+) -->\n)[\s\S]*?(<!-- \/bench -->)/g
@@ -147,18 +154,6 @@ export function renew(
   })
 }
 
-function need(results: Results, name: string): CaseResult {
-  const result = results.get(name)
-  if (result === undefined) throw new MissingResult(`no result of ${name}`)
-  return result
-}
-
-function rate(value: number): string {
-  if (value >= 1e6) return `${(value / 1e6).toFixed(2)} M`
-  return value >= 1e3 ? `${(value / 1e3).toFixed(0)} k` : String(Math.round(value))
-}
-
-const micros = (value: number): string => `${value.toFixed(value < 10 ? 2 : 1)} µs`
 const cell = (one: { median: number; cpuUsPerMessage: number | null }): string =>
   one.cpuUsPerMessage === null ? rate(one.median) : `${rate(one.median)} · ${micros(one.cpuUsPerMessage)}`
 const peerCell = (one: Peer | undefined): string => (one === undefined ? '–' : cell(one))
@@ -174,28 +169,4 @@ function runsOf(results: readonly CaseResult[]): string {
   const runs = results.map((one) => one.runs)
   const [least, most] = [Math.min(...runs), Math.max(...runs)]
   return least === most ? String(least) : `${least} to ${most}`
-}
-
-function whereOf(results: readonly CaseResult[]): string {
-  const places = new Set(results.map((one) => `${one.machine}, Node ${one.node.replace('v', '')}`))
-  return `Machine: ${[...places].join('; ')}.`
-}
-
-function markdown(columns: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const isNumber = columns.map((_, i) => rows.every((row) => /^(\*\*)?[\d–]/.test(String(row[i]))))
-  const line = (cells: readonly (string | number)[]): string => `| ${cells.map(text).join(' | ')} |\n`
-  return line(columns) + line(isNumber.map((right) => (right ? '---:' : '---'))) + rows.map(line).join('')
-}
-
-const text = (value: string | number): string =>
-  typeof value === 'number' ? value.toLocaleString('en-US', { maximumFractionDigits: 4 }) : value
-
-/** As the documents are wrapped. */
-function wrap(sentences: string): string {
-  const lines = ['']
-  for (const word of sentences.split(' ')) {
-    if (lines.at(-1)!.length + word.length > 118) lines.push('')
-    lines[lines.length - 1] += lines.at(-1) === '' ? word : ` ${word}`
-  }
-  return `${lines.join('\n')}\n`
 }

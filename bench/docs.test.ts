@@ -3,14 +3,14 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
-import { BLOCKS, blocksIn, type Results, renew } from './docs-blocks.ts'
+import { BLOCKS, blocksIn, renew } from './docs-blocks.ts'
+import type { Results } from './docs-text.ts'
 import type { CaseResult, Peer, Table } from './harness.ts'
 import { picture } from './report-picture.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
-const DOCUMENTS = ['README.md', 'docs/performance.md'].map((file) =>
-  fs.readFileSync(path.join(ROOT, file), 'utf8'),
-)
+const FILES = ['README.md', 'docs/performance.md', 'docs/sizing.md', 'docs/kafka.md']
+const DOCUMENTS = FILES.map((file) => fs.readFileSync(path.join(ROOT, file), 'utf8'))
 const fails = (block: string, reason: string): never => assert.fail(`${block}: ${reason}`)
 
 function result(name: string, median: number, more: Partial<CaseResult> = {}): CaseResult {
@@ -45,12 +45,27 @@ const peer = (name: string, median: number): Peer => ({
 function allResults(): Map<string, CaseResult> {
   const asked = new Map<string, CaseResult>()
   const tables: Table[] = [{ title: 'Growth', columns: ['connections', 'ns'], rows: [[4096, 1.5]] }]
+  const scaled: Table = {
+    title: 'Processes of normalize and sink',
+    columns: ['processes', 'records/s in all', 'CPU µs per record'],
+    rows: [[4, 1000, 1.5]],
+  }
+  const rewritten: Table = {
+    title: 'What is done with the records',
+    columns: ['records', 'records/s', 'CPU µs', 'broker µs'],
+    rows: [['rewritten', 1000, 0.75, 0.5]],
+  }
   const latencyMs = { p50: 1.04, p99: 7, p999: 10 }
   const any = new Proxy(asked, {
     get: (target, name) =>
       name === 'get'
         ? (key: string) => {
-            const made = result(key, 1_234_567, { tables, latencyMs, peers: [peer('flashmq', 76_543)] })
+            const made = result(key, 1_234_567, {
+              tables: { 'normalize-kafka': [rewritten], 'scale-out': [scaled] }[key] ?? tables,
+              latencyMs,
+              brokerUsPerMessage: 0.25,
+              peers: [peer('flashmq', 76_543)],
+            })
             target.set(key, target.get(key) ?? made)
             return target.get(key)
           }
@@ -101,4 +116,19 @@ test('the picture shows every case, or is not drawn', () => {
   for (const name of ['tcp-qos0', 'unbatched-1000', 'Millrace, durable', 'flashmq 1.26.2', '1.23 M'])
     assert.ok(svg?.includes(name), name)
   assert.equal(picture(results.filter((one) => one.case !== 'tcp-qos0')), undefined)
+})
+
+test('the sizes follow from the costs as they are shown', () => {
+  const results = allResults()
+  const [, , sizing, kafka] = DOCUMENTS as [string, string, string, string]
+  const text = renew(sizing, results, fails)
+  // Two topics of three copies are taken, normalize's fetch with it, and five more fetches: 3 × 0.5 + 5 × 0.25.
+  assert.match(text, /\| brokers, all copies \| 2\.75 \|/)
+  assert.match(text, /\| normalize, rewritten \| 0\.75 \|/)
+  // 0.5 µs, planned to be busy to 60 %, are 0.83 cores of a million messages a second.
+  assert.match(text, /\| 10 M \| 9 \| 9 – 13 \| 17 \| 6 \| 68 \| 37\.9 Gbit\/s \|/)
+  assert.match(
+    renew(kafka, results, fails),
+    /rewritten \| 0\.75 µs \| 1 k \| 0\.50 µs.*in 4 processes \| 1\.50 µs \| 1 k/s,
+  )
 })

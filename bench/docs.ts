@@ -1,15 +1,16 @@
-// Renews what README.md and docs/performance.md say in figures, and the picture, from the stored results (results/):
+// Renews what the documents say in figures, and the picture, from the stored results (results/):
 // `./millrace bench docs [--check]`. Text outside of the markers (docs-blocks.ts) is not touched. With --check nothing
 // is written, and the exit code is 1 where something would change.
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Results, renew } from './docs-blocks.ts'
+import { renew } from './docs-blocks.ts'
+import type { Results } from './docs-text.ts'
 import { readResults } from './harness.ts'
 import { picture } from './report-picture.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
-const DOCUMENTS = ['README.md', 'docs/performance.md']
+const DOCUMENTS = ['README.md', 'docs/performance.md', 'docs/sizing.md', 'docs/kafka.md']
 const PICTURE = 'docs/performance.svg'
 
 const { values: flags } = parseArgs({ options: { check: { type: 'boolean', default: false } } })

@@ -69,6 +69,8 @@ export interface CaseResult {
   bytesPerRow?: number
   /** Share of its core that the load generator used; near 1 it is the limit. */
   generatorCpuShare?: number
+  /** CPU µs per message of the Kafka broker that the case works with, on the other core. */
+  brokerUsPerMessage?: number
   /** CPU µs per message of each thread of the server, by the thread's name. */
   threads?: Record<string, number>
   /** Figures against something that grows, a row each: connections, topics, sizes. */

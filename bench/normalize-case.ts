@@ -200,12 +200,8 @@ export async function runNormalizeCase(
       `${sent} raw records = normalized in the log, all of them ${definition.counted}; none rejected, duplicate or late`,
       [],
     ),
-    notes: [
-      pinned ? 'all threads on one core' : 'on all cores: no taskset',
-      ...(brokerCpu === undefined
-        ? []
-        : [`the broker used ${round((brokerSeconds * 1e6) / messages, 3)} µs of CPU a record meanwhile`]),
-    ],
+    ...(brokerCpu === undefined ? {} : { brokerUsPerMessage: round((brokerSeconds * 1e6) / messages, 3) }),
+    notes: [pinned ? 'all threads on one core' : 'on all cores: no taskset'],
   }
 }
 

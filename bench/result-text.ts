@@ -3,7 +3,7 @@ import type { CaseResult, Latency, Peer } from './harness.ts'
 
 /** `tcp-qos0: 4.1 M msg/s (3.9 M to 4.2 M, 5 runs), 0.24 µs CPU each; aedes 1.2.0: 0.5 M, 1.9 µs, ratio 8.2; …` */
 export function lineOf(result: CaseResult): string {
-  const { unit, runs, min, max, generatorCpuShare, baseline, bytesPerRow } = result
+  const { unit, runs, min, max, generatorCpuShare, baseline, bytesPerRow, brokerUsPerMessage } = result
   const parts = [
     `${result.case}: ${figure(result.median)} ${unit} (${figure(min)} to ${figure(max)}, ${runs} ${runs === 1 ? 'run' : 'runs'})${cpu(result.cpuUsPerMessage)}${size(bytesPerRow)}${latency(result.latencyMs)}`,
     ...result.peers.map(peerText),
@@ -12,6 +12,7 @@ export function lineOf(result: CaseResult): string {
     parts.push(`${baseline.case}: ${figure(baseline.median)}, this is ${baseline.ratio} of it`)
   if (generatorCpuShare !== undefined)
     parts.push(`generator ${Math.round(generatorCpuShare * 100)} % of its core`)
+  if (brokerUsPerMessage !== undefined) parts.push(`the broker ${brokerUsPerMessage} µs CPU each`)
   return parts.join('; ')
 }
 

@@ -35,8 +35,8 @@ const help = (): string => `Usage: millrace bench CASE [options]
        millrace bench compare [CASE...] [options] measure without peers, against the stored medians of this kind of
                                                   machine (bench/baseline.json); exit code 1: something is slower
        millrace bench report [--out FILE]         a page with plots of the results in bench/results/
-       millrace bench docs [--check]              renews the figures of README.md, docs/performance.md and its picture
-                                                  from the results in bench/results/
+       millrace bench docs [--check]              renews the figures of README.md and docs/, and the picture, from the
+                                                  results in bench/results/
 
 Measures with the peers in the same run and checks that the work was really done. Prints one line a case: median,
 spread, CPU of the server per message, each peer's figures and the ratio (above 1: Millrace is ahead). Each case ends

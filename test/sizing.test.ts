@@ -41,10 +41,6 @@ function rowOf(million: number): string {
 }
 
 test('the sizes are those of the costs', () => {
-  const expected = [
-    '| messages a second | ingest cores | normalize cores | sink cores | brokers of 8 cores | partitions | into all brokers |',
-    '| --- | --- | --- | --- | --- | --- | --- |',
-    ...RATES_MILLION.map(rowOf),
-  ].join('\n')
-  assert.ok(TEXT.includes(expected), `docs/sizing.md: the table is\n${expected}`)
+  const expected = RATES_MILLION.map(rowOf).join('\n')
+  assert.ok(TEXT.includes(`\n${expected}\n`), `docs/sizing.md: the rows are\n${expected}`)
 })
