@@ -11,6 +11,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { DirectFile } from '../std/direct-file.ts'
 import { alignedMemory, DIRECT_BLOCK_BYTES, type Disk, type DiskFile } from '../std/disk.ts'
 
 /** Fills one file at a time. */
@@ -37,8 +38,6 @@ export class StepFiller implements ZeroFiller {
   readonly #disk: Disk
   readonly #stepBytes: number
   #file: DiskFile | undefined
-  /** The same file past the page cache, where the file system knows how. */
-  #direct: DiskFile | undefined
   #bytes = 0
   #done = 0
   #zeros: Uint8Array = new Uint8Array(0)
@@ -53,7 +52,8 @@ export class StepFiller implements ZeroFiller {
     this.#bytes = wholeBlocks(bytes)
     this.#done = 0
     if (this.#bytes === 0) return
-    this.#direct = this.#disk.openDirect(file)
+    this.#file.close()
+    this.#file = new DirectFile(this.#disk, file)
     this.#zeros = this.#disk.directMemory(
       Math.min(this.#stepBytes, Math.max(DIRECT_BLOCK_BYTES, wholeBlocks(bytes >>> 2))),
     )
@@ -61,7 +61,7 @@ export class StepFiller implements ZeroFiller {
 
   step(): 'more' | 'done' {
     const count = Math.min(this.#zeros.length, this.#bytes - this.#done)
-    if (count > 0) this.#write(this.#zeros.subarray(0, count))
+    if (count > 0) this.#file!.write([this.#zeros.subarray(0, count)], this.#done)
     this.#file!.sync()
     this.#done += count
     if (this.#done < this.#bytes) return 'more'
@@ -77,21 +77,8 @@ export class StepFiller implements ZeroFiller {
 
   /** Leaves the file as it is. */
   close(): void {
-    this.#direct?.close()
     this.#file?.close()
-    this.#direct = this.#file = undefined
-  }
-
-  #write(zeros: Uint8Array): void {
-    try {
-      ;(this.#direct ?? this.#file!).write([zeros], this.#done)
-    } catch (error) {
-      // Some file systems only say at the first write that they cannot.
-      if (this.#direct === undefined || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
-      this.#direct.close()
-      this.#direct = undefined
-      this.#write(zeros)
-    }
+    this.#file = undefined
   }
 }
 

@@ -10,6 +10,7 @@
 // Groups go past the page cache where the file system knows how (docs/decisions/0012), always in whole blocks
 // (journal-tail.ts).
 import path from 'node:path'
+import { DirectFile } from '../std/direct-file.ts'
 import type { Disk, DiskFile } from '../std/disk.ts'
 import { removeIfThere } from './journal-checkpoint.ts'
 import { StepFiller, type ZeroFiller } from './journal-fill.ts'
@@ -40,8 +41,7 @@ const NO_HEADER = new Uint8Array(GROUP_HEADER)
 
 interface OpenSegment {
   identity: SegmentIdentity
-  file: DiskFile
-  isDirect: boolean
+  file: DirectFile
   /** Size of the file when it was opened: up to there it held zeros, or groups. */
   filledBytes: number
 }
@@ -54,8 +54,6 @@ export class SegmentStore {
   readonly #segmentBytes: number
   readonly #filler: ZeroFiller
   readonly #tail: JournalTail
-  /** Whether the file system refused a direct write: no more of them then. */
-  #directRefused = false
   #current: OpenSegment
   /** Bytes of the current file that groups may use. */
   #size: number
@@ -123,23 +121,9 @@ export class SegmentStore {
     try {
       this.#tail.write(this.#current.file, parts, this.position)
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      if (code === 'EINVAL' && this.#current.isDirect) this.#writeBuffered(parts)
-      else {
-        if (code === 'ENOSPC') this.#takeBack()
-        throw error
-      }
+      if ((error as NodeJS.ErrnoException).code === 'ENOSPC') this.#takeBack()
+      throw error
     }
-  }
-
-  /** Some file systems open a file for direct writes and refuse the first one. */
-  #writeBuffered(parts: readonly Uint8Array[]): void {
-    this.#directRefused = true
-    const { file, identity } = this.#current
-    this.#current = this.#open(identity)
-    file.close()
-    this.#read((current) => this.#tail.reload(current, this.position))
-    this.write(parts)
   }
 
   /**
@@ -148,12 +132,12 @@ export class SegmentStore {
    * second is there.
    */
   #takeBack(): void {
-    const { file, isDirect } = this.#current
+    const { file } = this.#current
     try {
       this.#read((current) => this.#tail.reload(current, this.position))
       const header = NO_HEADER.subarray(0, Math.max(0, file.size() - this.position))
       if (header.length === 0) return
-      if (isDirect) this.#tail.write(file, [header], this.position)
+      if (file.isDirect) this.#tail.write(file, [header], this.position)
       else file.write([header], this.position)
       file.sync()
     } catch (error) {
@@ -253,12 +237,8 @@ export class SegmentStore {
   }
 
   #open(identity: SegmentIdentity): OpenSegment {
-    const name = path.join(this.#dir, segmentName(identity.segment))
-    const file = this.#disk.open(name, 'write')
-    const filledBytes = file.size()
-    const direct = this.#directRefused ? undefined : this.#disk.openDirect(name)
-    if (direct !== undefined) file.close()
-    return { identity, file: direct ?? file, isDirect: direct !== undefined, filledBytes }
+    const file = new DirectFile(this.#disk, path.join(this.#dir, segmentName(identity.segment)))
+    return { identity, file, filledBytes: file.size() }
   }
 
   /** Reads from the current file, of any place and length: a direct file cannot. */

@@ -1,6 +1,7 @@
 // A new file's content past the page cache (O_DIRECT), by way of one piece of memory that such writes may come from. The
 // page cache would cost a copy into pages that have to be found and then written back: alone on the machine a file of 17 MB
 // took 67 ms until it was durable, 42 of them processor time, and takes 16 and 5.
+import { DirectFile } from './direct-file.ts'
 import { DIRECT_BLOCK_BYTES, type Disk } from './disk.ts'
 
 const PIECE_BYTES = 1 << 20
@@ -8,7 +9,6 @@ const PIECE_BYTES = 1 << 20
 export class DirectWriter {
   readonly #disk: Disk
   #memory: Uint8Array | undefined
-  #isRefused = false
 
   constructor(disk: Disk) {
     this.#disk = disk
@@ -16,21 +16,16 @@ export class DirectWriter {
 
   /**
    * Writes `parts` from the file's beginning as far as they fill whole blocks; returns how many bytes that were: what is
-   * left is the caller's to write, all of it where the file system has no such writes. Durable after the file's `sync`.
+   * left is the caller's to write. Durable after the file's `sync`.
    */
   write(file: string, parts: readonly Uint8Array[]): number {
-    const direct = this.#isRefused ? undefined : this.#disk.openDirect(file)
-    if (direct === undefined) return 0
+    const direct = new DirectFile(this.#disk, file)
     let written = 0
     try {
       for (const piece of this.#pieces(parts)) {
         direct.write([piece], written)
         written += piece.length
       }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
-      // At the beginning: never. Later it is the end of a disk that is nearly full, which the caller meets next.
-      if (written === 0) this.#isRefused = true
     } finally {
       direct.close()
     }
