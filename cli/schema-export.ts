@@ -1,6 +1,7 @@
 // A stream's normalized topic in the words of other engines, generated from the contract's Avro schema: a table for
 // Flink SQL, a reader for Spark Structured Streaming, a sink connector for Kafka Connect. docs/consumers.md shows
-// how each is used.
+// how each is used. Where the log is Kafka normalize writes in transactions: all of them read what is committed. What
+// they add to the contract's fields is called as in the tables.
 import {
   type AvroField,
   type AvroNode,
@@ -40,7 +41,7 @@ const compact = (avro: string): string => JSON.stringify(JSON.parse(avro)).repla
 const flinkName = (name: string): string => `\`${name}\``
 const flinkText = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
-/** The type that Flink's Avro format gives that value. Times of day and timestamps come as the numbers that they are. */
+/** The type that Flink's Avro format gives that value: it refuses a table whose columns have any other. */
 function flinkType(node: AvroNode): string {
   const nullable = nullableOf(node)
   if (nullable !== undefined) return flinkValue(nullable.value)
@@ -64,7 +65,7 @@ function flinkValue(node: AvroNode): string {
     case 'bytes':
       return 'BYTES'
     case 'fixed':
-      return `BINARY(${node.size})`
+      return `VARBINARY(${node.size})`
     case 'string':
     case 'enum':
       return 'STRING'
@@ -84,35 +85,52 @@ export function flinkTable({ tenant, stream, avro }: ExportSource, at: ExportAdd
   const columns = [
     '  `device_id` STRING',
     ...record.fields.map(({ name, node }) => `  ${flinkName(name)} ${flinkType(node)}`),
-    "  `receive_time` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp'",
-    '  `partition` INT METADATA VIRTUAL',
-    '  `offset` BIGINT METADATA VIRTUAL',
-    ...record.fields.flatMap((field) => flinkTimestamp(field)),
+    "  `_log_partition` INT METADATA FROM 'partition' VIRTUAL",
+    "  `_offset` BIGINT METADATA FROM 'offset' VIRTUAL",
+    "  `_receive_time` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL",
+    ...record.fields.flatMap((field) => flinkTimestamp(field, record)),
   ]
   const options = {
     connector: 'kafka',
     topic: normalizedTopic(tenant, stream),
     'properties.bootstrap.servers': at.bootstrap,
     'properties.group.id': `flink-${tenant}-${stream}`,
+    'properties.isolation.level': 'read_committed',
     'scan.startup.mode': 'earliest-offset',
+    // A partition without a device would hold the watermark, should one be declared, for ever.
+    'scan.watermark.idle-timeout': '10 s',
     'key.format': 'raw',
     'key.fields': 'device_id',
     'value.format': 'avro-confluent',
     'value.fields-include': 'EXCEPT_KEY',
     'value.avro-confluent.url': at.registry,
     // Without it Flink would make a schema of its own from the columns, in which an enum is a string.
-    'value.avro-confluent.schema': compact(avro),
+    'value.avro-confluent.schema': compact(JSON.stringify(withoutTimes(JSON.parse(avro)))),
   }
   const texts = Object.entries(options).map(([name, value]) => `  ${flinkText(name)} = ${flinkText(value)}`)
   return `CREATE TABLE ${flinkName(stream)} (\n${columns.join(',\n')}\n) WITH (\n${texts.join(',\n')}\n);`
 }
 
+/** The schema with times as the plain numbers that they are: Flink makes local times, without a zone, of the others. */
+function withoutTimes(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(withoutTimes)
+  if (typeof schema !== 'object' || schema === null) return schema
+  const parts = Object.entries(schema).map(([key, value]) =>
+    ['type', 'items', 'values', 'fields'].includes(key) ? [key, withoutTimes(value)] : [key, value],
+  )
+  const { logicalType, ...plain } = Object.fromEntries(parts) as Record<string, unknown>
+  if (logicalType === undefined) return plain
+  return String(logicalType).startsWith('time') ? plain['type'] : { ...plain, logicalType }
+}
+
 /** A computed column of the time itself; the field is a number of micro- or milliseconds. */
-function flinkTimestamp({ name, node }: AvroField): string[] {
+function flinkTimestamp({ name, node }: AvroField, { fields }: RecordNode): string[] {
   const value = nullableOf(node)?.value ?? node
   if (!isTimestamp(value)) return []
   const millis = value.logical === 'timestamp-micros' ? `${flinkName(name)} / 1000` : flinkName(name)
-  return [`  ${flinkName(`${name}_ts`)} AS TO_TIMESTAMP_LTZ(${millis}, 3)`]
+  let column = `${name}_ts`
+  while (fields.some((field) => field.name === column)) column += '_'
+  return [`  ${flinkName(column)} AS TO_TIMESTAMP_LTZ(${millis}, 3)`]
 }
 
 // Spark Structured Streaming
@@ -131,6 +149,7 @@ def read_${stream}(spark, **options):
         .option("kafka.bootstrap.servers", "${at.bootstrap}")
         .option("subscribe", "${normalizedTopic(tenant, stream)}")
         .option("startingOffsets", "earliest")
+        .option("kafka.isolation.level", "read_committed")
         .options(**options)
         .load()
     )
@@ -138,10 +157,10 @@ def read_${stream}(spark, **options):
     return source.select(
         expr("CAST(key AS STRING)").alias("device_id"),
         from_avro(expr("substring(value, 6)"), SCHEMA).alias("reading"),
-        expr("timestamp").alias("receive_time"),
-        "partition",
-        "offset",
-    ).select("device_id", "reading.*", "receive_time", "partition", "offset")
+        expr("partition").alias("_log_partition"),
+        expr("offset").alias("_offset"),
+        expr("timestamp").alias("_receive_time"),
+    ).select("device_id", "reading.*", "_log_partition", "_offset", "_receive_time")
 `
 }
 
@@ -156,6 +175,7 @@ export function connectSink({ tenant, stream }: ExportSource, at: ExportAddresse
     'key.converter': 'org.apache.kafka.connect.storage.StringConverter',
     'value.converter': 'io.confluent.connect.avro.AvroConverter',
     'value.converter.schema.registry.url': at.registry,
+    'consumer.override.isolation.level': 'read_committed',
     'errors.tolerance': 'none',
   }
   return JSON.stringify({ name: `millrace-${tenant}-${stream}`, config }, null, 2)

@@ -17,10 +17,10 @@ import {
   temporaryFolder,
   until,
 } from '../millrace-process.ts'
+import { block, here } from './consumers-page.ts'
 
 const INTEROP = path.resolve(import.meta.dirname, '../../.interop')
 const PYTHON = path.join(INTEROP, 'venv/bin/python')
-const DOCS = fs.readFileSync(path.resolve(import.meta.dirname, '../../docs/consumers.md'), 'utf8')
 const NORMALIZED = 'default.telemetry.normalized'
 const DEVICES = 5
 const COUNT = 500
@@ -62,19 +62,9 @@ after(async () => {
   for (const cleanup of cleanups) cleanup()
 })
 
-/** The documented text with the test's addresses. */
-const here = (text: string): string =>
-  text
-    .replaceAll('127.0.0.1:9092', `127.0.0.1:${millrace.kafkaPort}`)
-    .replaceAll('http://127.0.0.1:8080', millrace.http)
-
-/** Blocks of docs/consumers.md in that language. */
-const blocks = (language: string): string[] =>
-  [...DOCS.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'))].map((match) => match[1]!)
-
 /** Runs a documented command line of Kafka's distribution; a consumer ends when nothing comes any more. */
 async function tool(line: string, ...more: string[]): Promise<string> {
-  const [script, ...args] = here(line).trim().split(/\s+/)
+  const [script, ...args] = here(line, millrace).trim().split(/\s+/)
   const name = TOOLS[path.basename(script!)]
   assert.ok(name, `no class for ${script}`)
   const { stdout, stderr } = await run('java', ['-cp', kafkaClassPath(), name, ...args, ...more], {
@@ -84,14 +74,8 @@ async function tool(line: string, ...more: string[]): Promise<string> {
   return `${stdout}\n${stderr}`
 }
 
-const documented = (start: string): string => {
-  const line = blocks('console').find((block) => block.includes(start))
-  assert.ok(line, `docs/consumers.md has no command with ${start}`)
-  return line
-}
-
 test('kafka-console-consumer reads every record with key, offset and time', async () => {
-  const output = await tool(documented('console-consumer'), '--timeout-ms', '5000')
+  const output = await tool(block('console', 'console-consumer'), '--timeout-ms', '5000')
   const lines = output.split('\n').filter((line) => line.includes('Offset:'))
   assert.equal(lines.length, COUNT)
   for (let d = 0; d < DEVICES; d++)
@@ -100,8 +84,8 @@ test('kafka-console-consumer reads every record with key, offset and time', asyn
 })
 
 test('kcat prints key, time and offset of every record', async () => {
-  const line = blocks('sh').find((block) => block.includes('kcat') && block.includes(' -e '))!
-  const { stdout } = await run('sh', ['-c', here(line)], { timeout: 20_000 })
+  const line = here(block('sh', 'kcat -b 127.0.0.1:9092 -t default.telemetry.normalized -C'), millrace)
+  const { stdout } = await run('sh', ['-c', line], { timeout: 20_000 })
   const lines = stdout.trim().split('\n')
   assert.equal(lines.length, COUNT)
   assert.ok(lines.every((text) => /^room-\d \d{13} \d+$/.test(text)))
@@ -109,8 +93,8 @@ test('kcat prints key, time and offset of every record', async () => {
 
 test('kafka-topics and kafka-get-offsets describe the topic', async () => {
   const [topics, offsets] = await Promise.all([
-    tool(documented('kafka-topics')),
-    tool(documented('get-offsets')),
+    tool(block('console', 'kafka-topics')),
+    tool(block('console', 'get-offsets')),
   ])
   assert.match(topics, /PartitionCount: 4\s+ReplicationFactor: 1/)
   const sum = [...offsets.matchAll(new RegExp(`^${NORMALIZED}:\\d+:(\\d+)$`, 'gm'))].reduce(
@@ -130,7 +114,7 @@ test('kafka-consumer-perf-test reads all; kafka-consumer-groups shows its lag', 
     `bin/kafka-consumer-perf-test.sh --bootstrap-server 127.0.0.1:9092 --topic ${NORMALIZED} --num-records ${COUNT} --group perf`,
   )
   assert.match(output, new RegExp(`, ${COUNT}, `))
-  const groups = await tool(documented('consumer-groups').replace('dashboards', 'perf'))
+  const groups = await tool(block('console', 'consumer-groups').replace('dashboards', 'perf'))
   const lines = groups.split('\n').filter((line) => line.includes(NORMALIZED))
   assert.equal(lines.length, 4)
   // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG
@@ -142,8 +126,8 @@ test('kafka-consumer-perf-test reads all; kafka-consumer-groups shows its lag', 
 })
 
 test('the Python program of the docs prints every reading', async () => {
-  const program = blocks('python').find((block) => block.includes('DeserializingConsumer'))!
-  const child = spawn(PYTHON, ['-c', here(program)], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const program = here(block('python', 'DeserializingConsumer'), millrace)
+  const child = spawn(PYTHON, ['-c', program], { stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   let errors = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
@@ -191,10 +175,7 @@ test('the Spark program of the docs counts the stream', async (t) => {
     { encoding: 'utf8' },
   )
   fs.writeFileSync(path.join(folder, 'millrace_streams.py'), shown)
-  fs.writeFileSync(
-    path.join(folder, 'program.py'),
-    blocks('python').find((block) => block.includes('pyspark'))!,
-  )
+  fs.writeFileSync(path.join(folder, 'program.py'), block('python', 'pyspark'))
   const jars = fs
     .readdirSync(path.join(INTEROP, 'spark/libs'))
     .filter((name) => /kafka|avro|commons-pool/.test(name))
