@@ -16,7 +16,6 @@ import {
   type Connection,
   endTxnV3,
   initProducerIdV4,
-  offsetFetchV8,
   txnOffsetCommitV3,
 } from '@platformatic/kafka'
 import { MillraceError } from '../std/errors.ts'
@@ -27,6 +26,7 @@ import type { GroupMember } from './kafka-group.ts'
 import { BatchSender, ProducerLost } from './kafka-sender.ts'
 import {
   addPartitionsToTransaction,
+  committedOffsets,
   describeOpen,
   describeTransaction,
   endTransaction,
@@ -339,17 +339,9 @@ export class TransactionalProducer {
       return known
     })
     for (const group of groups)
-      await this.#cluster
-        .onCoordinator('group', group, `group ${group}`, (connection) =>
-          offsetFetchV8.api.async(
-            connection,
-            [{ groupId: group, memberId: null, memberEpoch: -1, topics: [] }],
-            false,
-          ),
-        )
-        .catch((error: unknown) => {
-          if (kafkaErrorCode((error as { cause?: unknown }).cause) !== KAFKA.GROUP_ID_NOT_FOUND) throw error
-        })
+      await this.#cluster.onCoordinator('group', group, `group ${group}`, (connection) =>
+        committedOffsets(connection, group, [], false),
+      )
     return known
   }
 

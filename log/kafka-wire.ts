@@ -12,6 +12,7 @@ import {
   describeProducersV0,
   describeTransactionsV0,
   endTxnV4,
+  offsetFetchV8,
   type Reader,
   ResponseError,
   txnOffsetCommitV4,
@@ -199,6 +200,35 @@ export function fetchBatches(
   partitions: readonly FetchPartition[],
 ): Promise<FetchAnswer> {
   return fetchApi.async(connection, maxWaitMs, bytesMax, partitions)
+}
+
+// Groups
+
+/** A partition's position in a group, as it was committed; an offset below 0 where there is none. */
+export interface CommittedOffset {
+  partitionIndex: number
+  committedOffset: bigint
+  metadata?: string | null
+}
+
+/**
+ * Positions of a group, topic by topic; none where there is no such group. `isStable`: while a transaction may yet move one,
+ * the answer is UNSTABLE_OFFSET_COMMIT.
+ */
+export async function committedOffsets(
+  connection: Connection,
+  groupId: string,
+  topics: { name: string; partitionIndexes: number[] }[],
+  isStable: boolean,
+): Promise<{ name: string; partitions: CommittedOffset[] }[]> {
+  try {
+    const asked = [{ groupId, memberId: null, memberEpoch: -1, topics }]
+    const { groups } = await offsetFetchV8.api.async(connection, asked, isStable)
+    return groups[0]!.topics
+  } catch (error) {
+    if (kafkaErrorCode(error) !== KAFKA.GROUP_ID_NOT_FOUND) throw error
+    return []
+  }
 }
 
 // Transactions

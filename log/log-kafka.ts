@@ -11,7 +11,7 @@
 //
 // A stall of the cluster holds every call until it is over. What ends one: `kafka_refused` (rights, credentials),
 // `partition_lost`, `log_stopped`, and errors of the request itself.
-import { initProducerIdV4, listOffsetsV9, offsetCommitV9, offsetFetchV8 } from '@platformatic/kafka'
+import { initProducerIdV4, listOffsetsV9, offsetCommitV9 } from '@platformatic/kafka'
 import { MillraceError } from '../std/errors.ts'
 import {
   checkBatches,
@@ -37,6 +37,7 @@ import {
   TransactionalProducer,
   type TransactionBatch,
 } from './kafka-transaction.ts'
+import { committedOffsets } from './kafka-wire.ts'
 import type {
   AppendRequest,
   AppendResult,
@@ -409,12 +410,14 @@ export class KafkaLog implements Log {
     const group = this.#groupName(stage)
     const topics = [{ name: this.#topics.nameOf(topic), partitionIndexes: [partition] }]
     let heldSince = performance.now()
-    const answer = await this.#cluster
-      // Waits while a transaction that moves the position is open; this process may have left it itself.
-      .onCoordinator('group', group, `position of ${group}`, async (connection) => {
+    // Waits while a transaction that moves the position is open; this process may have left it itself.
+    const committed = await this.#cluster.onCoordinator(
+      'group',
+      group,
+      `position of ${group}`,
+      async (connection) => {
         try {
-          const asked = [{ groupId: group, memberId: null, memberEpoch: -1, topics }]
-          return await offsetFetchV8.api.async(connection, asked, true)
+          return await committedOffsets(connection, group, topics, true)
         } catch (error) {
           const isHeld = kafkaErrorCode(error) === KAFKA.UNSTABLE_OFFSET_COMMIT
           if (isHeld && performance.now() - heldSince > UNSTABLE_MS_MAX) {
@@ -423,13 +426,9 @@ export class KafkaLog implements Log {
           }
           throw error
         }
-      })
-      .catch((error: unknown) => {
-        if (kafkaErrorCode((error as { cause?: unknown }).cause) === KAFKA.GROUP_ID_NOT_FOUND)
-          return undefined
-        throw error
-      })
-    const found = answer?.groups[0]?.topics[0]?.partitions[0]
+      },
+    )
+    const found = committed[0]?.partitions[0]
     if (found === undefined || found.committedOffset < 0n) return undefined
     // Of a topic that was made again under the name, another's position.
     return found.metadata === id ? Number(found.committedOffset) : undefined
