@@ -3,6 +3,10 @@
 //
 //   heartbeat: my epoch, what I own (when that changed) ──► my epoch, my assignment (when that changed)
 //
+// The partitions of each topic are spread over the members (assignor `range`): streams differ by thousands of times in
+// what they carry, and the brokers' default, `uniform`, makes only the numbers of all partitions even; it may give all
+// those of the one busy stream to one member.
+//
 // A partition that the assignment lacks is still this member's until it says otherwise: `owned` changes by `own`,
 // called when the stage has let go of what it loses. One that the assignment adds is free already. A member that the
 // group has dropped (it did not answer for a session timeout) has lost all it owned and joins again as a new one.
@@ -13,6 +17,8 @@ import type { Assignment, Membership } from './log.ts'
 
 /** By when a member must have let go of what was taken from it, or the group drops it. */
 const REBALANCE_MS_MAX = 60_000
+/** Brokers have it unless `group.consumer.assignors` leaves it out; then theirs is taken. */
+const ASSIGNOR = 'range'
 const EPOCH_JOIN = 0
 const EPOCH_LEAVE = -1
 const HEARTBEAT_MS_DEFAULT = 3000
@@ -53,6 +59,7 @@ export class KafkaGroup implements GroupMember, Membership {
   readonly #onOwn: GroupOptions['onOwn']
   #topics: readonly string[]
   #topicsSent = false
+  #assignor: string | null = ASSIGNOR
   #epoch = EPOCH_JOIN
   #target: Assignment = new Map()
   #owned: Assignment = new Map()
@@ -161,7 +168,7 @@ export class KafkaGroup implements GroupMember, Membership {
       REBALANCE_MS_MAX,
       topics,
       null,
-      null,
+      this.#assignor,
       owned,
     )
   }
@@ -175,6 +182,9 @@ export class KafkaGroup implements GroupMember, Membership {
         const code = kafkaErrorCode((error as { cause?: unknown }).cause)
         if (code === KAFKA.UNKNOWN_MEMBER_ID || code === KAFKA.FENCED_MEMBER_EPOCH) {
           this.#lose()
+          waitMs = 0
+        } else if (code === KAFKA.UNSUPPORTED_ASSIGNOR && this.#assignor !== null) {
+          this.#assignor = null
           waitMs = 0
         } else if (!this.#cluster.isClosed) {
           this.#onFailure(error)

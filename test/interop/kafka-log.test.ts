@@ -21,9 +21,9 @@ import { prepareBatch, sealForSend } from '../../log/kafka-batches.ts'
 import { KafkaCluster } from '../../log/kafka-cluster.ts'
 import type { KafkaOptions } from '../../log/kafka-options.ts'
 import { addPartitionsToTransaction, produce, txnOffsetCommitV5 } from '../../log/kafka-wire.ts'
-import type { Log } from '../../log/log.ts'
+import type { Assignment, Log, Membership } from '../../log/log.ts'
 import { describeLog, entry, readAll, TOPIC_DEFAULTS, textBatch } from '../../log/log-conformance.ts'
-import { openKafkaLog } from '../../log/log-kafka.ts'
+import { type KafkaLog, openKafkaLog } from '../../log/log-kafka.ts'
 import { isMillraceError } from '../../std/errors.ts'
 import { type KafkaBrokers, kafkaClassPath, startKafka } from '../kafka/broker.ts'
 import { type StoredRecord, storedRecords } from '../kafka/segments.ts'
@@ -32,7 +32,10 @@ const USER = { username: 'millrace', password: 'a-secret' }
 let brokers: Promise<KafkaBrokers> | undefined
 after(async () => (await brokers)?.stop())
 
-/** As of a cluster that came from an older Kafka; whoever writes need not have added the partition to the transaction. */
+/**
+ * As of a cluster that came from an older Kafka; whoever writes need not have added the partition to the transaction. Groups
+ * have the one assignor that we do not ask for.
+ */
 let oldBrokers: Promise<KafkaBrokers> | undefined
 after(async () => (await oldBrokers)?.stop())
 
@@ -44,7 +47,7 @@ async function options(): Promise<KafkaOptions> {
 async function oldOptions(): Promise<KafkaOptions> {
   oldBrokers ??= startKafka({
     features: ['transaction.version=1'],
-    properties: ['transaction.partition.verification.enable=false'],
+    properties: ['transaction.partition.verification.enable=false', 'group.consumer.assignors=uniform'],
   })
   return optionsOf(await oldBrokers)
 }
@@ -173,6 +176,56 @@ test('a member that was dropped and has joined again commits nothing that it beg
   await member.leave()
   await log.close()
   await cluster.close()
+})
+
+/** How many partitions of topics `busy` and `quiet`, with two each, two members of a group get. */
+async function shared(settings: KafkaOptions): Promise<{ busy: number; quiet: number }[]> {
+  const logs: KafkaLog[] = []
+  const members: Membership[] = []
+  const owned: Assignment[] = []
+  const count = (topic: string): number[] => owned.map((assignment) => assignment.get(topic)?.size ?? 0)
+  for (let i = 0; i < 2; i++) {
+    const log = await openKafkaLog({ ...settings, instance: randomUUID() }, 'sharing')
+    logs.push(log)
+    for (const name of ['busy', 'quiet']) await log.createTopic(name, { ...TOPIC_DEFAULTS, partitions: 2 })
+    members.push(
+      await log.join(
+        'sharing',
+        ['busy', 'quiet'],
+        () => {},
+        (error) => assert.fail(String(error)),
+      ),
+    )
+    const all = (): boolean => [...count('busy'), ...count('quiet')].reduce((sum, one) => sum + one, 0) === 4
+    // By then each has something, and nothing is under way from one to the other.
+    while (!all() || owned.length <= i || owned.some(({ size }) => size === 0)) {
+      for (const [j, member] of members.entries()) {
+        if (owned[j] === member.target) continue
+        owned[j] = member.target
+        member.own(member.target, member.generation)
+      }
+      await sleep(20)
+    }
+  }
+  for (const log of logs) await log.close()
+  return owned.map((assignment) => ({
+    busy: assignment.get('busy')?.size ?? 0,
+    quiet: assignment.get('quiet')?.size ?? 0,
+  }))
+}
+
+test('members of a group share the partitions of each topic', async () => {
+  assert.deepEqual(await shared(await options()), [
+    { busy: 1, quiet: 1 },
+    { busy: 1, quiet: 1 },
+  ])
+})
+
+test('members share all partitions as the brokers have it, where those lack the assignor', async () => {
+  assert.deepEqual(
+    (await shared(await oldOptions())).map(({ busy, quiet }) => busy + quiet),
+    [2, 2],
+  )
 })
 
 test('what is left of an ended transaction is refused, however late it comes', async () => {
