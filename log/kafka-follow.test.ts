@@ -36,3 +36,42 @@ test('a partition without a leader is looked for until it has one, and followed 
   assert.deepEqual((await follower.changes(0, 500)).partitions, [])
   assert.deepEqual(cluster.asked, [7])
 })
+
+/** A partition that has grown by one at each fetch. */
+class Growing {
+  isClosed = false
+  fetches = 0
+
+  knownTopic(): { id: string; leaders: number[] } {
+    return { id: 'id', leaders: [7] }
+  }
+
+  sleep(): Promise<void> {
+    return sleep(1)
+  }
+
+  async connection(): Promise<unknown> {
+    return {
+      send: (...args: unknown[]): void => {
+        const answer = args.at(-1) as (error: null, answer: unknown) => void
+        const end = ++this.fetches
+        const got = { topicId: 'id', partition: 0, errorCode: 0, lastStableOffset: end }
+        setImmediate(answer, null, { errorCode: 0, partitions: [got], memory: undefined })
+      },
+    }
+  }
+}
+
+test('while nobody waits for news a broker is hardly asked, and at once by who does', async () => {
+  const cluster = new Growing()
+  const follower = new KafkaFollower(cluster as unknown as KafkaCluster)
+  follower.note('t', 't', 0, 0, 0)
+  const first = await follower.changes(0, 5000)
+  assert.deepEqual(first.partitions, [{ topic: 't', partition: 0, end: 1 }])
+  await sleep(60)
+  assert.ok(cluster.fetches <= 5, `${cluster.fetches} fetches`)
+  const next = await follower.changes(first.sequence, 5000)
+  assert.ok(next.partitions[0]!.end > 1)
+  cluster.isClosed = true
+  follower.close()
+})

@@ -2,7 +2,9 @@
 //
 // A fetch waits at the end that is known and comes back when there is more; with it comes the new end (the last
 // stable offset: what is behind it may yet be aborted), and that is all that is used of it: the records are read when
-// a stage wants them. A pause between two fetches bounds what that costs under load.
+// a stage wants them. A pause between two fetches bounds what that costs under load. It is longer while nobody waits for
+// news, because a stage is at work, or waits for a commit's time: each process that shares a stage fetches for itself, and
+// without it would ask as often as the one that has all the records.
 import { Waiters } from '../std/waiters.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { kafkaErrorCode, mayRetry } from './kafka-errors.ts'
@@ -12,6 +14,8 @@ import type { Change, Changes } from './log.ts'
 /** Also bounds how late a partition that was added meanwhile is followed. */
 const WAIT_MS = 1000
 const PAUSE_MS = 5
+/** What a stage that does not wait hears of may be so old. */
+const PAUSE_MS_UNATTENDED = 100
 const RETRY_MS = 200
 
 interface Followed {
@@ -30,6 +34,9 @@ export class KafkaFollower {
   readonly #followed = new Map<string, Followed>()
   readonly #busy = new Set<number>()
   readonly #waiting = new Waiters()
+  /** How many of `changes` wait, and the loops that pause until one does. */
+  #attendants = 0
+  readonly #unattended = new Waiters()
   #started = false
   #isLooking = false
   #sequence = 0
@@ -66,12 +73,16 @@ export class KafkaFollower {
     this.#run()
     const now = this.#since(sequence)
     if (now.partitions.length > 0 || timeoutMs <= 0) return now
+    this.#attendants++
+    this.#unattended.wake()
     await this.#waiting.wait(timeoutMs)
+    this.#attendants--
     return this.#since(sequence)
   }
 
   close(): void {
     this.#wake()
+    this.#unattended.wake()
   }
 
   #wake(): void {
@@ -138,6 +149,7 @@ export class KafkaFollower {
           else this.#grow(one, got.lastStableOffset)
         }
         await this.#cluster.sleep(PAUSE_MS)
+        if (this.#attendants === 0) await this.#unattended.wait(PAUSE_MS_UNATTENDED)
         if (isStale) await this.#refresh()
       } catch (error) {
         if (this.#cluster.isClosed) break
