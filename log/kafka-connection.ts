@@ -36,7 +36,8 @@ const RECEIVE_BYTES = 128 * 1024
 const DIRECT_BYTES_MIN = 32 * 1024
 /** Pieces of a request that are smaller are joined. */
 const PIECE_BYTES_JOINED = 4096
-const IN_FLIGHT_MAX = 5
+/** A broker deals with one at a time: what is behind it waits in the sockets and is there at once. */
+const IN_FLIGHT_MAX = 32
 /** Of the life that a broker gives to a login, the part that is used. */
 const SESSION_PART = 0.8
 const TLS_ALERT = 0x15

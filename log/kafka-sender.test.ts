@@ -5,7 +5,7 @@ import { type Connection, Reader, type Writer } from '@platformatic/kafka'
 import { prepareBatch } from './kafka-batches.ts'
 import type { KafkaCluster } from './kafka-cluster.ts'
 import { BatchSender } from './kafka-sender.ts'
-import type { ProducedPartition } from './kafka-wire.ts'
+import type { ProducedPartition, Transactional } from './kafka-wire.ts'
 import { textBatch } from './log-conformance.ts'
 import { BASE_SEQUENCE, RECORD_COUNT } from './record-batch.ts'
 
@@ -73,7 +73,7 @@ function readProduce(writer: Writer): { topic: string; partition: number; batch:
   return found!
 }
 
-function senderTo(leader: Leader): BatchSender {
+function senderTo(leader: Leader, transactional: Transactional | null = null): BatchSender {
   const cluster: Partial<KafkaCluster> = {
     isClosed: false,
     knownTopic: () => ({ id: 'id', leaders: [0] }),
@@ -81,7 +81,7 @@ function senderTo(leader: Leader): BatchSender {
     sleep: () => new Promise((resolve) => setImmediate(resolve)),
     refresh: async () => {},
   }
-  return new BatchSender(cluster as KafkaCluster, { id: 1n, epoch: 0 }, null)
+  return new BatchSender(cluster as KafkaCluster, { id: 1n, epoch: 0 }, transactional)
 }
 
 const batch = (i: number) => prepareBatch(textBatch([['k', `${i}`]]), { recordCount: 1 }, 'none')
@@ -96,3 +96,13 @@ for (const knowsFrom of [0, 1, 2, 5])
     // Only the first goes alone.
     assert.equal(leader.requestsMax, 5)
   })
+
+test('in a transaction more than five requests are on their way, and batches stay in order', async () => {
+  const leader = new Leader(0)
+  const sender = senderTo(leader, { id: 'transactional', version: 2 })
+  const sequences = Array.from({ length: 40 }, (_, i) => i)
+  const sent = sequences.map((i) => sender.send('t', 0, batch(i)))
+  assert.deepEqual(await Promise.all(sent), sequences)
+  assert.deepEqual(leader.taken, sequences)
+  assert.equal(leader.requestsMax, 32)
+})

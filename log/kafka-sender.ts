@@ -6,6 +6,10 @@
 // sequence: the queue waits until all that were on their way are back, and sends them again, in order, under the
 // sequences they had. The broker answers what it has already with the offset it gave it.
 //
+// In a transaction more may be on their way, so that the broker is not out of work while this thread makes the next one.
+// Where so many were written and their answers lost, the broker does not know the first ones again and refuses them as out
+// of sequence: then the producer is lost, and the transaction is aborted, which it can be and a plain append cannot.
+//
 // The first batch of a partition goes alone: of a producer that it does not know there, a broker takes whatever sequence
 // comes first. Where the first batch is refused (a topic just made, whose leader has not heard of it) and the
 // second is taken, the first could never follow.
@@ -20,6 +24,7 @@ import { isDisturbance, isRetriable, KAFKA, kafkaErrorName, mayRetry } from './k
 import { type ProducedPartition, type ProducePartition, produce, type Transactional } from './kafka-wire.ts'
 
 const IN_FLIGHT_MAX = 5
+const IN_FLIGHT_MAX_TRANSACTION = 32
 const REQUEST_BYTES_MAX = 8 * 1024 * 1024
 const RETRY_MS_MIN = 10
 const RETRY_MS_MAX = 500
@@ -63,6 +68,8 @@ export class BatchSender {
   producer: Producer
   readonly #cluster: KafkaCluster
   readonly #transactional: Transactional | null
+  /** Batches of a partition, and requests to a leader. */
+  readonly #inFlightMax: number
   readonly #queues = new Map<string, Queue>()
   readonly #requestsInFlight = new Map<number, number>()
   /** Resolves when the last request to a leader so far has been handed to its connection. */
@@ -74,6 +81,7 @@ export class BatchSender {
     this.#cluster = cluster
     this.producer = producer
     this.#transactional = transactional
+    this.#inFlightMax = transactional === null ? IN_FLIGHT_MAX : IN_FLIGHT_MAX_TRANSACTION
   }
 
   /** Goes on as that producer: under another epoch sequences begin at 0. Nothing may be under way. */
@@ -138,13 +146,13 @@ export class BatchSender {
       for (const queue of this.#queues.values()) {
         if (queue.waiting.length === 0 || queue.resting || queue.back.length > 0) continue
         const isKnown = now - queue.takenAt < KNOWN_MS_MAX
-        if (queue.inFlight.size >= (isKnown ? IN_FLIGHT_MAX : 1)) continue
+        if (queue.inFlight.size >= (isKnown ? this.#inFlightMax : 1)) continue
         const leader = this.#cluster.knownTopic(queue.topic)?.leaders[queue.partition]
         if (leader === undefined || leader < 0) {
           this.#rest(queue)
           continue
         }
-        if ((this.#requestsInFlight.get(leader) ?? 0) >= IN_FLIGHT_MAX) continue
+        if ((this.#requestsInFlight.get(leader) ?? 0) >= this.#inFlightMax) continue
         const request = requests.get(leader) ?? { items: [], bytes: 0 }
         const bytes = queue.waiting[0]!.batch.records.length
         if (request.items.length > 0 && request.bytes + bytes > REQUEST_BYTES_MAX) continue
