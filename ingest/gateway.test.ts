@@ -164,3 +164,28 @@ for (const deviceRateMax of [0, 1e6])
     await harness.close()
     assert.deepEqual(harness.failures, [])
   })
+
+test('a topic that is sent again in one read, after a SUBSCRIBE, is still the one that it says', async (t) => {
+  const harness = await startIngest({ options: { credentialsFile } })
+  t.after(() => harness.close())
+  const gateway = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'hall', {
+    username: 'default/hall',
+    password: Buffer.from(PASSWORD),
+  })
+  const publish = (device: string, messageId: number) =>
+    gateway.publish(`devices/${device}/telemetry`, payloadOf(messageId), 1, messageId)
+  // A second topic makes the table; the last one that needed an entry is that of the longer device id.
+  publish('room-1', 1)
+  publish('room-22', 2)
+  await until(() => gateway.packets.length === 2, 'both acknowledgements')
+  gateway.socket.cork()
+  publish('room-1', 3)
+  gateway.send({ cmd: 'subscribe', messageId: 9, subscriptions: [{ topic: 'hall/1', qos: 0 }] })
+  publish('room-1', 4)
+  gateway.socket.uncork()
+  await until(() => gateway.packets.length === 5, 'all answers')
+  const records = await recordsOf(harness.log, 'default.telemetry.raw')
+  assert.deepEqual(records.map(({ key }) => key).sort(), ['room-1', 'room-1', 'room-1', 'room-22'])
+  gateway.end()
+  assert.deepEqual(harness.failures, [])
+})

@@ -58,7 +58,8 @@ export function publish(
       if (entry === undefined) return CLOSE
     } else if (
       entry === undefined ||
-      ((flags & FLAG_SAME_TOPIC) === 0 && !entry.equals(bytes, topicStart, topicEnd))
+      // Where there is a table, the message before may have needed no entry.
+      (((flags & FLAG_SAME_TOPIC) === 0 || cache !== undefined) && !entry.equals(bytes, topicStart, topicEnd))
     )
       entry = lookUp(session, bytes, topicStart, topicEnd)
     if (entry.version !== ingest.topics.version) ingest.resolve(session.principal!, entry)
