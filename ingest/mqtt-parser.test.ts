@@ -5,7 +5,19 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { IPublishPacket } from 'mqtt-packet'
 import { conversation, encode } from './mqtt-arbitraries.ts'
-import { CLOSE, CONTINUE, HOLD, isTopicName, type MqttParser, PAUSE } from './mqtt-parser.ts'
+import {
+  AHEAD_END,
+  AHEAD_ENTRY,
+  AHEAD_KNOWN_AS,
+  AHEAD_START,
+  CLOSE,
+  CONTINUE,
+  HOLD,
+  isTopicName,
+  type MqttParser,
+  PAUSE,
+  type PacketHandler,
+} from './mqtt-parser.ts'
 import { Recorder } from './mqtt-recorder.ts'
 
 const level = fc.constantFrom(4 as const, 5 as const)
@@ -85,6 +97,68 @@ test('pauses and holds give every packet once, in order, in any cutting', () => 
       assert.equal(recorder.parser.carriedBytes, 0)
     }),
     { numRuns: 400 },
+  )
+})
+
+/** Knows topics before their packets come, by their length; not those of odd length. */
+class Knowing extends Recorder {
+  readonly looksAhead = true
+  knownCount = 0
+
+  onTopicsAhead(_bytes: Uint8Array, ahead: Int32Array, count: number): void {
+    assert.ok(count > 0)
+    for (let at = 0; at < count * AHEAD_ENTRY; at += AHEAD_ENTRY) {
+      assert.equal(ahead[at + AHEAD_KNOWN_AS], 0)
+      const length = ahead[at + AHEAD_END]! - ahead[at + AHEAD_START]!
+      if (length % 2 === 0) ahead[at + AHEAD_KNOWN_AS] = length
+    }
+  }
+
+  override onPublish(...packet: Parameters<PacketHandler['onPublish']>): number {
+    const [bytes, flags, start, end] = packet
+    const knownAs = packet[9]
+    if (knownAs !== 0) {
+      assert.equal(knownAs, end - start)
+      this.knownCount++
+    }
+    return super.onPublish(bytes, flags, start, end, packet[4], packet[5], packet[6], packet[7], packet[8])
+  }
+}
+
+test('what was known of a topic ahead comes back with its packet, in any cutting, with pauses', () => {
+  let knownCount = 0
+  const input = level.chain((one) =>
+    fc.tuple(
+      fc.constant(one),
+      conversation(one),
+      fc.array(fc.nat(), { maxLength: 3 }),
+      fc.array(fc.constantFrom(CONTINUE, CONTINUE, PAUSE, HOLD), { maxLength: 12 }),
+    ),
+  )
+  fc.assert(
+    fc.property(input, ([one, packets, numbers, answers]) => {
+      const bytes = encode(packets, one)
+      const cuts = numbers.map((n) => n % (bytes.length + 1)).sort((a, b) => a - b)
+      const whole = new Recorder().feed(bytes)
+      const knowing = new Knowing()
+      knowing.answers.push(...answers)
+      knowing.feed(bytes, cuts)
+      let most = 20
+      while (knowing.parser.resume() === PAUSE) assert.ok(--most > 0)
+      const held = knowing.events.filter((_, i) => answers[i] !== HOLD)
+      assert.deepEqual(held, whole.events)
+      knownCount += knowing.knownCount
+    }),
+    { numRuns: 400 },
+  )
+  assert.ok(knownCount > 20, `${knownCount} topics were known`)
+  // Who knows a topic has checked it.
+  const packet = Buffer.from([0x30, 4, 0, 2, 0x61, 0x2b])
+  assert.deepEqual(
+    [new Knowing(1000, 4).feed(packet), new Recorder(1000, 4).feed(packet)].map(
+      ({ events }) => events[0]!.event,
+    ),
+    ['publish', 'malformed'],
   )
 })
 

@@ -55,16 +55,19 @@ export interface PacketHandler {
   /** Whether it wants `onTopicsAhead`; asked once a read. */
   readonly looksAhead?: boolean
   /**
-   * Before the next PUBLISH packets: where the topics of them are, [ranges[2i], ranges[2i + 1]) in `bytes`, nothing of
-   * them checked but that they lie in their packets. Whoever has many topics finds them sooner all at once.
+   * Before the next PUBLISH packets: where the topics of them are, `count` entries of AHEAD_START, AHEAD_END and
+   * AHEAD_KNOWN_AS, nothing of them checked but that they lie in their packets. Whoever has many topics finds them
+   * sooner all at once. What is put into AHEAD_KNOWN_AS, which is 0, comes back with the packet; another number says
+   * that the topic is equal to one that was a valid Topic Name, and is not checked again.
    */
-  onTopicsAhead?(bytes: Uint8Array, ranges: Int32Array, count: number): void
+  onTopicsAhead?(bytes: Uint8Array, ahead: Int32Array, count: number): void
   /** The body of a CONNECT: `decodeConnect` reads it. The handler sets `level` before it returns CONTINUE or PAUSE. */
   onConnect(bytes: Uint8Array, start: number, end: number): number
   /**
    * `flags`: FLAG_DUP, FLAG_QOS_1 or FLAG_QOS_2, FLAG_RETAIN as sent, and FLAG_SAME_TOPIC. `packetId` is 0 for
    * QoS 0. The topic is a valid Topic Name, or empty (5.0 only: an alias must be among the properties).
-   * Properties lie in [propertiesStart, propertiesEnd) without their length and are not checked yet.
+   * Properties lie in [propertiesStart, propertiesEnd) without their length and are not checked yet. `knownAs` is
+   * what `onTopicsAhead` knew the topic as, else 0.
    */
   onPublish(
     bytes: Uint8Array,
@@ -76,6 +79,7 @@ export interface PacketHandler {
     propertiesEnd: number,
     payloadStart: number,
     payloadEnd: number,
+    knownAs: number,
   ): number
   onPuback(packetId: number, reason: number): number
   /** The body of a SUBSCRIBE, packet id first: `decodeSubscribe` reads it. */
@@ -145,7 +149,15 @@ const CLOSED = 4
 
 /** Topics that are looked for ahead at once. */
 export const AHEAD_MAX = 16
-const ranges = new Int32Array(2 * AHEAD_MAX)
+// Numbers of an entry: the topic is bytes[start, end).
+export const AHEAD_START = 0
+export const AHEAD_END = 1
+export const AHEAD_KNOWN_AS = 2
+export const AHEAD_ENTRY = 3
+// One for all parsers, because none is called while another one reads.
+const ahead = new Int32Array(AHEAD_MAX * AHEAD_ENTRY)
+/** Entries in it. */
+let aheadCount = 0
 const REMAINING_LENGTH_BYTES_MAX = 4
 const CARRY_BYTES_MIN = 64
 
@@ -228,9 +240,15 @@ export class MqttParser {
     let lastTopicLength = -1
     const looksAhead = handler.looksAhead === true
     let lookedUntil = start
+    // The entry of the next PUBLISH, where it was looked at.
+    let entry = 0
+    aheadCount = 0
     this.#result = CONTINUE
     while (at < end) {
-      if (looksAhead && at >= lookedUntil) lookedUntil = this.#lookAhead(bytes, at, end)
+      if (looksAhead && at >= lookedUntil) {
+        lookedUntil = this.#lookAhead(bytes, at, end)
+        entry = 0
+      }
       const first = bytes[at]!
       let body = at + 1
       if (body === end) return at
@@ -268,7 +286,11 @@ export class MqttParser {
       const topicLength = (bytes[body]! << 8) | bytes[body + 1]!
       let p = topic + topicLength
       if (p > next) return this.#malformed(at, REASON.malformedPacket, TOPIC_OVERRUNS)
-      if (topicLength === lastTopicLength && sameBytes(bytes, lastTopic, topic, topicLength)) {
+      let knownAs = 0
+      if (entry < aheadCount) knownAs = ahead[entry++ * AHEAD_ENTRY + AHEAD_KNOWN_AS]!
+      if (knownAs !== 0) {
+        lastTopicLength = topicLength
+      } else if (topicLength === lastTopicLength && sameBytes(bytes, lastTopic, topic, topicLength)) {
         flags |= FLAG_SAME_TOPIC
       } else if (topicLength === 0) {
         if (this.level !== LEVEL_5) return this.#malformed(at, REASON.malformedPacket, TOPIC_EMPTY)
@@ -319,6 +341,7 @@ export class MqttParser {
         p,
         p,
         next,
+        knownAs,
       )
       if (result !== CONTINUE) {
         this.#result = result
@@ -347,12 +370,14 @@ export class MqttParser {
       if (next > end || topic > next) break
       const topicEnd = topic + ((bytes[body]! << 8) | bytes[body + 1]!)
       if (topicEnd > next) break
-      ranges[2 * count] = topic
-      ranges[2 * count + 1] = topicEnd
-      count++
+      const entry = count++ * AHEAD_ENTRY
+      ahead[entry + AHEAD_START] = topic
+      ahead[entry + AHEAD_END] = topicEnd
+      ahead[entry + AHEAD_KNOWN_AS] = 0
       at = next
     }
-    this.#handler.onTopicsAhead!(bytes, ranges, count)
+    aheadCount = count
+    if (count > 0) this.#handler.onTopicsAhead!(bytes, ahead, count)
     return at
   }
 

@@ -54,6 +54,7 @@ export class Recorder implements PacketHandler {
     propertiesEnd: number,
     payloadStart: number,
     payloadEnd: number,
+    _knownAs = 0,
   ): number {
     // FLAG_SAME_TOPIC depends on the cutting; that it is right is checked here.
     const topic = Buffer.from(bytes.subarray(topicStart, topicEnd)).toString()

@@ -32,6 +32,7 @@ export function publish(
   propertiesEnd: number,
   payloadStart: number,
   payloadEnd: number,
+  knownAs: number,
 ): number {
   const { ingest } = session
   if ((flags & (FLAG_QOS_2 | FLAG_RETAIN)) !== 0) return refuseFlags(session, flags)
@@ -45,7 +46,9 @@ export function publish(
   let keyEnd: number
   const { cache } = session
   const hasAlias = propertiesStart !== propertiesEnd || topicStart === topicEnd
-  const row = cache === undefined ? 0 : findRow(session, cache, flags, hasAlias, bytes, topicStart, topicEnd)
+  let row = 0
+  if (cache !== undefined && !hasAlias)
+    row = knownAs !== 0 ? knownAs : cache.findPlain(bytes, topicStart, topicEnd, ingest.topics.version)
   if (cache !== undefined && row !== 0) {
     tenant = cache.tenant
     target = ingest.admission.targets[cache.targetOf(row)]!
@@ -133,28 +136,6 @@ export function publish(
   }
   ingest.values[C.messagesInQos1]!++
   return session.pushAck(packetId, REASON.success, ticket, '')
-}
-
-/** The row of the topic where that is all that the message needs, else 0: then an entry must be found, or made. */
-function findRow(
-  session: Session,
-  cache: TopicCache,
-  flags: number,
-  hasAlias: boolean,
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-): number {
-  const { version } = session.ingest.topics
-  if (cache.version !== version) cache.clear(version)
-  let row = 0
-  if (!hasAlias) {
-    if ((flags & FLAG_SAME_TOPIC) !== 0) row = cache.lastRow
-    if (row === 0) row = cache.findNext(bytes, start, end)
-    if (row !== 0 && !cache.isPlain(row, cache.tenant.subscriptionsVersion)) row = 0
-  }
-  cache.lastRow = row
-  return row
 }
 
 /** The entry of a topic that is not the one before; makes the cache when there is a second topic. */

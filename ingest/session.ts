@@ -146,8 +146,8 @@ export class Session implements PacketHandler, TransportUser {
     return this.cache !== undefined
   }
 
-  onTopicsAhead(bytes: Uint8Array, ranges: Int32Array, count: number): void {
-    this.cache!.lookAhead(bytes, ranges, count)
+  onTopicsAhead(bytes: Uint8Array, ahead: Int32Array, count: number): void {
+    this.cache!.lookAhead(bytes, ahead, count, this.ingest.topics.version)
   }
 
   onPublish(
@@ -160,6 +160,7 @@ export class Session implements PacketHandler, TransportUser {
     propertiesEnd: number,
     payloadStart: number,
     payloadEnd: number,
+    knownAs: number,
   ): number {
     return publish(
       this,
@@ -172,6 +173,7 @@ export class Session implements PacketHandler, TransportUser {
       propertiesEnd,
       payloadStart,
       payloadEnd,
+      knownAs,
     )
   }
 

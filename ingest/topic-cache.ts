@@ -20,7 +20,7 @@
 import { viewOf } from '../std/view.ts'
 import type { AdmissionTarget } from './admission.ts'
 import { TOPIC_CACHE_BYTES_MAX, TOPIC_CACHE_ENTRIES_MAX, TOPIC_CACHE_ROWS_MAX } from './limits.ts'
-import { AHEAD_MAX } from './mqtt-parser.ts'
+import { AHEAD_END, AHEAD_ENTRY, AHEAD_KNOWN_AS, AHEAD_MAX, AHEAD_START } from './mqtt-parser.ts'
 import type { TokenBucket } from './rate-limit.ts'
 import type { Refusal } from './refusals.ts'
 import type { Session } from './session.ts'
@@ -118,31 +118,35 @@ const mix = (hash: number, word: number): number => {
   return product ^ (product >>> 15)
 }
 
-/** The 1 to 3 bytes after the whole words of bytes[start, end), as they lie in a row; 0 where there are none. */
-function tailOf(bytes: Uint8Array, view: DataView, start: number, end: number): number {
-  const count = (end - start) & 3
-  if (count === 0) return 0
-  if (end - start >= 4) return view.getInt32(end - 4, true) >>> (32 - 8 * count)
-  let tail = 0
-  for (let i = 0; i < count; i++) tail |= bytes[start + i]! << (8 * i)
-  return tail
-}
-
-function hashOf(bytes: Uint8Array, start: number, end: number): number {
-  const view = viewOf(bytes)
-  const whole = start + ((end - start) & ~3)
+/**
+ * Of the words of [start, end), the last one overlapping the one before: how many bytes are left over depends on the
+ * topic, and a branch that is taken for each other one costs as much as three words.
+ */
+function hashOf(view: DataView, start: number, end: number): number {
+  const last = end - 4
   let hash = SEED ^ (end - start)
-  for (let at = start; at < whole; at += 4) hash = mix(hash, view.getInt32(at, true))
-  return mix(hash, tailOf(bytes, view, start, end))
+  if (last < start) {
+    for (let at = start; at < end; at++) hash = mix(hash, view.getUint8(at))
+    return hash
+  }
+  for (let at = start; at < last; at += 4) hash = mix(hash, view.getInt32(at, true))
+  return mix(hash, view.getInt32(last, true))
 }
 
-// What was looked up ahead, of the one connection whose read is being dealt with.
+/** Whether `length` bytes at `a` are those at `b`; by words as in `hashOf`. */
+function isEqual(view: DataView, a: number, other: DataView, b: number, length: number): boolean {
+  const last = length - 8
+  if (last < 0) {
+    for (let i = 0; i < length; i++) if (view.getUint8(a + i) !== other.getUint8(b + i)) return false
+    return true
+  }
+  for (let i = 0; i < last; i += 8) if (view.getBigInt64(a + i) !== other.getBigInt64(b + i)) return false
+  return view.getBigInt64(a + last) === other.getBigInt64(b + last)
+}
+
+// Of the topics that are looked up ahead.
 const hashes = new Int32Array(AHEAD_MAX)
-const aheadStarts = new Int32Array(AHEAD_MAX)
 const aheadRows = new Int32Array(AHEAD_MAX)
-let aheadCache: TopicCache | undefined
-let aheadAt = 0
-let aheadCount = 0
 
 export class TopicCache {
   readonly tenant: Tenant
@@ -150,15 +154,17 @@ export class TopicCache {
   version: number
   /** Rows held. */
   count = 0
-  /** The row of the PUBLISH before, where that was enough for it; else 0. */
-  lastRow = 0
   /** Every target that the connection has used, those of rows that were dropped too. */
   readonly targets = new Set<AdmissionTarget>()
   readonly #entries = new Map<number, TopicEntry>()
   #index = new Int32Array(SLOTS_MIN)
   #rows = new Int32Array(WORDS_MIN)
+  /** The same. */
+  #view = new DataView(this.#rows.buffer)
   /** Where the next row begins; 0 is no row. */
   #end = 1
+  /** Where the parser was told what it asked for last. */
+  #ahead: Int32Array | undefined
 
   constructor(tenant: Tenant, version: number) {
     this.tenant = tenant
@@ -167,62 +173,57 @@ export class TopicCache {
 
   /** The row of the topic bytes[start, end), 0 where it is not held. It is valid until `put`. */
   find(bytes: Uint8Array, start: number, end: number): number {
-    return this.#match(hashOf(bytes, start, end), bytes, start, end)
+    const view = viewOf(bytes)
+    return this.#match(hashOf(view, start, end), view, start, end)
+  }
+
+  /** As `find`, where the row is all that a message needs: a stream takes it, and nobody is subscribed. */
+  findPlain(bytes: Uint8Array, start: number, end: number, version: number): number {
+    if (this.version !== version) this.clear(version)
+    const row = this.find(bytes, start, end)
+    return row !== 0 && this.isPlain(row, this.tenant.subscriptionsVersion) ? row : 0
   }
 
   /**
-   * Finds topics that come next at once, for `findNext`: [ranges[2i], ranges[2i + 1]) in `bytes`, at most AHEAD_MAX.
-   * One after the other, each waits for a slot of the index and then for a row; like this the processor waits for
-   * all slots together, and then for all rows.
+   * As `findPlain`, of topics that come next, as PacketHandler.onTopicsAhead says. One after the other, each waits for
+   * a slot of the index and then for a row; like this the processor waits for all slots together, and then for all
+   * rows. What is found is valid until a packet of another kind: a row that another topic takes its place from is
+   * forgotten there too.
    */
-  lookAhead(bytes: Uint8Array, ranges: Int32Array, count: number): void {
+  lookAhead(bytes: Uint8Array, ahead: Int32Array, count: number, version: number): void {
+    if (this.version !== version) this.clear(version)
+    const view = viewOf(bytes)
     const index = this.#index
     const rows = this.#rows
     const mask = index.length - 1
+    const { subscriptionsVersion } = this.tenant
     let touched = 0
-    for (let i = 0; i < count; i++) hashes[i] = hashOf(bytes, ranges[2 * i]!, ranges[2 * i + 1]!)
+    for (let i = 0, at = 0; i < count; i++, at += AHEAD_ENTRY)
+      hashes[i] = hashOf(view, ahead[at + AHEAD_START]!, ahead[at + AHEAD_END]!)
     for (let i = 0; i < count; i++) aheadRows[i] = index[hashes[i]! & mask]! & ROW_MASK
     // A row and the line of the cache that its text may reach into.
     for (let i = 0; i < count; i++) touched ^= rows[aheadRows[i]!]! ^ rows[aheadRows[i]! + LINE_WORDS]!
-    for (let i = 0; i < count; i++) {
-      const start = ranges[2 * i]!
-      aheadRows[i] = this.#match(hashes[i]!, bytes, start, ranges[2 * i + 1]!)
-      aheadStarts[i] = start
+    for (let i = 0, at = 0; i < count; i++, at += AHEAD_ENTRY) {
+      const row = this.#match(hashes[i]!, view, ahead[at + AHEAD_START]!, ahead[at + AHEAD_END]!)
+      if (row !== 0 && this.isPlain(row, subscriptionsVersion)) ahead[at + AHEAD_KNOWN_AS] = row
     }
-    aheadCache = this
-    aheadAt = 0
-    aheadCount = count
+    this.#ahead = ahead
     // Used for nothing, but kept, so that the reads are made.
     hashes[0] = touched
   }
 
-  /** As `find`, of a topic that `lookAhead` was told of, if nothing of another connection was looked up since. */
-  findNext(bytes: Uint8Array, start: number, end: number): number {
-    if (aheadCache === this) {
-      while (aheadAt < aheadCount && aheadStarts[aheadAt]! < start) aheadAt++
-      if (aheadAt < aheadCount && aheadStarts[aheadAt] === start) return aheadRows[aheadAt]!
-    }
-    return this.find(bytes, start, end)
-  }
-
-  #match(hash: number, bytes: Uint8Array, start: number, end: number): number {
+  #match(hash: number, view: DataView, start: number, end: number): number {
     const length = end - start
-    const view = viewOf(bytes)
-    const whole = length & ~3
     const index = this.#index
     const rows = this.#rows
     const mask = index.length - 1
-    next: for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const held = index[slot]!
       if (held === 0) return 0
       if (((held ^ hash) & ~ROW_MASK) !== 0) continue
       const row = held & ROW_MASK
       if ((rows[row]! & 0xffff) !== length) continue
-      const text = row + TEXT
-      for (let i = 0; i < whole; i += 4)
-        if (rows[text + (i >> 2)] !== view.getInt32(start + i, true)) continue next
-      if (whole !== length && rows[text + (whole >> 2)] !== tailOf(bytes, view, start, end)) continue
-      return row
+      if (isEqual(this.#view, (row + TEXT) << 2, view, start, length)) return row
     }
   }
 
@@ -272,14 +273,20 @@ export class TopicCache {
 
   /** Forgets all rows: they were resolved with another version of the topic table. */
   clear(version: number): void {
-    if (aheadCache === this) aheadCache = undefined
+    // What was found ahead is found no more.
+    for (let at = AHEAD_KNOWN_AS; this.#ahead !== undefined && at < this.#ahead.length; at += AHEAD_ENTRY)
+      this.#ahead[at] = 0
     this.version = version
     this.count = 0
-    this.lastRow = 0
     this.#entries.clear()
     this.#index = new Int32Array(SLOTS_MIN)
-    this.#rows = new Int32Array(WORDS_MIN)
+    this.#setRows(new Int32Array(WORDS_MIN))
     this.#end = 1
+  }
+
+  #setRows(rows: Int32Array<ArrayBuffer>): void {
+    this.#rows = rows
+    this.#view = new DataView(rows.buffer)
   }
 
   #makeRow(topic: Uint8Array): number {
@@ -289,12 +296,12 @@ export class TopicCache {
     if (this.#end + words + LINE_WORDS > this.#rows.length) {
       const grown = new Int32Array(Math.max(this.#rows.length * 2, this.#end + words + LINE_WORDS))
       grown.set(this.#rows)
-      this.#rows = grown
+      this.#setRows(grown)
     }
     const row = this.#end
     this.#end += words
     this.#rows[row + LENGTHS] = topic.length
-    for (let i = 0; i < topic.length; i++) this.#rows[row + TEXT + (i >>> 2)]! |= topic[i]! << ((i & 3) << 3)
+    for (let i = 0; i < topic.length; i++) this.#view.setUint8(((row + TEXT) << 2) + i, topic[i]!)
     if (++this.count * 2 > this.#index.length) {
       this.#index = new Int32Array(this.#index.length * 2)
       for (let at = 1; at < this.#end; at += TEXT + (((this.#rows[at]! & 0xffff) + 3) >>> 2)) this.#link(at)
@@ -305,18 +312,10 @@ export class TopicCache {
   #link(row: number): void {
     const index = this.#index
     const mask = index.length - 1
-    const hash = this.#hashOf(row)
+    const text = (row + TEXT) << 2
+    const hash = hashOf(this.#view, text, text + (this.#rows[row]! & 0xffff))
     let slot = hash & mask
     while (index[slot] !== 0) slot = (slot + 1) & mask
     index[slot] = (hash & ~ROW_MASK) | row
-  }
-
-  /** As `hashOf`, of the topic in a row. */
-  #hashOf(row: number): number {
-    const length = this.#rows[row]! & 0xffff
-    const whole = length >>> 2
-    let hash = SEED ^ length
-    for (let i = 0; i < whole; i++) hash = mix(hash, this.#rows[row + TEXT + i]!)
-    return mix(hash, (length & 3) === 0 ? 0 : this.#rows[row + TEXT + whole]!)
   }
 }

@@ -5,6 +5,7 @@ import type { Principal } from '../identity/identity.ts'
 import type { AdmissionTarget } from './admission.ts'
 import { streamOf } from './ingest-harness.ts'
 import { TOPIC_CACHE_BYTES_MAX, TOPIC_CACHE_ENTRIES_MAX, TOPIC_CACHE_ROWS_MAX } from './limits.ts'
+import { AHEAD_END, AHEAD_ENTRY, AHEAD_KNOWN_AS, AHEAD_MAX, AHEAD_START } from './mqtt-parser.ts'
 import { Refusal } from './refusals.ts'
 import { SubscriptionTree } from './subscriptions.ts'
 import { Tenant } from './tenant.ts'
@@ -127,6 +128,56 @@ test('the topic cache tells topics apart by every byte and by their length', () 
       for (const [row, name] of rows) assert.equal(cache.entryOf(row)!.name, name)
     }),
   )
+})
+
+test('topics that are looked up ahead are those that are found one by one, and only plain ones', () => {
+  const tenant = tenantOf()
+  const names = fc.array(fc.string({ minLength: 1, maxLength: 20 }), { minLength: 1, maxLength: AHEAD_MAX })
+  const ahead = new Int32Array(AHEAD_MAX * AHEAD_ENTRY)
+  const lookUp = (cache: TopicCache, texts: readonly string[], version = 1) => {
+    const parts = texts.map((text) => Buffer.from(text))
+    ahead.fill(0)
+    let end = 0
+    for (const [i, part] of parts.entries()) {
+      ahead[i * AHEAD_ENTRY + AHEAD_START] = end
+      end += part.length
+      ahead[i * AHEAD_ENTRY + AHEAD_END] = end
+    }
+    cache.lookAhead(new Uint8Array(Buffer.concat(parts)), ahead, texts.length, version)
+    return found(texts.length)
+  }
+  const found = (count: number) =>
+    Array.from({ length: count }, (_, i) => ahead[i * AHEAD_ENTRY + AHEAD_KNOWN_AS]!)
+  fc.assert(
+    fc.property(names, (texts) => {
+      const cache = new TopicCache(tenant, 1)
+      for (const [i, text] of [...new Set(texts)].entries())
+        if (i % 3 !== 0) cache.put(entryOf(text, tenant, i % 3 === 1 ? KIND_TELEMETRY : KIND_ORDINARY))
+      assert.deepEqual(
+        lookUp(cache, texts),
+        texts.map((text) => {
+          const row = findIn(cache, text)
+          return row !== 0 && cache.isPlain(row, tenant.subscriptionsVersion) ? row : 0
+        }),
+      )
+    }),
+  )
+  const cache = new TopicCache(tenant, 1)
+  cache.put(entryOf('devices/a/t', tenant))
+  const once = () => lookUp(cache, ['devices/a/t', 'devices/b/t'])
+  assert.notEqual(once()[0], 0)
+  // What was found are no rows any more.
+  cache.clear(1)
+  assert.deepEqual(found(2), [0, 0])
+  cache.put(entryOf('devices/a/t', tenant))
+  tenant.remote.subscribe('devices/+/t', 2, 1)
+  assert.deepEqual(once(), [0, 0])
+  tenant.remote.unsubscribe('devices/+/t', 2)
+  cache.put(entryOf('devices/a/t', tenant), findIn(cache, 'devices/a/t'))
+  assert.notEqual(once()[0], 0)
+  // Another version of the topic table.
+  assert.deepEqual(lookUp(cache, ['devices/a/t'], 2), [0])
+  assert.equal(cache.count, 0)
 })
 
 test('memory of a client that invents topics is bounded, by their bytes and by objects', () => {
