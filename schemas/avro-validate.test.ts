@@ -102,6 +102,15 @@ test('mutated bytes: generated = interpreter; valid implies that avsc decodes; u
   assert.ok(valid > 0 && refused > 0)
 })
 
+test('schemas share a validator where their fields are equal, whatever they are called, and only there', () => {
+  const of = (name: string, type: string) =>
+    createValidator(
+      parseAvroSchema(JSON.stringify({ type: 'record', name, fields: [{ name: 'level', type }] })),
+    ).validate
+  assert.equal(of('tank', 'int'), of('silo', 'int'))
+  assert.notEqual(of('tank', 'int'), of('tank', 'long'))
+})
+
 test('any bytes at all: a code, never an exception, and the interpreter gives the same', () => {
   const validators = [SENSOR_SCHEMA, MACHINE_SCHEMA, LIST].map((schema) =>
     createValidator(parseAvroSchema(schema)),
