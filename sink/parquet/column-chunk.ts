@@ -139,7 +139,7 @@ function scanSegments(leaf: Leaf, size: number): ValueRange[] {
   if (leaf.kind === 'binary' || leaf.kind === 'fixed') return segments
   for (let from = 0; from < values.count; from += size) {
     const range = new ValueRange(leaf)
-    range.scan(values, from, Math.min(values.count, from + size))
+    range.scan(values, from, values.isUniform ? from + 1 : Math.min(values.count, from + size))
     segments.push(range)
   }
   return segments
@@ -160,6 +160,10 @@ function chooseEncoding(options: ChunkOptions, segments: readonly ValueRange[]):
     values.expandCodes()
   }
   if (count < JUDGED_VALUES_MIN) return ENCODING.PLAIN
+  if (values.isUniform) {
+    words.takeFirst(values)
+    return ENCODING.RLE_DICTIONARY
+  }
   const judged = estimate(values, options.compressionLevel, options.byteStreamSplit)
   if (!judged.tryDictionary) return judged.encoding
   const isBytes = kind === 'binary' || kind === 'fixed'
@@ -243,19 +247,12 @@ function writeDataPages(
     const levelEnd = plan.levels[i + 1]!
     const from = plan.values[i]!
     const to = plan.values[i + 1]!
-    const complete = to - from === levelEnd - level
+    const definition = definitionOfAll(leaf, to - from, levelEnd - level)
     page.length = 0
     if (leaf.maxRepetition > 0)
       appendLevels(page, shredded.repetitions, level, levelEnd, leaf.maxRepetition, undefined)
     if (leaf.maxDefinition > 0)
-      appendLevels(
-        page,
-        shredded.definitions,
-        level,
-        levelEnd,
-        leaf.maxDefinition,
-        complete ? leaf.maxDefinition : undefined,
-      )
+      appendLevels(page, shredded.definitions, level, levelEnd, leaf.maxDefinition, definition)
     if (coded) appendIndices(page, values.ids, from, to, indexBits)
     else appendValues(page, values, encoding, from, to)
     let range = segments[i]
@@ -277,6 +274,12 @@ function writeDataPages(
     })
     appendPage(chunk, file, header, body, page.length)
   }
+}
+
+/** The definition level of all entries of a page; undefined where they differ. */
+function definitionOfAll(leaf: Leaf, valueCount: number, levelCount: number): number | undefined {
+  if (valueCount === levelCount) return leaf.maxDefinition
+  return valueCount === 0 && leaf.maxDefinition === 1 ? 0 : undefined
 }
 
 /** Bytes of a PLAIN value; 0 for binary, whose values have a length each. */

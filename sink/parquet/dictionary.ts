@@ -35,6 +35,14 @@ export class WordDictionary {
       : this.#buildNarrow(values.words, values.count, ids, max, slotBits)
   }
 
+  /** One entry, the first value; `ids` are not set, as the index of a single entry has no bits. */
+  takeFirst(values: LeafValues): void {
+    this.count = 1
+    this.step = 0
+    this.entries[0] = values.words[0]!
+    if (values.kind === 'int64') this.entries[1] = values.words[1]!
+  }
+
   /** Room for `count` words of entries, what lies there not kept. */
   ownEntries(count: number): Int32Array {
     if (this.entries.length < count) this.entries = new Int32Array(count)

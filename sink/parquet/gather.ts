@@ -21,6 +21,7 @@ export function gather(leaf: Leaf, picked: Shredder, values: LeafValues, only: b
   if (column === undefined || pickCount === 0) return
   const picks = column.isUniform ? undefined : picked.picks
   const from = column.isUniform ? 0 : picked.pickFrom
+  values.isUniform = only && column.isUniform === true && (values.kind === 'int32' || values.kind === 'int64')
   switch (values.kind) {
     case 'boolean':
       gatherBytes(wordsOf(column, leaf) as Uint8Array, 1, picks, from, pickCount, values, only)

@@ -22,6 +22,11 @@ export function planPages(
 ): PagePlan {
   const plan: PagePlan = { rows: [0], levels: [0], values: [0] }
   const { levelCount, definitions, repetitions } = shredded
+  if (repetitions === undefined && values.count === 0) {
+    for (let row = rowsMax; row < levelCount; row += rowsMax) cut(plan, row, row, 0)
+    cut(plan, levelCount, levelCount, 0)
+    return plan
+  }
   if (repetitions === undefined && bytesPerValue > 0 && values.count === levelCount) {
     const step = Math.max(1, Math.min(rowsMax, Math.floor(bytesMax / bytesPerValue)))
     for (let row = step; row < levelCount; row += step) cut(plan, row, row, row)

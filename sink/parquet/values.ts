@@ -16,6 +16,8 @@ export class LeafValues {
   /** Binary whose values are `ids` into `dictionary` rather than starts and ends. */
   coded = false
   count = 0
+  /** All values are known to equal the first one; of int32 and int64 only. */
+  isUniform = false
   /** Bytes of a `boolean` (1) or `fixed` value. */
   width = 0
   words: Int32Array = new Int32Array(0)
@@ -41,6 +43,7 @@ export class LeafValues {
     this.width = width
     this.coded = coded
     this.count = 0
+    this.isUniform = false
     this.saturated = 0
     this.#dataLength = 0
     if (coded) this.dictionary.clear()

@@ -143,6 +143,42 @@ test('slices with a permutation, of several batches, make one row group in their
   )
 })
 
+test('a column that is said to be uniform makes the file that its values make, in any order and cut into pages', () => {
+  const fields: ColumnField[] = [
+    { name: 'int', type: { kind: 'int' }, nullable: false },
+    { name: 'millis', type: { kind: 'int', logical: 'time-millis' }, nullable: false },
+    { name: 'long', type: { kind: 'long' }, nullable: false },
+    { name: 'at', type: { kind: 'long', logical: 'timestamp-millis' }, nullable: false },
+    { name: 'double', type: { kind: 'double' }, nullable: false },
+  ]
+  const words = fc.tuple(fc.integer(), fc.nat(86_399_999), fc.bigInt(-(2n ** 53n), 2n ** 53n))
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(words, fc.integer({ min: 1, max: 300 })), { minLength: 1, maxLength: 2 }),
+      fc.constantFrom(3, 50, 20_000),
+      fc.boolean(),
+      (parts, pageRowsMax, isOrdered) => {
+        const [said, unsaid] = [true, false].map((isUniform) => {
+          const writer = new ParquetWriter(parquetFields(fields), { pageRowsMax })
+          writer.writeSlices(
+            parts.map(([[int, millis, long], count]) => {
+              const row: Value[] = [int, millis, long, long, Number.NaN]
+              const rows = Array.from({ length: count }, () => row)
+              const { columns } = batchOf({ fields, rows, coded: [] })
+              const order = isOrdered ? Int32Array.from(rows.keys()).reverse() : undefined
+              const batch = { rowCount: count, columns: columns.map((column) => ({ ...column, isUniform })) }
+              return { batch, from: 0, to: count, order }
+            }),
+          )
+          return writer.finish()
+        })
+        assert.deepEqual(said, unsaid)
+      },
+    ),
+    PARAMETERS,
+  )
+})
+
 test('field ids stand on every element, and on no repeated group', async () => {
   const table: Table = {
     fields: [
