@@ -14,7 +14,11 @@ const GROUP_VALUES = 8
 const RUN_BITS_MIN = 64
 const HEADER_BYTES_MAX = 5
 
+/** Packed runs up to this are copied by a loop: between short runs of equal values there are thousands, a view for each. */
+const COPIED_BYTES_MAX = 64
+
 let packed = new Int32Array(1 << 14)
+let packedBytes = new Uint8Array(packed.buffer)
 const tail = new Int32Array(PACK_VALUES)
 
 /** Appends values[from, to), each below 2^width, as runs. */
@@ -72,7 +76,10 @@ function appendPacked(page: PageBuffer, values: Int32Array, from: number, to: nu
   const blocks = Math.floor(count / PACK_VALUES)
   const rest = count - blocks * PACK_VALUES
   const words = (blocks + 1) * width
-  if (packed.length < words) packed = new Int32Array(words * 2)
+  if (packed.length < words) {
+    packed = new Int32Array(words * 2)
+    packedBytes = new Uint8Array(packed.buffer)
+  }
   const pack = packerOf(width)
   pack(values, from, blocks, packed, 0)
   if (rest > 0) {
@@ -80,7 +87,9 @@ function appendPacked(page: PageBuffer, values: Int32Array, from: number, to: nu
     for (let k = 0; k < rest; k++) tail[k] = values[from + blocks * PACK_VALUES + k]!
     pack(tail, 0, 1, packed, blocks * width)
   }
-  page.reserve(HEADER_BYTES_MAX + groups * width)
+  const bytes = groups * width
+  page.reserve(HEADER_BYTES_MAX + bytes)
   page.varint((groups << 1) | 1)
-  page.append(new Uint8Array(packed.buffer, 0, groups * width))
+  if (bytes > COPIED_BYTES_MAX) page.append(packedBytes.subarray(0, bytes))
+  else for (let i = 0; i < bytes; i++) page.byte(packedBytes[i]!)
 }
