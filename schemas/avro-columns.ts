@@ -14,13 +14,12 @@ import { type RecordResolution, type Resolution, resolve } from './avro-resoluti
 import { readLongWords } from './avro-runtime.ts'
 import type { AvroNode, RecordNode } from './avro-schema.ts'
 import { minimumSize } from './avro-size.ts'
+import { type ColumnBuilder, RowScope } from './column-builder.ts'
 import {
   BytesBuilder,
-  type ColumnBuilder,
   createColumnBuilder,
   ListBuilder,
   LongBuilder,
-  RowScope,
   StructBuilder,
   WordsBuilder,
 } from './column-builders.ts'

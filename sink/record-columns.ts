@@ -8,7 +8,7 @@
 //   header quality        _quality         null without
 import type { RecordHeader } from '../log/record-batch.ts'
 import type { RecordStretch } from '../log/record-stretch.ts'
-import { newArray } from '../schemas/column-builders.ts'
+import { newArray } from '../schemas/column-builder.ts'
 import type { Column, ColumnField, DictionaryColumn } from '../schemas/columns.ts'
 import { MARK_LATE_MS, MARK_QUALITY } from '../schemas/names.ts'
 import { BinaryDictionary } from './parquet/dictionary-binary.ts'
