@@ -77,6 +77,32 @@ for (const [kind, make] of kinds) {
   })
 }
 
+test('metadata that is loaded twice at a time takes its room in the cache once', async () => {
+  const { catalog: other, pointers, store, names, dir } = open(() => new MemoryPointers())
+  const catalog = new PointerCatalog('millrace', pointers, store, fileUri(dir), names, systemClock)
+  const small = { ...ID, name: 'small' }
+  await other.createNamespace('default')
+  for (const id of [ID, small]) await other.create(id, layout())
+  // Each version takes a sixteenth of the cache.
+  const change = (i: number) =>
+    other.commit(ID, [], [{ action: 'set-properties', updates: { i: String(i), text: 'x'.repeat(1 << 20) } }])
+  for (let i = 0; i < 18; i++) {
+    await change(i)
+    await Promise.all([catalog.load(ID), catalog.load(ID)])
+  }
+  await catalog.load(small)
+  await change(18)
+  await catalog.load(ID)
+  const read = store.read.bind(store)
+  const reads: string[] = []
+  store.read = (uri) => {
+    reads.push(uri)
+    return read(uri)
+  }
+  await catalog.load(small)
+  assert.deepEqual(reads, [], 'it is still in the cache')
+})
+
 test('an answer that is lost is said to be ambiguous, a refusal is not', async () => {
   const pointers = new MemoryPointers()
   const { catalog } = open(() => pointers)

@@ -233,6 +233,8 @@ export class PointerCatalog implements Catalog {
   }
 
   #remember(location: string, metadata: TableMetadata, textBytes: number): void {
+    // Who loaded it at the same time has put it there.
+    this.#forget(location)
     this.#cache.set(location, { metadata, textBytes })
     this.#cachedBytes += textBytes
     for (const oldest of this.#cache.keys()) {
