@@ -37,6 +37,8 @@ const STEP_BYTES_MAX_DEFAULT = 4 * 1024 * 1024
 const STEP_BYTES_MAX_TRANSACTION = 16 * 1024 * 1024
 /** Part of a step that one partition is read for at a time, and that snapshots may add to it. */
 const READ_PART = 4
+/** At most; between two reads the answers of a log on the network have their turn, and what waits for them is sent. */
+const READ_BYTES_MAX = 2 * 1024 * 1024
 /** How long an idle stage waits for the log to grow before it looks around. */
 const IDLE_MS = 30_000
 /** The last look for records before a drain ends, and the pace at which it waits for room in the log. */
@@ -94,7 +96,7 @@ export class NormalizeStage {
     this.#stepBytesMax =
       options.stepBytesMax ??
       ((options.references ?? true) ? STEP_BYTES_MAX_DEFAULT : STEP_BYTES_MAX_TRANSACTION)
-    this.#readBytesMax = Math.ceil(this.#stepBytesMax / READ_PART)
+    this.#readBytesMax = Math.min(Math.ceil(this.#stepBytesMax / READ_PART), READ_BYTES_MAX)
     this.#committer = new Committer({
       log: this.#log,
       now: this.#now,
