@@ -151,9 +151,10 @@ test('outputs equal the model’s, for any records, batches, steps, crashes and 
       fc.infiniteStream(fc.integer({ min: 1, max: 25 })),
       fc.infiniteStream(action),
       fc.boolean(),
+      fc.constantFrom(0, 1000),
       fc.boolean(),
       fc.integer({ min: 400, max: 16_000 }),
-      async (events, sizes, actions, references, plain, stepBytesMax) => {
+      async (events, sizes, actions, references, copiedBytesMin, plain, stepBytesMax) => {
         const stream = plain ? plainDescriptor() : descriptor()
         const memory = new MemoryLog()
         const log = new FaultyLog(memory)
@@ -168,6 +169,7 @@ test('outputs equal the model’s, for any records, batches, steps, crashes and 
             counters: new CounterBlock(NORMALIZE_COUNTERS),
             limits,
             references,
+            copiedBytesMin,
             stepBytesMax,
             now: () => now,
           })
@@ -233,6 +235,7 @@ test('outputs equal the model’s, for any records, batches, steps, crashes and 
           const normalizer = new PartitionNormalizer(compileTransform(stream), state, {
             partition,
             references,
+            copiedBytesMin,
           })
           const { end } = await log.range(rawTopic('default', 'telemetry'), partition)
           const all = await log.read(rawTopic('default', 'telemetry'), partition, 0, Infinity)

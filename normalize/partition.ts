@@ -8,7 +8,8 @@
 //   4. event time implausible for its receive time, a range that refuses: rejected
 //   5. late, out of range: marked
 // A record that none of it touches passes. As long as all records of a batch pass, nothing is written: the
-// batch goes on whole. The first that does not has the records before it copied out and the rest follow.
+// batch goes on whole. The first that does not has the records before it copied out and the rest follow. On a log without
+// references only a large batch goes on whole; of small ones the records that pass are written together.
 import { type BatchHeader, RecordReader, readBatchHeader } from '../log/record-batch.ts'
 import type { CounterBlock } from '../std/counters.ts'
 import { invariant } from '../std/errors.ts'
@@ -20,6 +21,9 @@ import { carriesMarks, isReplayed, Marks, type OutputBatches } from './output.ts
 import type { RejectedBatches } from './rejected-batches.ts'
 import type { PartitionState } from './state.ts'
 import { FRAME_BYTES, type Rejection, type StreamTransform, type WriterPlan } from './transform.ts'
+
+/** To Kafka each batch of a partition takes a request of its own, which costs more than to copy some hundred records. */
+const COPIED_BYTES_MIN = 16 * 1024
 
 const PASS = 0
 const REWRITE = 1
@@ -57,6 +61,8 @@ export interface PartitionOptions {
   partition: number
   /** Whether whole batches go on as references; otherwise as copies. */
   references: boolean
+  /** Of copies: records of batches that are smaller are written into one; default 16 KiB. */
+  copiedBytesMin?: number
 }
 
 export class PartitionNormalizer {
@@ -131,7 +137,9 @@ export class PartitionNormalizer {
   ): void {
     const reader = this.#reader
     reader.reset(bytes, start, end)
-    let whole = header.baseOffset >= from && header.baseOffset + header.lastOffsetDelta < to
+    const { references, copiedBytesMin = COPIED_BYTES_MIN } = this.#options
+    const mayPass = references || header.byteLength >= copiedBytesMin
+    let whole = mayPass && header.baseOffset >= from && header.baseOffset + header.lastOffsetDelta < to
     let passed = 0
     let rewritten = 0
     let count = 0
@@ -166,7 +174,7 @@ export class PartitionNormalizer {
     tally.recordsRewritten += rewritten
     if (whole && passed > 0) {
       tally.batchesPassed++
-      if (this.#options.references) output.passReference(header.baseOffset, header.recordCount)
+      if (references) output.passReference(header.baseOffset, header.recordCount)
       else output.passCopy(bytes, start, end, header.recordCount)
     }
   }

@@ -78,39 +78,74 @@ async function drain(stage: NormalizeStage): Promise<void> {
   assert.ok(stage.caughtUp)
 }
 
-test('a batch that needs nothing is passed whole: by reference, or as a copy of its bytes', async () => {
+/** Normalizes batches of `sizes` readings that need nothing; returns what was appended, by topic, reference and count. */
+async function passed(references: boolean, sizes: readonly number[]) {
   const stream = plainDescriptor({ partitions: 1 })
-  for (const references of [true, false]) {
-    const log = new MemoryLog()
-    await createTopics(log, stream)
-    const requests: AppendRequest[] = []
-    const recording: Log = Object.assign(Object.create(log) as Log, {
-      ...bound(log),
-      append: (request: AppendRequest) => {
-        requests.push(request)
-        return log.append(request)
-      },
-    })
-    const { stage, counters } = await start(recording, { streams: [stream], references })
-    await appendRaw(log, stream, 0, readings('d', 0, 100))
-    await appendRaw(log, stream, 0, readings('d', 100, 150))
-    await drain(stage)
-    const entries = requests.flatMap((one) => one.entries)
-    assert.deepEqual(
-      entries.map((entry) => [entry.topic, 'reference' in entry, entry.recordCount]),
-      [
-        ['default.telemetry.normalized', references, 100],
-        ['default.telemetry.normalized', references, 50],
-      ],
-    )
-    assert.equal(counters.get('batches_passed'), 2)
-    assert.equal(counters.get('records_passed'), 150)
-    assert.equal(counters.get('lag_records'), 0)
-    const raw = await log.read(rawTopic('default', 'telemetry'), 0, 0, Infinity)
-    const normalized = await log.read(normalizedTopic('default', 'telemetry'), 0, 0, Infinity)
-    assert.deepEqual(normalized.batches, raw.batches)
-    assert.equal(await log.position(NORMALIZE_STAGE, rawTopic('default', 'telemetry'), 0), 150)
+  const log = new MemoryLog()
+  await createTopics(log, stream)
+  const requests: AppendRequest[] = []
+  const recording: Log = Object.assign(Object.create(log) as Log, {
+    ...bound(log),
+    append: (request: AppendRequest) => {
+      requests.push(request)
+      return log.append(request)
+    },
+  })
+  const { stage, counters } = await start(recording, { streams: [stream], references })
+  let sent = 0
+  for (const size of sizes) await appendRaw(log, stream, 0, readings('d', sent, (sent += size)))
+  await drain(stage)
+  assert.equal(counters.get('records_passed'), sent)
+  assert.equal(counters.get('lag_records'), 0)
+  assert.equal(await log.position(NORMALIZE_STAGE, rawTopic('default', 'telemetry'), 0), sent)
+  const entries = requests
+    .flatMap((one) => one.entries)
+    .filter(({ topic }) => topic === normalizedTopic('default', 'telemetry'))
+    .map((entry) => ['reference' in entry, entry.recordCount])
+  const [raw, normalized] = await Promise.all(
+    [rawTopic, normalizedTopic].map((name) => log.read(name('default', 'telemetry'), 0, 0, Infinity)),
+  )
+  return {
+    entries,
+    raw: raw!.batches,
+    normalized: normalized!.batches,
+    whole: counters.get('batches_passed'),
   }
+}
+
+test('a batch that needs nothing is passed whole, by reference', async () => {
+  const { entries, raw, normalized, whole } = await passed(true, [100, 50])
+  assert.deepEqual(entries, [
+    [true, 100],
+    [true, 50],
+  ])
+  assert.deepEqual(normalized, raw)
+  assert.equal(whole, 2)
+})
+
+test('without references a large batch is passed as a copy of its bytes', async () => {
+  const { entries, raw, normalized, whole } = await passed(false, [1000])
+  assert.ok(raw.length > 16 * 1024)
+  assert.deepEqual(entries, [[false, 1000]])
+  assert.deepEqual(normalized, raw)
+  assert.equal(whole, 1)
+})
+
+test('without references the records of small batches are passed in one', async () => {
+  const { entries, raw, normalized } = await passed(false, [100, 50, 1])
+  assert.deepEqual(entries, [[false, 151]])
+  const read = (batches: Uint8Array): unknown[] => {
+    const reader = new RecordReader()
+    reader.reset(batches)
+    const records: unknown[] = []
+    while (reader.next()) {
+      const { bytes, offset, timestamp, bodyStart, recordEnd } = reader
+      records.push([offset, timestamp, bytes.slice(bodyStart, recordEnd)])
+    }
+    return records
+  }
+  assert.equal(read(raw).length, 151)
+  assert.deepEqual(read(normalized), read(raw))
 })
 
 /** The methods of a log, to be spread over. */

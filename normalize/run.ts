@@ -55,6 +55,8 @@ export interface NormalizeOptions {
   limits?: Partial<StateLimits>
   /** Whether the log takes ReferenceAppend; default true. */
   references?: boolean
+  /** As of PartitionOptions. */
+  copiedBytesMin?: number
   /**
    * Raw bytes that a step reads, and normalized and rejected bytes that it may have made before it reads more.
    * One append is at most about four times that; the log must take it (default 4 MiB, for segments of 128 MiB; 16 MiB
@@ -341,7 +343,7 @@ export class NormalizeStage {
       this.#stop(stream, new MillraceError('topic_unknown', `the log has no topic ${stream.raw}`))
       return []
     }
-    const { share } = this.#options
+    const { share, copiedBytesMin } = this.#options
     const name = new TextEncoder().encode(stream.raw)
     const first = murmur2(name) & 0x7fffffff
     const added: Partition[] = []
@@ -356,6 +358,7 @@ export class NormalizeStage {
         normalizer: new PartitionNormalizer(stream.transform, new PartitionState(this.#limitsOf(stream)), {
           partition: number,
           references: this.#options.references ?? true,
+          ...(copiedBytesMin === undefined ? {} : { copiedBytesMin }),
         }),
         snapshots: new Snapshots(topic, number),
         nextOffset: committed ?? range.start,
