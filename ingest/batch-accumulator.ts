@@ -21,7 +21,7 @@
 // others go on. See `PartitionHandle.heldSequence`.
 import type { AppendResult, BatchAppend, Log } from '../log/log.ts'
 import { RECORDS, writeBatchHeader } from '../log/record-batch.ts'
-import { copyShared } from '../std/copy.ts'
+import { copyShared, copyWords } from '../std/copy.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { writeUnsigned } from '../std/varint.ts'
 import { orderOf, SlabArena } from './slab-arena.ts'
@@ -303,12 +303,8 @@ export class BatchAccumulator {
       this.#sourceView = new DataView(values.buffer, values.byteOffset, values.byteLength)
     }
     const source = this.#sourceView
-    if (keyLength >= 8 && keys === values) {
-      // Words, the last one overlapping the one before: no loop over the odd bytes. Optimised code makes no BigInt of them.
-      const last = keyLength - 8
-      for (let i = 0; i < last; i += 8) view.setBigInt64(p + i, source.getBigInt64(keyStart + i, true), true)
-      view.setBigInt64(p + last, source.getBigInt64(keyStart + last, true), true)
-    } else for (let i = 0; i < keyLength; i++) bytes[p + i] = keys[keyStart + i]!
+    if (keyLength >= 8 && keys === values) copyWords(source, keyStart, keyLength, view, p)
+    else for (let i = 0; i < keyLength; i++) bytes[p + i] = keys[keyStart + i]!
     p += keyLength
     if (valueCode < 0x80) bytes[p++] = valueCode
     else if (valueCode < 0x4000) {
@@ -316,17 +312,8 @@ export class BatchAccumulator {
       bytes[p + 1] = valueCode >>> 7
       p += 2
     } else p = writeUnsigned(bytes, p, valueCode)
-    if (valueLength >= 8 && valueLength <= WORD_COPY_BYTES_MAX) {
-      const last = valueLength - 8
-      let i = 0
-      // Two at a time: the loop's own work is a fifth of such a copy.
-      for (; i < last - 8; i += 16) {
-        view.setBigInt64(p + i, source.getBigInt64(start + i, true), true)
-        view.setBigInt64(p + i + 8, source.getBigInt64(start + i + 8, true), true)
-      }
-      for (; i < last; i += 8) view.setBigInt64(p + i, source.getBigInt64(start + i, true), true)
-      view.setBigInt64(p + last, source.getBigInt64(start + last, true), true)
-    } else if (valueLength > 0) copyShared(values.subarray(start, end), this.#buffer, p)
+    if (valueLength >= 8 && valueLength <= WORD_COPY_BYTES_MAX) copyWords(source, start, valueLength, view, p)
+    else if (valueLength > 0) copyShared(values.subarray(start, end), this.#buffer, p)
     p += valueLength
     bytes[p++] = 0
     handle.at = p

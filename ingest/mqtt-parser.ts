@@ -14,6 +14,7 @@
 //
 // It holds no policy. Authentication, quotas, what QoS 2 and RETAIN get, aliases: all that is the handler's.
 
+import { sameBytes } from '../std/copy.ts'
 import { isUtf8 } from '../std/utf8.ts'
 import { viewOf } from '../std/view.ts'
 import {
@@ -234,6 +235,7 @@ export class MqttParser {
   #run(bytes: Uint8Array, start: number, end: number): number {
     const handler = this.#handler
     const packetBytesMax = this.#packetBytesMax
+    const view = viewOf(bytes)
     let at = start
     // The topic of the PUBLISH before, in the same buffer: equal bytes need no second validation.
     let lastTopic = 0
@@ -290,7 +292,7 @@ export class MqttParser {
       if (entry < aheadCount) knownAs = ahead[entry++ * AHEAD_ENTRY + AHEAD_KNOWN_AS]!
       if (knownAs !== 0) {
         lastTopicLength = topicLength
-      } else if (topicLength === lastTopicLength && sameBytes(bytes, lastTopic, topic, topicLength)) {
+      } else if (topicLength === lastTopicLength && sameBytes(view, lastTopic, view, topic, topicLength)) {
         flags |= FLAG_SAME_TOPIC
       } else if (topicLength === 0) {
         if (this.level !== LEVEL_5) return this.#malformed(at, REASON.malformedPacket, TOPIC_EMPTY)
@@ -519,18 +521,6 @@ function packetLength(bytes: Uint8Array, end: number): number {
     scale *= 0x80
   }
   return 0
-}
-
-/** A word at a time, the last one overlapping the one before: bytes one by one took a tenth of the whole hot path. */
-function sameBytes(bytes: Uint8Array, a: number, b: number, length: number): boolean {
-  if (length < 8) {
-    for (let i = 0; i < length; i++) if (bytes[a + i] !== bytes[b + i]) return false
-    return true
-  }
-  const view = viewOf(bytes)
-  for (let i = length - 8; i > 0; i -= 8)
-    if (view.getBigInt64(a + i) !== view.getBigInt64(b + i)) return false
-  return view.getBigInt64(a) === view.getBigInt64(b)
 }
 
 const PLUS = 0x2b
