@@ -8,13 +8,8 @@
 // all that has gathered is the next request. With none in flight a flush waits for the end of the event
 // loop's turn, so that every socket that was readable adds to it.
 //
-// Clients with small windows are the exception. They send again when they are acknowledged, so that half of what
-// is in flight would follow the other half from commit to commit, each of them small. Acknowledged first and
-// waited for, all of it is one commit: half of the syncs, and less time in all, because a small commit costs
-// almost what a larger one does. Where what was awaited does not come, that is not tried again for a while.
-//
-// Many clients that each publish now and then are the opposite: nobody sends sooner for being acknowledged sooner, and
-// a commit at once would be one for each handful of messages. So it lingers, until one comes whose client was waiting.
+// Some commits are put off (commit-delay.ts), where clients with small windows are about to answer, or many clients
+// publish now and then.
 //
 // A record's ticket is the sequence of the flush that will carry it. Flush sequences begin at 1 and become
 // durable in order, with one exception: a partition that the log refuses for its backlog is held, so that the
@@ -24,6 +19,7 @@ import { RECORDS, writeBatchHeader } from '../log/record-batch.ts'
 import { copyShared, copyWords } from '../std/copy.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { writeUnsigned } from '../std/varint.ts'
+import { CommitDelay, type Gathering } from './commit-delay.ts'
 import { orderOf, SlabArena } from './slab-arena.ts'
 
 /** From `append`: memory is full until a flush is durable. Hold the packet and stop reading. */
@@ -38,20 +34,6 @@ const WORD_COPY_BYTES_MAX = 640
 /** Keeps timestamp deltas within an int32 after zigzag: about 12 days. */
 const TIMESTAMP_DELTA_MAX = 0x3fffffff
 const RETRY_MS_MIN = 50
-/** Bytes of a commit that costs about as much as an empty one: there is nothing to win by larger ones. */
-const GATHER_BYTES_MAX = 96 << 10
-/** Part of what is expected that must be there before a commit goes, the rest being late. */
-const GATHER_PART = 0.9
-/**
- * The longest that a commit waits for what is expected: as long as the last one took, within these bounds. Timers are
- * no finer; and whoever waited that long for an acknowledgement waits at most as long again.
- */
-const GATHER_MS_MIN = 1
-const GATHER_MS_MAX = 10
-/** Records that share a commit well enough. */
-const LINGER_RECORDS_MAX = 128
-/** Commits that do not wait after that many times in a row in vain; doubled each time. */
-const GATHER_PAUSE_MAX = 256
 const RETRY_MS_MAX = 1000
 
 export interface AccumulatorOptions {
@@ -119,7 +101,7 @@ class SealedBatch {
   }
 }
 
-export class BatchAccumulator {
+export class BatchAccumulator implements Gathering {
   /** Records and value bytes appended since the start. */
   recordCount = 0
   valueBytes = 0
@@ -132,7 +114,7 @@ export class BatchAccumulator {
   readonly #bytesMax: number
   readonly #flushBytes: number
   readonly #requestsInFlightMax: number
-  readonly #lingerMs: number
+  readonly #delay: CommitDelay
   readonly #onDurable: (durableSequence: number) => void
   readonly #onFailure: (error: MillraceError) => void
   readonly #partitions = new Map<string, PartitionHandle>()
@@ -149,22 +131,8 @@ export class BatchAccumulator {
   #requestsInFlight = 0
   #bytesSealed = 0
   #turnScheduled = false
-  /** `recordCount` at which the commit that is put off goes; 0 while none is. */
-  #awaited = 0
-  #awaitedTimer: NodeJS.Timeout | undefined
-  /** Clock at the last flush; and how long that timer runs. */
-  #flushedAt = 0
-  #awaitedMs = 0
-  /** Commits that will not be put off. */
-  #gatherPause = 0
-  #gatherPauseNext = 1
   /** `recordCount` at the last flush. */
   #flushedCount = 0
-  /** Whether a client published again because of an acknowledgement: since the last flush, and before it. */
-  #isAnswered = false
-  #wasAnswered = false
-  /** `recordCount` when the commit that is put off began to linger; -1 where it waits for answers, or is not put off. */
-  #lingersFrom = -1
   #stopped = false
   readonly #held = new Set<PartitionHandle>()
   #waiters: (() => void)[] = []
@@ -182,7 +150,7 @@ export class BatchAccumulator {
     this.#bytesMax = this.#bytes.length
     this.#flushBytes = options.flushBytes ?? 1 << 20
     this.#requestsInFlightMax = options.requestsInFlightMax ?? 1
-    this.#lingerMs = options.lingerMs ?? 0
+    this.#delay = new CommitDelay(this, options.lingerMs ?? 0)
     this.#onDurable = options.onDurable
     this.#onFailure = options.onFailure
     this.#source = this.#bytes
@@ -212,6 +180,18 @@ export class BatchAccumulator {
   /** Below half of the budget: read on. */
   get isBelowLowWater(): boolean {
     return this.#arena.bytesUsed < this.#bytesMax * 0.5
+  }
+
+  /** Records of the flush being filled. */
+  get recordsGathered(): number {
+    return this.recordCount - this.#flushedCount
+  }
+
+  /** Bytes of the flush being filled. */
+  get bytesGathered(): number {
+    let bytes = this.#bytesSealed
+    for (const { start, at } of this.#open) bytes += at - start
+    return bytes
   }
 
   /** Partitions that the log refuses for their backlog; usually none. */
@@ -330,25 +310,17 @@ export class BatchAccumulator {
    */
   answered(ticketBefore: number): void {
     if (ticketBefore < this.#sequence - 1 - this.#requestsInFlightMax) return
-    this.#isAnswered = true
-    if (this.#lingersFrom < 0) return
-    this.#lingersFrom = -1
-    this.#awaited = 0
-    this.#schedule()
+    if (this.#delay.answered()) this.#schedule()
   }
 
   /** To be called after each read: a commit that waits for more goes when enough is there. */
   endRead(): void {
-    if (this.#awaited === 0 || this.recordCount < this.#awaited) return
-    this.#awaited = 0
-    this.#gatherPauseNext = 1
-    this.#schedule()
+    if (this.#delay.isDue()) this.#schedule()
   }
 
   /** Sends all that has gathered, unless as many requests as allowed are in flight: their end sends it. */
   flush(): void {
-    this.#awaited = 0
-    this.#lingersFrom = -1
+    this.#delay.cancel()
     if (this.#stopped || this.#requestsInFlight >= this.#requestsInFlightMax) return
     if (this.#open.length === 0 && this.#sealed.length === 0) return
     for (const handle of this.#open) this.#seal(handle)
@@ -357,9 +329,7 @@ export class BatchAccumulator {
     this.#sealed = []
     this.#bytesSealed = 0
     this.#flushedCount = this.recordCount
-    this.#wasAnswered = this.#isAnswered
-    this.#isAnswered = false
-    this.#flushedAt = performance.now()
+    this.#delay.committed()
     this.#requestsInFlight++
     this.#send(this.#sequence++, batches, RETRY_MS_MIN)
   }
@@ -433,12 +403,12 @@ export class BatchAccumulator {
   }
 
   #schedule(): void {
-    if (this.#turnScheduled || this.#awaited !== 0) return
+    if (this.#turnScheduled || this.#delay.isPutOff) return
     if (this.#requestsInFlight >= this.#requestsInFlightMax) return
     this.#turnScheduled = true
     setImmediate(() => {
       this.#turnScheduled = false
-      if (!this.#linger()) this.flush()
+      if (!this.#mayPutOff() || !this.#delay.linger()) this.flush()
     })
   }
 
@@ -473,75 +443,18 @@ export class BatchAccumulator {
 
   /** Puts the commit of what has gathered meanwhile off, where more will come soon. */
   #putOff(batches: readonly SealedBatch[]): boolean {
-    if (this.#requestsInFlight !== 0 || this.#waiters.length > 0) return false
-    const isAnswered = this.#lingerMs === 0 || this.#isAnswered || this.#wasAnswered
-    return isAnswered ? this.#awaitAnswers(batches) : this.#linger()
-  }
-
-  /** Puts the next commit off until what this one acknowledges has been answered by as much again. */
-  #awaitAnswers(batches: readonly SealedBatch[]): boolean {
+    if (!this.#mayPutOff()) return false
     let records = 0
-    let bytes = this.#bytesGathered()
+    let bytes = 0
     for (const { entry } of batches) {
       records += entry.recordCount
       bytes += entry.batch.length
     }
-    const gathered = this.recordCount - this.#flushedCount
-    const awaited = Math.ceil((gathered + records) * GATHER_PART)
-    if (gathered >= awaited || bytes > GATHER_BYTES_MAX) return false
-    if (this.#gatherPause > 0) {
-      this.#gatherPause--
-      return false
-    }
-    this.#awaited = this.#flushedCount + awaited
-    const tookMs = Math.floor(performance.now() - this.#flushedAt)
-    this.#awaitAtMost(Math.max(GATHER_MS_MIN, Math.min(tookMs, GATHER_MS_MAX)))
-    return true
+    return this.#delay.putOff(records, bytes)
   }
 
-  /** Puts the commit off as long as no client waits for it in order to publish again. */
-  #linger(): boolean {
-    const gathered = this.recordCount - this.#flushedCount
-    if (this.#lingerMs === 0 || this.#isAnswered || gathered === 0 || gathered >= LINGER_RECORDS_MAX)
-      return false
-    if (this.#waiters.length > 0 || this.#requestsInFlight !== 0) return false
-    if (this.#bytesGathered() > GATHER_BYTES_MAX) return false
-    if (this.#gatherPause > 0) {
-      this.#gatherPause--
-      return false
-    }
-    this.#lingersFrom = this.recordCount
-    this.#awaited = this.#flushedCount + LINGER_RECORDS_MAX
-    this.#awaitAtMost(this.#lingerMs)
-    return true
-  }
-
-  /** Bytes of the flush being filled. */
-  #bytesGathered(): number {
-    let bytes = this.#bytesSealed
-    for (const { start, at } of this.#open) bytes += at - start
-    return bytes
-  }
-
-  /** One timer is used again and again, as long as its time fits. */
-  #awaitAtMost(ms: number): void {
-    if (this.#awaitedTimer !== undefined && this.#awaitedMs === ms) {
-      this.#awaitedTimer.refresh()
-      return
-    }
-    clearTimeout(this.#awaitedTimer)
-    this.#awaitedMs = ms
-    this.#awaitedTimer = setTimeout(() => this.#awaitedLongEnough(), ms)
-  }
-
-  #awaitedLongEnough(): void {
-    if (this.#awaited === 0) return
-    const isInVain = this.#lingersFrom < 0 || this.recordCount === this.#lingersFrom
-    if (isInVain) {
-      this.#gatherPause = this.#gatherPauseNext
-      this.#gatherPauseNext = Math.min(this.#gatherPauseNext * 2, GATHER_PAUSE_MAX)
-    } else this.#gatherPauseNext = 1
-    this.flush()
+  #mayPutOff(): boolean {
+    return this.#requestsInFlight === 0 && this.#waiters.length === 0
   }
 
   #announce(): void {

@@ -1,0 +1,149 @@
+// When a commit goes that need not go at once: what the accumulator puts off, and until when.
+//
+// Clients with small windows send again when they are acknowledged, so that half of what is in flight would follow
+// the other half from commit to commit, each of them small. Acknowledged first and waited for, all of it is one
+// commit: half of the syncs, and less time in all, because a small commit costs almost what a larger one does. Where
+// what was awaited does not come, that is not tried again for a while.
+//
+// Many clients that each publish now and then are the opposite: nobody sends sooner for being acknowledged sooner, and
+// a commit at once would be one for each handful of messages. So it lingers, until one comes whose client was waiting.
+
+/** Bytes of a commit that costs about as much as an empty one: there is nothing to win by larger ones. */
+const GATHER_BYTES_MAX = 96 << 10
+/** Part of what is expected that must be there before a commit goes, the rest being late. */
+const GATHER_PART = 0.9
+/**
+ * The longest that a commit waits for what is expected: as long as the last one took, within these bounds. Timers are
+ * no finer; and whoever waited that long for an acknowledgement waits at most as long again.
+ */
+const GATHER_MS_MIN = 1
+const GATHER_MS_MAX = 10
+/** Records that share a commit well enough. */
+const LINGER_RECORDS_MAX = 128
+/** Commits that do not wait after that many times in a row in vain; doubled each time. */
+const PAUSE_MAX = 256
+
+/** What commits are made of. */
+export interface Gathering {
+  /** Since the last commit. */
+  readonly recordsGathered: number
+  readonly bytesGathered: number
+  /** Commits what has gathered. */
+  flush(): void
+}
+
+export class CommitDelay {
+  readonly #gathering: Gathering
+  readonly #lingerMs: number
+  /** Records at which the commit that is put off goes; 0 while none is. */
+  #awaited = 0
+  /** Records when the commit that is put off began to linger; -1 where it waits for answers, or is not put off. */
+  #lingersFrom = -1
+  #timer: NodeJS.Timeout | undefined
+  #timerMs = 0
+  /** Clock at the last commit. */
+  #committedAt = 0
+  /** Commits that will not be put off. */
+  #pause = 0
+  #pauseNext = 1
+  /** Whether a client published again because of an acknowledgement: since the last commit, and before it. */
+  #isAnswered = false
+  #wasAnswered = false
+
+  /** `lingerMs`: how long a commit lingers; 0: none does. */
+  constructor(gathering: Gathering, lingerMs: number) {
+    this.#gathering = gathering
+    this.#lingerMs = lingerMs
+  }
+
+  /** Whether a commit is put off. */
+  get isPutOff(): boolean {
+    return this.#awaited !== 0
+  }
+
+  cancel(): void {
+    this.#awaited = 0
+    this.#lingersFrom = -1
+  }
+
+  /** All that has gathered is committed now. */
+  committed(): void {
+    this.#wasAnswered = this.#isAnswered
+    this.#isAnswered = false
+    this.#committedAt = performance.now()
+  }
+
+  /** A client publishes because it was acknowledged. True where a commit must not linger any more because of that. */
+  answered(): boolean {
+    this.#isAnswered = true
+    if (this.#lingersFrom < 0) return false
+    this.cancel()
+    return true
+  }
+
+  /** True, once, when what is awaited is there. */
+  isDue(): boolean {
+    if (this.#awaited === 0 || this.#gathering.recordsGathered < this.#awaited) return false
+    this.#awaited = 0
+    this.#pauseNext = 1
+    return true
+  }
+
+  /** Puts the next commit off, after one of `records` and `bytes` became durable, where more will come soon. */
+  putOff(records: number, bytes: number): boolean {
+    const isAnswered = this.#lingerMs === 0 || this.#isAnswered || this.#wasAnswered
+    return isAnswered ? this.#awaitAnswers(records, bytes) : this.linger()
+  }
+
+  /** Puts the commit off as long as no client waits for it in order to publish again. */
+  linger(): boolean {
+    const { recordsGathered, bytesGathered } = this.#gathering
+    if (this.#lingerMs === 0 || this.#isAnswered) return false
+    if (recordsGathered === 0 || recordsGathered >= LINGER_RECORDS_MAX) return false
+    if (bytesGathered > GATHER_BYTES_MAX || this.#isPaused()) return false
+    this.#lingersFrom = recordsGathered
+    this.#awaited = LINGER_RECORDS_MAX
+    this.#waitAtMost(this.#lingerMs)
+    return true
+  }
+
+  /** Puts the commit off until what the last one acknowledges has been answered by as much again. */
+  #awaitAnswers(records: number, bytes: number): boolean {
+    const { recordsGathered, bytesGathered } = this.#gathering
+    const awaited = Math.ceil((recordsGathered + records) * GATHER_PART)
+    if (recordsGathered >= awaited || bytesGathered + bytes > GATHER_BYTES_MAX) return false
+    if (this.#isPaused()) return false
+    this.#awaited = awaited
+    const tookMs = Math.floor(performance.now() - this.#committedAt)
+    this.#waitAtMost(Math.max(GATHER_MS_MIN, Math.min(tookMs, GATHER_MS_MAX)))
+    return true
+  }
+
+  /** Counts a commit that could be put off. */
+  #isPaused(): boolean {
+    if (this.#pause === 0) return false
+    this.#pause--
+    return true
+  }
+
+  /** One timer is used again and again, as long as its time fits. */
+  #waitAtMost(ms: number): void {
+    if (this.#timer !== undefined && this.#timerMs === ms) {
+      this.#timer.refresh()
+      return
+    }
+    clearTimeout(this.#timer)
+    this.#timerMs = ms
+    this.#timer = setTimeout(() => this.#waitedLongEnough(), ms)
+  }
+
+  #waitedLongEnough(): void {
+    if (this.#awaited === 0) return
+    const isInVain = this.#lingersFrom < 0 || this.#gathering.recordsGathered === this.#lingersFrom
+    if (isInVain) {
+      this.#pause = this.#pauseNext
+      this.#pauseNext = Math.min(this.#pauseNext * 2, PAUSE_MAX)
+    } else this.#pauseNext = 1
+    this.#gathering.flush()
+  }
+}
