@@ -241,6 +241,29 @@ test('what is awaited is waited for as long as the last commit took, up to 10 ms
   assert.deepEqual(log.requests.map(recordsOf), [4, 4])
 })
 
+test('what is awaited is waited for again while answers come, up to 10 ms in all', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  for (const answers of [0, 1, 5, 30]) {
+    const { log, accumulator } = await setUp()
+    log.gated = true
+    const handle = accumulator.partition('t', 0)
+    for (let i = 0; i < 40; i++) add(accumulator, handle)
+    await turn()
+    add(accumulator, handle)
+    log.release.shift()!()
+    await turn()
+    let waitedMs = 0
+    while (log.requests.length === 1) {
+      if (waitedMs < answers) add(accumulator, handle)
+      accumulator.endRead()
+      t.mock.timers.tick(1)
+      waitedMs++
+    }
+    assert.equal(waitedMs, Math.min(answers + 1, 10))
+    assert.deepEqual(log.requests.map(recordsOf), [40, 1 + Math.min(answers, waitedMs)])
+  }
+})
+
 test('what is awaited and does not come delays a commit by a moment, and the next ones not at all', async () => {
   const { log, accumulator } = await setUp()
   log.gated = true

@@ -13,8 +13,9 @@ const GATHER_BYTES_MAX = 96 << 10
 /** Part of what is expected that must be there before a commit goes, the rest being late. */
 const GATHER_PART = 0.9
 /**
- * The longest that a commit waits for what is expected: as long as the last one took, within these bounds. Timers are
- * no finer; and whoever waited that long for an acknowledgement waits at most as long again.
+ * How long a commit waits for what is expected: as long as the last one took, within these bounds, because timers are no
+ * finer; and again, up to the upper one in all, where answers came meanwhile: a core that is busy with them, or was taken
+ * away for a moment, is no client that does not answer.
  */
 const GATHER_MS_MIN = 1
 const GATHER_MS_MAX = 10
@@ -37,8 +38,11 @@ export class CommitDelay {
   readonly #lingerMs: number
   /** Records at which the commit that is put off goes; 0 while none is. */
   #awaited = 0
-  /** Records when the commit that is put off began to linger; -1 where it waits for answers, or is not put off. */
-  #lingersFrom = -1
+  /** Whether the commit that is put off lingers, or waits for answers. */
+  #isLingering = false
+  /** Records when it was looked at last, and how long it had waited for answers then. */
+  #recordsSeen = 0
+  #waitedMs = 0
   #timer: NodeJS.Timeout | undefined
   #timerMs = 0
   /** Clock at the last commit. */
@@ -63,7 +67,7 @@ export class CommitDelay {
 
   cancel(): void {
     this.#awaited = 0
-    this.#lingersFrom = -1
+    this.#isLingering = false
   }
 
   /** All that has gathered is committed now. */
@@ -76,7 +80,7 @@ export class CommitDelay {
   /** A client publishes because it was acknowledged. True where a commit must not linger any more because of that. */
   answered(): boolean {
     this.#isAnswered = true
-    if (this.#lingersFrom < 0) return false
+    if (!this.#isLingering) return false
     this.cancel()
     return true
   }
@@ -101,7 +105,8 @@ export class CommitDelay {
     if (this.#lingerMs === 0 || this.#isAnswered) return false
     if (recordsGathered === 0 || recordsGathered >= LINGER_RECORDS_MAX) return false
     if (bytesGathered > GATHER_BYTES_MAX || this.#isPaused()) return false
-    this.#lingersFrom = recordsGathered
+    this.#isLingering = true
+    this.#recordsSeen = recordsGathered
     this.#awaited = LINGER_RECORDS_MAX
     this.#waitAtMost(this.#lingerMs)
     return true
@@ -114,6 +119,8 @@ export class CommitDelay {
     if (recordsGathered >= awaited || bytesGathered + bytes > GATHER_BYTES_MAX) return false
     if (this.#isPaused()) return false
     this.#awaited = awaited
+    this.#recordsSeen = recordsGathered
+    this.#waitedMs = 0
     const tookMs = Math.floor(performance.now() - this.#committedAt)
     this.#waitAtMost(Math.max(GATHER_MS_MIN, Math.min(tookMs, GATHER_MS_MAX)))
     return true
@@ -134,16 +141,30 @@ export class CommitDelay {
     }
     clearTimeout(this.#timer)
     this.#timerMs = ms
-    this.#timer = setTimeout(() => this.#waitedLongEnough(), ms)
+    this.#startTimer()
+  }
+
+  #startTimer(): void {
+    this.#timer = setTimeout(() => this.#waitedLongEnough(), this.#timerMs)
   }
 
   #waitedLongEnough(): void {
     if (this.#awaited === 0) return
-    const isInVain = this.#lingersFrom < 0 || this.#gathering.recordsGathered === this.#lingersFrom
-    if (isInVain) {
+    const { recordsGathered } = this.#gathering
+    const hasMore = recordsGathered > this.#recordsSeen
+    if (hasMore && !this.#isLingering) {
+      this.#recordsSeen = recordsGathered
+      this.#waitedMs += this.#timerMs
+      if (this.#waitedMs + this.#timerMs <= GATHER_MS_MAX) {
+        this.#startTimer()
+        return
+      }
+    }
+    if (hasMore && this.#isLingering) this.#pauseNext = 1
+    else {
       this.#pause = this.#pauseNext
       this.#pauseNext = Math.min(this.#pauseNext * 2, PAUSE_MAX)
-    } else this.#pauseNext = 1
+    }
     this.#gathering.flush()
   }
 }
