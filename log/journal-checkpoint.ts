@@ -20,7 +20,7 @@ import type { Disk, DiskFile } from '../std/disk.ts'
 import { MillraceError } from '../std/errors.ts'
 import { crc32c } from '../std/hash.ts'
 import { readUint64, writeUint64 } from './journal-format.ts'
-import { ROW } from './journal-index.ts'
+import { ROW_BYTES } from './journal-index.ts'
 import { type JournalState, topicToJson } from './journal-state.ts'
 
 export const CHECKPOINT_NAME = 'checkpoint'
@@ -36,7 +36,6 @@ const KIND_POSITION = 5
 const KIND_END = 6
 const PAYLOAD = 4
 
-const ROW_BYTES = ROW * 4
 const ROWS_PER_FRAME = 2048
 /** What one step writes and syncs: about a millisecond of disk. */
 export const CHECKPOINT_STEP_BYTES = 256 * 1024
@@ -51,7 +50,8 @@ export interface CheckpointHead {
   segments: number[]
 }
 
-class FrameBuffer {
+/** Where frames are put together: grows to the size of a step, and serves one checkpoint after the other. */
+export class FrameBuffer {
   bytes = Buffer.alloc(4096)
   end = 0
 
@@ -85,7 +85,7 @@ export class CheckpointWriter {
   readonly #disk: Disk
   readonly #dir: string
   readonly #stepBytes: number
-  readonly #frames = new FrameBuffer()
+  readonly #frames: FrameBuffer
   #file: DiskFile | undefined
   #partition = -1
   /** Partitions of topics made after the head come from the replay. */
@@ -94,7 +94,16 @@ export class CheckpointWriter {
   #partitionEnd = 0
   #rowOffset = 0
 
-  constructor(disk: Disk, dir: string, state: JournalState, head: CheckpointHead, stepBytes: number) {
+  constructor(
+    disk: Disk,
+    dir: string,
+    state: JournalState,
+    head: CheckpointHead,
+    stepBytes: number,
+    frames = new FrameBuffer(),
+  ) {
+    frames.end = 0
+    this.#frames = frames
     this.#stepBytes = stepBytes
     this.#disk = disk
     this.#dir = dir
@@ -185,11 +194,9 @@ export class CheckpointWriter {
       this.#rowOffset = this.#partitionEnd
       return
     }
-    const rows = new Uint32Array(count * ROW)
-    index.copyRows(from, count, rows)
     const at = this.#frames.open(KIND_ROWS, PAYLOAD + 4 + count * ROW_BYTES)
     this.#frames.bytes.writeUInt32LE(id, at + PAYLOAD)
-    this.#frames.bytes.set(new Uint8Array(rows.buffer), at + PAYLOAD + 4)
+    index.copyRows(from, count, this.#frames.bytes, at + PAYLOAD + 4)
     this.#frames.close()
     this.#rowOffset = index.nextOffset(from + count - 1)
   }

@@ -1,7 +1,8 @@
 // The index of a partition against a plain list, over several chunks, with chunks that other indexes gave back.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { PartitionIndex, ROW } from './journal-index.ts'
+import { getHeapStatistics } from 'node:v8'
+import { PartitionIndex, ROW, ROW_BYTES } from './journal-index.ts'
 
 /** Some rows more than a chunk holds. */
 const ROWS = 1300
@@ -42,8 +43,9 @@ test('rows are what was pushed, in chunks used before too; a copy of any of them
         [model.length - 1, 1],
         [5, 0],
       ] as const) {
-        const copy = new Uint32Array(count * ROW)
-        index.copyRows(from, count, copy)
+        const bytes = new Uint8Array(3 + count * ROW_BYTES)
+        index.copyRows(from, count, bytes, 3)
+        const copy = new Uint32Array(bytes.slice(3).buffer)
         for (let i = 0; i < count; i++) {
           const [low, high, ...rest] = copy.subarray(i * ROW, (i + 1) * ROW)
           assert.deepEqual([low! + high! * 2 ** 32, ...rest], model[from + i])
@@ -52,4 +54,13 @@ test('rows are what was pushed, in chunks used before too; a copy of any of them
       index.clear()
       assert.equal(index.length, 0)
     }
+})
+
+test('an index that grows is no reason for V8 to collect', () => {
+  const before = getHeapStatistics().external_memory
+  const index = new PartitionIndex()
+  const rows = 100_000
+  for (let i = 0; i < rows; i++) index.push(i, 0, 1, i, 100, 1)
+  assert.ok(getHeapStatistics().external_memory - before < (rows * ROW_BYTES) / 10)
+  assert.equal(index.length, rows)
 })

@@ -8,6 +8,7 @@
 // Rows are addressed by their ordinal: 0 is the first row that is stored now.
 
 export const ROW = 7
+export const ROW_BYTES = ROW * 4
 const LOW = 0
 const HIGH = 1
 const DELTA = 2
@@ -25,7 +26,12 @@ const spareChunks: Uint32Array[] = []
 /** 900 KB. */
 const SPARE_CHUNKS_MAX = 64
 
-const wholeChunk = (): Uint32Array => spareChunks.pop() ?? new Uint32Array(ROWS_PER_CHUNK * ROW)
+/**
+ * In shared memory, which V8 does not count as this thread's: it would search the old space for what made room, again and
+ * again while indexes grow, although all of it is needed.
+ */
+const wholeChunk = (): Uint32Array =>
+  spareChunks.pop() ?? new Uint32Array(new SharedArrayBuffer(ROWS_PER_CHUNK * ROW_BYTES))
 
 function keepChunk(chunk: Uint32Array): void {
   if (chunk.length === ROWS_PER_CHUNK * ROW && spareChunks.length < SPARE_CHUNKS_MAX) spareChunks.push(chunk)
@@ -161,14 +167,17 @@ export class PartitionIndex {
     this.#rows = kept.#rows
   }
 
-  /** Copies `count` rows from `row` on to `into`, ROW numbers each. */
-  copyRows(row: number, count: number, into: Uint32Array): void {
+  /** Copies `count` rows from `row` on to `at` of `into`, ROW_BYTES each. */
+  copyRows(row: number, count: number, into: Uint8Array, at: number): void {
     for (let done = 0; done < count; ) {
-      const at = row + done + this.#skipped
-      const inChunk = at % ROWS_PER_CHUNK
+      const from = row + done + this.#skipped
+      const inChunk = from % ROWS_PER_CHUNK
       const some = Math.min(count - done, ROWS_PER_CHUNK - inChunk)
-      const chunk = this.#chunks[Math.floor(at / ROWS_PER_CHUNK)]!
-      into.set(chunk.subarray(inChunk * ROW, (inChunk + some) * ROW), done * ROW)
+      const { buffer, byteOffset } = this.#chunks[Math.floor(from / ROWS_PER_CHUNK)]!
+      into.set(
+        new Uint8Array(buffer, byteOffset + inChunk * ROW_BYTES, some * ROW_BYTES),
+        at + done * ROW_BYTES,
+      )
       done += some
     }
   }

@@ -4,7 +4,7 @@
 // In order of urgency: a checkpoint that was begun, the next segment, retention, compaction, survivors, a new
 // checkpoint. A full disk ends a step quietly (it will be tried again); any other failure stops the log.
 import type { Disk } from '../std/disk.ts'
-import { type CheckpointHead, CheckpointWriter } from './journal-checkpoint.ts'
+import { type CheckpointHead, CheckpointWriter, FrameBuffer } from './journal-checkpoint.ts'
 import { PartitionCompaction } from './journal-compaction.ts'
 import { SegmentReader } from './journal-read.ts'
 import { RetentionPass, SurvivorMove, segmentToClear } from './journal-retention.ts'
@@ -41,6 +41,7 @@ export class JournalMaintenance {
   /** Its own, because what the journal's reader returned stays valid until the next read. */
   readonly #reader: SegmentReader
   #checkpoint: CheckpointWriter | undefined
+  readonly #frames = new FrameBuffer()
   /** Segments that the checkpoint being written does not need. */
   #dead: number[] = []
   #checkpointBytes = 0
@@ -211,7 +212,7 @@ export class JournalMaintenance {
       segments,
     }
     this.#bytesAtCheckpoint = this.#writer.byteCount
-    this.#checkpoint = new CheckpointWriter(disk, dir, this.#state, head, checkpointStepBytes)
+    this.#checkpoint = new CheckpointWriter(disk, dir, this.#state, head, checkpointStepBytes, this.#frames)
   }
 
   /** True while the checkpoint needs more. */
