@@ -118,6 +118,44 @@ test('a stream over its backlog: its devices wait, those of other streams go on'
   await harness.close()
 })
 
+test('what waits for a partition that is held is not acknowledged because its stream has gone meanwhile', async (t) => {
+  const harness = await startIngest()
+  t.after(() => harness.close())
+  const worker = harness.workers[0]!
+  const name = 'default.telemetry.raw'
+  const { config } = (await harness.log.describeTopic(name))!
+  await harness.log.createTopic(name, { ...config, backlogBytesMax: 200 })
+  for (let partition = 0; partition < config.partitions; partition++)
+    await harness.log.append({
+      entries: [],
+      positions: [{ stage: 'normalize', topic: name, partition, nextOffset: 0 }],
+    })
+  const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'parked')
+  const publish = (messageId: number) =>
+    client.publish('devices/parked/telemetry', payloadOf(messageId, 'y'.repeat(60)), 1, messageId)
+  // Room for one batch.
+  publish(1)
+  assert.equal((await client.take('puback')).messageId, 1)
+  harness.log.stall()
+  publish(2)
+  await until(() => harness.count('accepted') === 2 && harness.log.waiting > 0, 'the append waits')
+  worker.updateStreams([])
+  publish(3)
+  await until(() => harness.count('refusedTopicUnknown') === 1, 'the stream has gone')
+  harness.log.goOn()
+  await until(() => worker.accumulator.heldPartitions.size === 1, 'the partition is held')
+  client.send({ cmd: 'pingreq' })
+  await client.take('pingresp')
+  await harness.log.createTopic(name, config)
+  await until(() => client.packets.length === 2, 'both are acknowledged, in their order')
+  assert.deepEqual(
+    client.packets.map((packet) => 'messageId' in packet && packet.messageId),
+    [2, 3],
+  )
+  assert.equal((await recordsOf(harness.log, name)).length, 2)
+  client.end()
+})
+
 test('a client that does not read its answers is cut off', async () => {
   const harness = await startIngest()
   const client = await RawClient.connect(harness.ports[0]!.mqtt, 4, 'deaf')

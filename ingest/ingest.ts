@@ -294,7 +294,7 @@ export class Ingest {
   resolve(principal: Principal, entry: TopicEntry): void {
     const resolution = this.topics.resolve(principal, entry.name)
     entry.version = this.topics.version
-    entry.target = undefined
+    // The target of a stream that has gone stays: acknowledgements of what was taken for it may still wait (durableFor).
     entry.bucket = undefined
     if (resolution.kind === 'ordinary') entry.kind = KIND_ORDINARY
     else if (resolution.kind === 'refused') {
