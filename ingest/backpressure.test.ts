@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MillraceError } from '../std/errors.ts'
+import { partitionOfKey } from '../std/hash.ts'
 import { payloadOf, RawClient, recordsOf, startIngest, until } from './ingest-harness.ts'
 
 const NOTE = 'x'.repeat(1000)
@@ -116,6 +117,45 @@ test('a stream over its backlog: its devices wait, those of other streams go on'
     [1, 2, 3, 4, 5].map((seq) => payloadOf(seq, 'y'.repeat(100))),
   )
   await harness.close()
+})
+
+test('a client whose turn to read on comes when the memory has filled is not read', async (t) => {
+  // Room for one batch of each partition; a message that is above its rate for three seconds.
+  const harness = await startIngest({
+    options: { bytesMax: 1 << 20, packetBytesMax: 1 << 18, deviceRateMax: 0.25 },
+  })
+  t.after(() => harness.close())
+  const [worker] = harness.workers
+  const port = harness.ports[0]!.mqtt
+  const slow = await RawClient.connect(port, 4, 'slow')
+  const publish = (seq: number) => slow.publish('devices/slow/telemetry', payloadOf(seq), 0)
+  publish(1)
+  publish(2)
+  await until(() => harness.count('pausedReads') === 1, 'it is above its rate')
+  await worker!.accumulator.drained()
+  harness.log.stall()
+  const accepted = harness.count('accepted')
+  const partitions = new Set<number>()
+  for (let i = 0; partitions.size < 4; i++) {
+    const key = Buffer.from(`large-${i}`)
+    const partition = partitionOfKey(key, 0, key.length, 4)
+    if (partitions.has(partition)) continue
+    partitions.add(partition)
+    const large = await RawClient.connect(port, 5, `large-${i}`)
+    large.publish(`devices/large-${i}/telemetry`, payloadOf(1, 'y'.repeat(200_000)), 1)
+    await until(() => harness.count('accepted') === accepted + partitions.size, 'it is taken')
+    t.after(() => large.end())
+  }
+  assert.deepEqual([worker!.accumulator.isAboveHighWater, harness.count('readPauses')], [true, 0])
+  // Its rate lets it go on, and then the memory does not.
+  await until(() => harness.count('readPauses') === 1, 'reads stop')
+  const read = harness.count('bytesIn')
+  for (let seq = 3; seq <= 2000; seq++) publish(seq)
+  await sleep(200)
+  assert.equal(harness.count('bytesIn'), read)
+  assert.equal(harness.count('pausedReads'), 1)
+  slow.end()
+  harness.log.goOn()
 })
 
 test('what waits for a partition that is held is not acknowledged because its stream has gone meanwhile', async (t) => {

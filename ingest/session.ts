@@ -125,6 +125,8 @@ export class Session implements PacketHandler, TransportUser {
     this.heldFor = undefined
     if (this.state === ENDED || this.state === LEAVING) return
     this.lastActivity = this.ingest.beginRead(0)
+    // Others may have filled the memory meanwhile: then it is held again.
+    if (this.isHeld) return
     this.transport.resume()
     this.parser.resume()
     this.afterRead()
