@@ -149,7 +149,7 @@ const PAUSED = 3
 const CLOSED = 4
 
 /** Topics that are looked for ahead at once. */
-export const AHEAD_MAX = 16
+export const AHEAD_MAX = 32
 // Numbers of an entry: the topic is bytes[start, end).
 export const AHEAD_START = 0
 export const AHEAD_END = 1
