@@ -236,8 +236,10 @@ test('what is awaited is waited for as long as the last commit took, up to 10 ms
   log.release.shift()!()
   await turn()
   t.mock.timers.tick(9)
+  await turn()
   assert.equal(log.requests.length, 1)
   t.mock.timers.tick(1)
+  await turn()
   assert.deepEqual(log.requests.map(recordsOf), [4, 4])
 })
 
@@ -257,11 +259,34 @@ test('what is awaited is waited for again while answers come, up to 10 ms in all
       if (waitedMs < answers) add(accumulator, handle)
       accumulator.endRead()
       t.mock.timers.tick(1)
+      await turn()
       waitedMs++
     }
     assert.equal(waitedMs, Math.min(answers + 1, 10))
     assert.deepEqual(log.requests.map(recordsOf), [40, 1 + Math.min(answers, waitedMs)])
   }
+})
+
+test('answers that are read in the turn in which the time is over count', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { log, accumulator } = await setUp()
+  log.gated = true
+  const handle = accumulator.partition('t', 0)
+  const addTen = () => {
+    for (let i = 0; i < 10; i++) add(accumulator, handle)
+    accumulator.endRead()
+  }
+  addTen()
+  await turn()
+  addTen()
+  log.release.shift()!()
+  await turn()
+  // As where acknowledging took all the time: timers come before reads in the event loop.
+  t.mock.timers.tick(1)
+  addTen()
+  await turn()
+  await turn()
+  assert.deepEqual(log.requests.map(recordsOf), [10, 20])
 })
 
 test('what is awaited and does not come delays a commit by a moment, and the next ones not at all', async () => {

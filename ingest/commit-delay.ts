@@ -145,7 +145,10 @@ export class CommitDelay {
   }
 
   #startTimer(): void {
-    this.#timer = setTimeout(() => this.#waitedLongEnough(), this.#timerMs)
+    this.#timer = setTimeout(() => {
+      // Not before this turn's reads: the time may have gone by in one callback, with acknowledgements of many clients.
+      if (this.#awaited !== 0) setImmediate(() => this.#waitedLongEnough())
+    }, this.#timerMs)
   }
 
   #waitedLongEnough(): void {
