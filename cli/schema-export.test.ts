@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { connectSink, flinkTable, sparkReader } from './schema-export.ts'
 
-const AT = { bootstrap: 'broker:9092', registry: 'http://registry:8081' }
+const AT = { bootstrap: 'broker:9092', registry: 'http://registry:8081', prefix: 'plant.' }
 const long = (logicalType: string): object => ({ type: 'long', logicalType })
 const SOURCE = {
   tenant: 'acme',
@@ -28,6 +28,13 @@ test('readers take what is committed', () => {
   assert.match(sparkReader(SOURCE, AT), /\.option\("kafka\.isolation\.level", "read_committed"\)/)
   const { config } = JSON.parse(connectSink(SOURCE, AT)) as { config: Record<string, string> }
   assert.equal(config['consumer.override.isolation.level'], 'read_committed')
+})
+
+test('topics have the prefix that they have on Kafka', () => {
+  assert.match(flinkTable(SOURCE, AT), /'topic' = 'plant\.acme\.pump\.normalized'/)
+  assert.match(sparkReader(SOURCE, AT), /\("subscribe", "plant\.acme\.pump\.normalized"\)/)
+  const { config } = JSON.parse(connectSink(SOURCE, AT)) as { config: Record<string, string> }
+  assert.equal(config['topics'], 'plant.acme.pump.normalized')
 })
 
 test('Flink’s columns have the types of the schema in the table, and names of their own', () => {

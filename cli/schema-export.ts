@@ -22,6 +22,8 @@ export interface ExportSource {
 export interface ExportAddresses {
   bootstrap: string
   registry: string
+  /** Of the names of topics: `--log-kafka-prefix`. */
+  prefix: string
 }
 
 const recordOf = (avro: string): RecordNode => {
@@ -92,7 +94,7 @@ export function flinkTable({ tenant, stream, avro }: ExportSource, at: ExportAdd
   ]
   const options = {
     connector: 'kafka',
-    topic: normalizedTopic(tenant, stream),
+    topic: at.prefix + normalizedTopic(tenant, stream),
     'properties.bootstrap.servers': at.bootstrap,
     'properties.group.id': `flink-${tenant}-${stream}`,
     'properties.isolation.level': 'read_committed',
@@ -136,7 +138,8 @@ function flinkTimestamp({ name, node }: AvroField, { fields }: RecordNode): stri
 // Spark Structured Streaming
 
 export function sparkReader({ tenant, stream, avro }: ExportSource, at: ExportAddresses): string {
-  return `# ${normalizedTopic(tenant, stream)} as a streaming DataFrame (PySpark with spark-sql-kafka-0-10 and spark-avro).
+  const topic = at.prefix + normalizedTopic(tenant, stream)
+  return `# ${topic} as a streaming DataFrame (PySpark with spark-sql-kafka-0-10 and spark-avro).
 from pyspark.sql.avro.functions import from_avro
 from pyspark.sql.functions import expr
 
@@ -147,7 +150,7 @@ def read_${stream}(spark, **options):
     source = (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", "${at.bootstrap}")
-        .option("subscribe", "${normalizedTopic(tenant, stream)}")
+        .option("subscribe", "${topic}")
         .option("startingOffsets", "earliest")
         .option("kafka.isolation.level", "read_committed")
         .options(**options)
@@ -171,7 +174,7 @@ export function connectSink({ tenant, stream }: ExportSource, at: ExportAddresse
     'connector.class': 'org.apache.kafka.connect.file.FileStreamSinkConnector',
     file: `/tmp/${tenant}.${stream}.txt`,
     'tasks.max': '1',
-    topics: normalizedTopic(tenant, stream),
+    topics: at.prefix + normalizedTopic(tenant, stream),
     'key.converter': 'org.apache.kafka.connect.storage.StringConverter',
     'value.converter': 'io.confluent.connect.avro.AvroConverter',
     'value.converter.schema.registry.url': at.registry,

@@ -32,6 +32,7 @@ show   prints fields, rules and table columns of a contract; FAMILY is a shipped
   --kafka-connect   a sink connector of each normalized topic, as JSON
   --bootstrap HOST:PORT   where those find the topics: the Kafka door, or a broker (127.0.0.1:9092)
   --registry URL          where those find the schemas (http://127.0.0.1:8080/schema-registry)
+  --log-kafka-prefix PREFIX   before the names of topics, where millrace up was told one
 
 docs/contracts.md explains the document, docs/consumers.md how its topics are read.`,
   async run(args) {
@@ -45,6 +46,7 @@ docs/contracts.md explains the document, docs/consumers.md how its topics are re
         'kafka-connect': { type: 'boolean' },
         bootstrap: { type: 'string' },
         registry: { type: 'string' },
+        'log-kafka-prefix': { type: 'string' },
       },
       100,
     )
@@ -80,12 +82,14 @@ interface ShowOptions {
   'kafka-connect'?: boolean | undefined
   bootstrap?: string | undefined
   registry?: string | undefined
+  'log-kafka-prefix'?: string | undefined
 }
 
 function show(names: readonly string[], how: ShowOptions): number {
   const at = {
     bootstrap: how.bootstrap ?? '127.0.0.1:9092',
     registry: how.registry ?? 'http://127.0.0.1:8080/schema-registry',
+    prefix: how['log-kafka-prefix'] ?? '',
   }
   const exporters = [how.flink && flinkTable, how.spark && sparkReader, how['kafka-connect'] && connectSink]
   const exporter = exporters.find((one) => typeof one === 'function')

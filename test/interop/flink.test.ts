@@ -2,64 +2,38 @@
 // connector, and Confluent's own registry client in its format avro-confluent. The statements are those of
 // docs/consumers.md.
 import assert from 'node:assert/strict'
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import path from 'node:path'
 import { test } from 'node:test'
 import mqtt from 'mqtt'
 import { parseJson } from '../../sink/iceberg/json.ts'
 import { account, LAUNCHER, startProcess, temporaryFolder, until } from '../millrace-process.ts'
-import { block } from './consumers-page.ts'
+import { block, runUntil } from './consumers-page.ts'
 import { bySeq, codec, environment, machine } from './contract-rows.ts'
 import type { Row } from './readers.ts'
 
 const LIBS = path.resolve(import.meta.dirname, '../../.interop/flink/libs/*')
-const READ_MS_MAX = 180_000
 const COUNT = 24
 const SECOND_MS = 1000
 const MINUTE_MS = 60 * SECOND_MS
 
 /** Runs the script; resolves when it has ended, or has printed `enough` rows of its last statement, which never ends. */
-async function flink(script: string, enough: number): Promise<Row[][]> {
-  const child = spawn(
-    'java',
+function flink(script: string, enough: number): Promise<Row[][]> {
+  const statements = script.split(/;\s*\n/).filter((statement) => statement.trim() !== '').length
+  return runUntil(
     [
+      'java',
       ...['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Duser.timezone=UTC'],
       ...['-Dorg.slf4j.simpleLogger.defaultLogLevel=error', '-cp', LIBS],
       path.join(import.meta.dirname, 'flink/Sql.java'),
     ],
-    { stdio: ['pipe', 'pipe', 'pipe'] },
+    (output) => {
+      const results = output.split(/^;\n/m).map((rows) => rows.split('\n').slice(0, -1))
+      if (results.length < statements || results.at(-1)!.length < enough) return undefined
+      return results.map((rows) => rows.map((row) => parseJson(row) as Row))
+    },
+    { input: script },
   )
-  let output = ''
-  let errors = ''
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-    output += chunk
-  })
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-    errors += chunk
-  })
-  const exited = new Promise((resolve) => child.once('exit', resolve))
-  child.stdin.end(script)
-  const statements = script.split(/;\s*\n/).filter((statement) => statement.trim() !== '').length
-  try {
-    return await until(
-      'the rows of Flink',
-      async () => {
-        assert.equal(child.exitCode, null, errors.slice(-8000))
-        const results = output.split(/^;\n/m)
-        if (results.length < statements || results.at(-1)!.split('\n').length <= enough) return undefined
-        return results.map((rows) =>
-          rows
-            .split('\n')
-            .filter(Boolean)
-            .map((row) => parseJson(row) as Row),
-        )
-      },
-      READ_MS_MAX,
-    )
-  } finally {
-    child.kill('SIGKILL')
-    await exited
-  }
 }
 
 test('Flink finds every value as the device sent it, and windows of event time close', async (t) => {

@@ -1,7 +1,7 @@
 // The Kafka door and clients of others: Kafka's console tools and ConsumerPerformance (Java), librdkafka (Python), Spark.
 // Programs and commands are those of docs/consumers.md, as they are written there.
 import assert from 'node:assert/strict'
-import { execFile, execFileSync, spawn } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
@@ -17,7 +17,7 @@ import {
   temporaryFolder,
   until,
 } from '../millrace-process.ts'
-import { block, here } from './consumers-page.ts'
+import { block, here, runUntil } from './consumers-page.ts'
 
 const INTEROP = path.resolve(import.meta.dirname, '../../.interop')
 const PYTHON = path.join(INTEROP, 'venv/bin/python')
@@ -127,27 +127,9 @@ test('kafka-consumer-perf-test reads all; kafka-consumer-groups shows its lag', 
 
 test('the Python program of the docs prints every reading', async () => {
   const program = here(block('python', 'DeserializingConsumer'), millrace)
-  const child = spawn(PYTHON, ['-c', program], { stdio: ['ignore', 'pipe', 'pipe'] })
-  let output = ''
-  let errors = ''
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-    output += chunk
-  })
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-    errors += chunk
-  })
-  try {
-    await until(
-      'all readings',
-      async () => {
-        assert.equal(child.exitCode, null, errors)
-        return output.split('\n').length > COUNT ? true : undefined
-      },
-      60_000,
-    )
-  } finally {
-    child.kill('SIGTERM')
-  }
+  const output = await runUntil([PYTHON, '-c', program], (text) =>
+    text.split('\n').length > COUNT ? text : undefined,
+  )
   assert.match(output, /^room-\d \d{4}-\d\d-\d\dT[\d:.]+\+00:00 2\d(\.\d+)?$/m)
 })
 

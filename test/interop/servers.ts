@@ -1,6 +1,6 @@
 // Servers of others for the interop suite, on free ports of the loopback interface: an S3 server (versitygw over a
-// folder) and the REST catalog of the Iceberg project, both installed by test/interop/setup. Each ends with the test
-// that started it, and can be stopped and started again in between.
+// folder), the REST catalog of the Iceberg project, Apicurio's registry and a worker of Kafka Connect, installed by
+// test/interop/setup. Each ends with the test that started it, and can be stopped and started again in between.
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import fs from 'node:fs'
@@ -8,6 +8,8 @@ import { createServer } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
+import { kafkaClassPath } from '../kafka/broker.ts'
+import { until } from '../millrace-process.ts'
 
 const INSTALLED = path.resolve(import.meta.dirname, '../../.interop')
 const READY_MS_MAX = 60_000
@@ -178,5 +180,28 @@ export async function startApicurio(t: AfterTest): Promise<Server> {
   )
   await server.start()
   t.after(() => server.stop())
+  return server
+}
+
+/** A standalone worker of Kafka Connect; `properties` are those of its file but for its address and its plugins. */
+export async function startConnect(t: AfterTest, folder: string, properties: string): Promise<Server> {
+  const port = await freePort()
+  const file = path.join(folder, 'worker.properties')
+  const plugins = path.join(INSTALLED, 'connect')
+  fs.writeFileSync(file, `${properties}\nlisteners=http://127.0.0.1:${port}\nplugin.path=${plugins}\n`)
+  const server = new Server(
+    port,
+    'java',
+    [
+      ...['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-cp', kafkaClassPath()],
+      ...['org.apache.kafka.connect.cli.ConnectStandalone', file],
+    ],
+    {},
+    '/connectors',
+  )
+  await server.start()
+  t.after(() => server.stop())
+  // It listens before it knows any path.
+  await until('Connect', async () => ((await fetch(`${server.url}/connectors`)).ok ? true : undefined))
   return server
 }
