@@ -62,21 +62,29 @@ after(async () => {
   for (const cleanup of cleanups) cleanup()
 })
 
-/** Runs a documented command line of Kafka's distribution; a consumer ends when nothing comes any more. */
-async function tool(line: string, ...more: string[]): Promise<string> {
+/** A documented command line of Kafka's distribution, for its classes. */
+function javaCommand(line: string): [string, ...string[]] {
   const [script, ...args] = here(line, millrace).trim().split(/\s+/)
   const name = TOOLS[path.basename(script!)]
   assert.ok(name, `no class for ${script}`)
-  const { stdout, stderr } = await run('java', ['-cp', kafkaClassPath(), name, ...args, ...more], {
-    timeout: 60_000,
-    maxBuffer: 1 << 26,
-  })
+  return ['java', '-cp', kafkaClassPath(), name, ...args]
+}
+
+/** Runs it to its end. */
+async function tool(line: string): Promise<string> {
+  const [command, ...args] = javaCommand(line)
+  const { stdout, stderr } = await run(command, args, { timeout: 60_000, maxBuffer: 1 << 26 })
   return `${stdout}\n${stderr}`
 }
 
 test('kafka-console-consumer reads every record with key, offset and time', async () => {
-  const output = await tool(block('console', 'console-consumer'), '--timeout-ms', '5000')
-  const lines = output.split('\n').filter((line) => line.includes('Offset:'))
+  const lines = await runUntil(javaCommand(block('console', 'console-consumer')), (output) => {
+    const found = output
+      .split('\n')
+      .slice(0, -1)
+      .filter((line) => line.includes('Offset:'))
+    return found.length < COUNT ? undefined : found
+  })
   assert.equal(lines.length, COUNT)
   for (let d = 0; d < DEVICES; d++)
     assert.equal(lines.filter((line) => line.endsWith(`room-${d}`)).length, COUNT / DEVICES)
