@@ -8,8 +8,11 @@
 // Many clients that each publish now and then are the opposite: nobody sends sooner for being acknowledged sooner, and
 // a commit at once would be one for each handful of messages. So it lingers, until one comes whose client was waiting.
 
-/** Bytes of a commit that costs about as much as an empty one: there is nothing to win by larger ones. */
-const GATHER_BYTES_MAX = 96 << 10
+/**
+ * Bytes of a commit that costs about as much as an empty one: there is nothing to win by larger ones, for which the worker
+ * would have to wait, and then wake up for less at a time.
+ */
+const GATHER_BYTES_MAX = 64 << 10
 /** Part of what is expected that must be there before a commit goes, the rest being late. */
 const GATHER_PART = 0.9
 /**
