@@ -24,12 +24,20 @@ import { Committer, Parts, Waiting } from './commit.ts'
 import type { NormalizeCounter } from './counters.ts'
 import { Follower } from './follow.ts'
 import type { OutputBatches } from './output.ts'
-import { PartitionNormalizer, Tally } from './partition.ts'
+import { Tally } from './partition.ts'
 import { RejectedBatches } from './rejected-batches.ts'
 import { Snapshots } from './snapshots.ts'
-import { PartitionState, STATE_LIMITS_DEFAULT, type StateLimits } from './state.ts'
+import { type PartitionState, STATE_LIMITS_DEFAULT, type StateLimits } from './state.ts'
 import { NORMALIZE_STAGE } from './step.ts'
-import { newStream, type Partition, restorePartition, type Stream, streamName } from './streams.ts'
+import {
+  countGauges,
+  newStream,
+  openPartition,
+  type Partition,
+  restorePartition,
+  type Stream,
+  streamName,
+} from './streams.ts'
 import { compileTransform } from './transform.ts'
 
 const STEP_BYTES_MAX_DEFAULT = 4 * 1024 * 1024
@@ -206,7 +214,7 @@ export class NormalizeStage {
   /** Waits for the append in flight; throws what it threw. */
   async settle(): Promise<void> {
     await this.#committer.settle()
-    this.#countGauges()
+    countGauges(this.#streams.values(), this.#options.counters)
   }
 
   /**
@@ -277,7 +285,7 @@ export class NormalizeStage {
     }
     await this.#restore(added)
     this.#membership?.subscribe(this.#follower.topics)
-    this.#countGauges()
+    countGauges(this.#streams.values(), this.#options.counters)
   }
 
   async #hasGrown(): Promise<boolean> {
@@ -318,7 +326,7 @@ export class NormalizeStage {
     const added: Partition[] = []
     for (const stream of this.#streams.values()) added.push(...(await this.#addAssigned(stream, target)))
     await this.#restore(added)
-    this.#countGauges()
+    countGauges(this.#streams.values(), this.#options.counters)
   }
 
   async #addAssigned(stream: Stream, target: Assignment): Promise<Partition[]> {
@@ -343,30 +351,15 @@ export class NormalizeStage {
       this.#stop(stream, new MillraceError('topic_unknown', `the log has no topic ${stream.raw}`))
       return []
     }
-    const { share, copiedBytesMin } = this.#options
+    const { share, references = true, copiedBytesMin } = this.#options
+    const copying = { references, ...(copiedBytesMin === undefined ? {} : { copiedBytesMin }) }
     const name = new TextEncoder().encode(stream.raw)
     const first = murmur2(name) & 0x7fffffff
     const added: Partition[] = []
     for (const number of numbers ?? Array(topic.config.partitions).keys()) {
       if (share !== undefined && (first + number) % share.count !== share.index) continue
-      // The position first: with Kafka it is not told while a commit of a former owner may yet be done.
-      const committed = await this.#log.position(NORMALIZE_STAGE, stream.raw, number)
-      const range = await this.#log.range(stream.raw, number)
-      const partition: Partition = {
-        stream,
-        number,
-        normalizer: new PartitionNormalizer(stream.transform, new PartitionState(this.#limitsOf(stream)), {
-          partition: number,
-          references: this.#options.references ?? true,
-          ...(copiedBytesMin === undefined ? {} : { copiedBytesMin }),
-        }),
-        snapshots: new Snapshots(topic, number),
-        nextOffset: committed ?? range.start,
-        end: range.end,
-        queued: false,
-      }
-      stream.partitions.set(number, partition)
-      added.push(partition)
+      const limits = this.#limitsOf(stream)
+      added.push(await openPartition(this.#log, stream, topic, number, limits, copying))
     }
     return added
   }
@@ -446,7 +439,7 @@ export class NormalizeStage {
     this.#options.counters.add('bytes_in', bytesIn)
     this.#addSnapshots(parts)
     await this.#committer.submit(parts, output)
-    this.#countGauges()
+    countGauges(this.#streams.values(), this.#options.counters)
     return tally.recordsIn
   }
 
@@ -500,28 +493,6 @@ export class NormalizeStage {
       if (stream.waiting.parts.length > 0 && (await this.#committer.retry(stream)))
         this.#follower.enqueueStream(stream)
     }
-  }
-
-  // Counters
-
-  #countGauges(): void {
-    const { counters } = this.#options
-    let lag = 0
-    let devices = 0
-    let stopped = 0
-    let waiting = 0
-    for (const stream of this.#streams.values()) {
-      if (stream.stopped) stopped++
-      if (stream.waiting.parts.length > 0) waiting++
-      for (const { end, nextOffset, normalizer } of stream.partitions.values()) {
-        lag += Math.max(0, end - nextOffset)
-        devices += normalizer.state.devices.count
-      }
-    }
-    counters.set('lag_records', lag)
-    counters.set('devices', devices)
-    counters.set('streams_stopped', stopped)
-    counters.set('streams_waiting', waiting)
   }
 }
 

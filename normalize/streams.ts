@@ -1,15 +1,18 @@
 // The streams and partitions that a stage owns: what belongs to each, and how a partition comes back to where
 // it was when the process before ended.
-import type { Log } from '../log/log.ts'
+import type { Log, Topic } from '../log/log.ts'
 import { normalizedTopic, rawTopic, rejectedTopic } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
+import type { CounterBlock } from '../std/counters.ts'
 import { MillraceError } from '../std/errors.ts'
 import { Waiting } from './commit.ts'
+import type { NormalizeCounter } from './counters.ts'
 import type { OutputBatches } from './output.ts'
-import { type PartitionNormalizer, Tally } from './partition.ts'
+import { PartitionNormalizer, type PartitionOptions, Tally } from './partition.ts'
 import { RejectedBatches } from './rejected-batches.ts'
-import { type Snapshots, STATE_STAGE } from './snapshots.ts'
-import type { StreamTopics } from './step.ts'
+import { Snapshots, STATE_STAGE } from './snapshots.ts'
+import { PartitionState, type StateLimits } from './state.ts'
+import { NORMALIZE_STAGE, type StreamTopics } from './step.ts'
 import type { StreamTransform } from './transform.ts'
 
 export interface Partition {
@@ -54,6 +57,34 @@ export function newStream(descriptor: StreamDescriptor, transform: StreamTransfo
   }
 }
 
+/** Adds a partition to its stream, with the state of one that has read nothing. */
+export async function openPartition(
+  log: Log,
+  stream: Stream,
+  topic: Topic,
+  number: number,
+  limits: StateLimits,
+  options: Omit<PartitionOptions, 'partition'>,
+): Promise<Partition> {
+  // The position first: with Kafka it is not told while a commit of a former owner may yet be done.
+  const committed = await log.position(NORMALIZE_STAGE, stream.raw, number)
+  const range = await log.range(stream.raw, number)
+  const partition: Partition = {
+    stream,
+    number,
+    normalizer: new PartitionNormalizer(stream.transform, new PartitionState(limits), {
+      partition: number,
+      ...options,
+    }),
+    snapshots: new Snapshots(topic, number),
+    nextOffset: committed ?? range.start,
+    end: range.end,
+    queued: false,
+  }
+  stream.partitions.set(number, partition)
+  return partition
+}
+
 /**
  * Gives a new partition the state that its snapshot (loaded before) and the records since make. Those records'
  * outputs are committed: they change the state again, and nothing else. Errors: `offset_below_start`,
@@ -94,4 +125,23 @@ async function checkRange(log: Log, { stream, number, nextOffset }: Partition): 
     const message = `${raw}/${number}: normalize is at offset ${nextOffset}, the log ends at ${end}`
     throw new MillraceError('offset_above_end', message, { topic: raw, partition: number })
   }
+}
+
+export function countGauges(streams: Iterable<Stream>, counters: CounterBlock<NormalizeCounter>): void {
+  let lag = 0
+  let devices = 0
+  let stopped = 0
+  let waiting = 0
+  for (const stream of streams) {
+    if (stream.stopped) stopped++
+    if (stream.waiting.parts.length > 0) waiting++
+    for (const { end, nextOffset, normalizer } of stream.partitions.values()) {
+      lag += Math.max(0, end - nextOffset)
+      devices += normalizer.state.devices.count
+    }
+  }
+  counters.set('lag_records', lag)
+  counters.set('devices', devices)
+  counters.set('streams_stopped', stopped)
+  counters.set('streams_waiting', waiting)
 }
