@@ -56,8 +56,8 @@ export interface NormalizePlace {
   log: Log
   /** Whether the log takes references. */
   references: boolean
-  /** The stage's own where absent. */
-  stepBytesMax?: number
+  /** Records of a backlog; default 400,000. */
+  chunkRecords?: number
   /** CPU seconds since the last call of a broker that works for the stage. */
   brokerCpu?: () => number
   close(): Promise<void>
@@ -133,7 +133,7 @@ export async function runNormalizeCase(
   open: () => Promise<NormalizePlace> = embedded,
 ): Promise<CaseResult> {
   const pinned = pinSelf()
-  const { log, references, stepBytesMax, brokerCpu, close } = await open()
+  const { log, references, chunkRecords = CHUNK_RECORDS, brokerCpu, close } = await open()
   const stream = environmentStream(SCHEMA_ID)
   const topics = [rawTopic, normalizedTopic, rejectedTopic].map((name) => name(stream.tenant, stream.stream))
   const [raw, normalized, rejected] = topics as [string, string, string]
@@ -145,14 +145,13 @@ export async function runNormalizeCase(
     rejectedSchemaId: REJECTED_SCHEMA_ID,
     counters,
     references,
-    ...(stepBytesMax === undefined ? {} : { stepBytesMax }),
     onStreamError: (_, error) => {
       throw error
     },
   })
   await stage.start()
   const fleet = new Fleet(args.seed, definition.firmware)
-  const chunk = args.smoke ? CHUNK_RECORDS_SMOKE : CHUNK_RECORDS
+  const chunk = args.smoke ? CHUNK_RECORDS_SMOKE : chunkRecords
   let sent = 0
   let brokerSeconds = 0
   const runs: Run[] = []

@@ -8,13 +8,22 @@ import { type CaseArguments, type CaseResult, caseMain } from './harness.ts'
 import { BenchKafka } from './kafka-broker.ts'
 import { type NormalizePlace, runNormalizeCase } from './normalize-case.ts'
 
+/** Some transactions: the first and the last of a backlog overlap with nothing. */
+const CHUNK_RECORDS = 1_000_000
+
 async function run(args: CaseArguments): Promise<CaseResult> {
   const kafka = await BenchKafka.start()
   let places = 0
   const open = async (): Promise<NormalizePlace> => {
     const options = { ...kafka.options(randomUUID()), prefix: `run${places++}.` }
     const log = await openKafkaLog(options, 'bench')
-    return { log, references: false, brokerCpu: () => kafka.cpu(), close: () => log.close() }
+    return {
+      log,
+      references: false,
+      chunkRecords: CHUNK_RECORDS,
+      brokerCpu: () => kafka.cpu(),
+      close: () => log.close(),
+    }
   }
   const name = 'normalize-kafka'
   const passed = await runNormalizeCase({ name, firmware: '1.2.0', counted: 'records_passed' }, args, open)
