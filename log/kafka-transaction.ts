@@ -125,7 +125,7 @@ export class TransactionalProducer {
     for (let attempt = 1; ; attempt++) {
       try {
         if (this.#sender === undefined) await this.#begin(groups)
-        else await this.#markersWritten()
+        else await this.awaitMarkers()
         return
       } catch (error) {
         this.#sender = undefined
@@ -134,6 +134,25 @@ export class TransactionalProducer {
         if (attempt === BEGIN_ATTEMPTS_MAX)
           throw new MillraceError('log_stopped', `Kafka: ${failure.message}`)
       }
+    }
+  }
+
+  /**
+   * Until the markers of the last transaction are written, nothing can belong to the next one; call within `exclusively`. A
+   * broker that is asked to write something waits for it in steps of 20 ms; whoever sends the end again is told at once. What
+   * fails makes the next `begin` take the transactional id over anew.
+   */
+  async awaitMarkers(): Promise<void> {
+    const last = this.#last
+    const sender = this.#sender
+    if (last === undefined || sender === undefined) return
+    try {
+      await this.#end(last.producer!, last.isCommit)
+      if (last.disturbances !== this.#cluster.disturbances) await this.#seal(sender, last)
+      this.#last = undefined
+    } catch (error) {
+      this.#sender = undefined
+      throw error
     }
   }
 
@@ -291,18 +310,6 @@ export class TransactionalProducer {
     this.#sender = undefined
     sender.fail(new MillraceError('log_stopped', 'the transaction was aborted'))
     await this.#end(sender.producer, false).catch(() => {})
-  }
-
-  /**
-   * Until the markers of the last transaction are written, nothing can belong to the next one. A broker that is asked to write
-   * something waits for it in steps of 20 ms; whoever sends the end again is told at once.
-   */
-  async #markersWritten(): Promise<void> {
-    const last = this.#last
-    if (last === undefined) return
-    await this.#end(last.producer!, last.isCommit)
-    if (last.disturbances !== this.#cluster.disturbances) await this.#seal(this.#sender!, last)
-    this.#last = undefined
   }
 
   /**

@@ -231,8 +231,8 @@ export class KafkaLog implements Log {
           const offsets = await this.#transactions.commit(batches, await this.#groupOffsets(positions))
           if (batches.length > 0) this.#lastCommitted = batches
           this.#abortedInARow = 0
-          // While the next one is made its beginning waits for the markers of this one. What fails there fails again in it.
-          void this.#transactions.exclusively(() => this.#transactions.begin()).catch(() => {})
+          // While the next one is made, so that its beginning need not.
+          void this.#transactions.exclusively(() => this.#transactions.awaitMarkers()).catch(() => {})
           return offsets
         } catch (error) {
           if (!(error instanceof TransactionAborted)) throw error

@@ -17,14 +17,17 @@ const COUNT = 24
 const SECOND_MS = 1000
 const MINUTE_MS = 60 * SECOND_MS
 
-/** Runs the script; resolves when it has ended, or has printed `enough` rows of its last statement, which never ends. */
-function flink(script: string, enough: number): Promise<Row[][]> {
+/**
+ * Runs the script; resolves when it has ended, or has printed `enough` rows of its last statement, which never ends. What
+ * Flink unpacks lies in `folder`.
+ */
+function flink(script: string, enough: number, folder: string): Promise<Row[][]> {
   const statements = script.split(/;\s*\n/).filter((statement) => statement.trim() !== '').length
   return runUntil(
     [
       'java',
       ...['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Duser.timezone=UTC'],
-      ...['-Dorg.slf4j.simpleLogger.defaultLogLevel=error', '-cp', LIBS],
+      ...['-Dorg.slf4j.simpleLogger.defaultLogLevel=error', `-Djava.io.tmpdir=${folder}`, '-cp', LIBS],
       path.join(import.meta.dirname, 'flink/Sql.java'),
     ],
     (output) => {
@@ -77,6 +80,7 @@ test('Flink finds every value as the device sent it, and windows of event time c
     [tables, bounded, bounded.replace('telemetry', 'machine'), block('sql', 'WATERMARK')].join('\n'),
     // Minutes 0 to 2; the newest reading is of 3:50, so the watermark of 3:20.
     3,
+    temporaryFolder(t),
   )
 
   for (const row of [...telemetry!, ...nestedRows!]) {

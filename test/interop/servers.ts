@@ -136,6 +136,7 @@ export async function startRestCatalog(t: AfterTest, options: CatalogServerOptio
       '-Xmx192m',
       '-XX:+UseSerialGC',
       '-XX:TieredStopAtLevel=1',
+      `-Djava.io.tmpdir=${options.folder}`,
       '-cp',
       path.join(INSTALLED, 'iceberg-rest/libs/*'),
       'org.apache.iceberg.rest.RESTCatalogServer',

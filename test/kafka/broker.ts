@@ -111,6 +111,8 @@ export class KafkaBrokers {
       'java',
       [
         ...this.#javaOptions,
+        // A broker that is killed leaves the libraries that it unpacked.
+        `-Djava.io.tmpdir=${this.folder}`,
         '-cp',
         kafkaClassPath(),
         'kafka.Kafka',
