@@ -186,8 +186,9 @@ export class GeneratorConnection {
   #write(bytes: Uint8Array): void {
     this.#writing++
     this.#totals.bytesSent += bytes.length
-    const written = () => {
-      if (--this.#writing === 0) this.onWritable()
+    // A write that failed is told at once: to write again would leave no turn to anything else.
+    const written = (error?: Error | null) => {
+      if (--this.#writing === 0 && !error) this.onWritable()
     }
     if (!this.#options.webSocket) {
       this.#socket.write(bytes, written)

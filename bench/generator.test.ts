@@ -119,6 +119,10 @@ before(async () => {
 after(() => listener.close())
 
 async function generate(scheme: string, ...args: string[]): Promise<Record<string, unknown>> {
+  return generateTo(port, scheme, ...args)
+}
+
+async function generateTo(port: number, scheme: string, ...args: string[]): Promise<Record<string, unknown>> {
   servers.length = 0
   const file = path.join(import.meta.dirname, 'generator.ts')
   const child = spawn(
@@ -175,4 +179,31 @@ test('open loop keeps its rate, one message a write', async () => {
   assert.ok(rate > 1500 && rate < 2500, `${rate}`)
   const latency = report['latencyMs'] as Record<string, number>
   assert.ok(latency['p50']! <= latency['p99']! && latency['p99']! <= latency['max']!)
+})
+
+test('a connection that the server closes under a flood is told, and the others go on to the end', {
+  timeout: 30_000,
+}, async (t) => {
+  let accepted = 0
+  const closing = net.createServer((socket) => {
+    const isFirst = accepted++ === 0
+    let isConnected = false
+    socket.on('error', () => {})
+    socket.on('data', () => {
+      if (isConnected && isFirst) socket.destroy()
+      // CONNACK, and then an answer to whatever may be a ping.
+      socket.write(isConnected ? Uint8Array.of(0xd0, 0) : Uint8Array.of(0x20, 2, 0, 0))
+      isConnected = true
+    })
+  })
+  closing.listen(0, '127.0.0.1')
+  await once(closing, 'listening')
+  t.after(() => closing.close())
+  const report = await generateTo(
+    (closing.address() as net.AddressInfo).port,
+    'mqtt',
+    ...['--level', '4', '--qos', '0', '--connections', '2', '--seconds', '0.3', '--warmup', '0'],
+  )
+  assert.equal(report['event'], 'report')
+  assert.equal(report['closedByServer'], 1)
 })
