@@ -1,4 +1,4 @@
-// The parts of README.md, docs/performance.md, docs/sizing.md and docs/kafka.md that are figures: Markdown made of stored results, between markers.
+// The parts of the documents that are figures: Markdown made of stored results, between markers.
 //
 //   <!-- bench:NAME -->
 //   … renewed by `./millrace bench docs`, never by hand …
@@ -16,6 +16,14 @@ import {
   wrap,
 } from './docs-text.ts'
 import type { CaseResult, Latency, Peer, Table } from './harness.ts'
+
+/** Where the parts stand. */
+export const DOCUMENTS: readonly string[] = [
+  'README.md',
+  'docs/performance.md',
+  'docs/sizing.md',
+  'docs/kafka.md',
+]
 
 const BROKERS = [
   ['mosquitto', 'mosquitto 2.0'],

@@ -3,13 +3,12 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
-import { BLOCKS, blocksIn, renew } from './docs-blocks.ts'
+import { BLOCKS, blocksIn, DOCUMENTS as FILES, renew } from './docs-blocks.ts'
 import type { Results } from './docs-text.ts'
 import type { CaseResult, Peer, Table } from './harness.ts'
 import { picture } from './report-picture.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
-const FILES = ['README.md', 'docs/performance.md', 'docs/sizing.md', 'docs/kafka.md']
 const DOCUMENTS = FILES.map((file) => fs.readFileSync(path.join(ROOT, file), 'utf8'))
 const fails = (block: string, reason: string): never => assert.fail(`${block}: ${reason}`)
 

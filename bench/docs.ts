@@ -4,13 +4,12 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { renew } from './docs-blocks.ts'
+import { DOCUMENTS, renew } from './docs-blocks.ts'
 import type { Results } from './docs-text.ts'
 import { readResults } from './harness.ts'
 import { picture } from './report-picture.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
-const DOCUMENTS = ['README.md', 'docs/performance.md', 'docs/sizing.md', 'docs/kafka.md']
 const PICTURE = 'docs/performance.svg'
 
 const { values: flags } = parseArgs({ options: { check: { type: 'boolean', default: false } } })
