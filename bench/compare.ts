@@ -7,7 +7,7 @@
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
-import { parseArgs } from 'node:util'
+import { benchArguments, refuse } from './arguments.ts'
 import { type CaseResult, RESULTS, round } from './harness.ts'
 
 const BASELINE = path.join(import.meta.dirname, 'baseline.json')
@@ -34,24 +34,27 @@ type Figures = Pick<CaseResult, 'unit' | 'median' | 'cpuUsPerMessage' | 'calibra
 /** Kind of machine → case → figures. */
 type Baseline = Record<string, Record<string, Figures>>
 
-const { values: flags, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
+const { values: flags, positionals } = benchArguments(
+  {
     stored: { type: 'boolean', default: false },
     save: { type: 'boolean', default: false },
     tolerance: { type: 'string', default: String(TOLERANCE_PERCENT) },
     seconds: { type: 'string' },
     runs: { type: 'string', default: RUNS_DEFAULT },
   },
-})
+  Infinity,
+)
 
 /** Cores, processor and memory: not the kernel. */
 const kindOf = (result: CaseResult): string => result.machine.split(', ').slice(0, 2).join(', ')
 
+const fileOf = (name: string): string => path.join(import.meta.dirname, `${name}.ts`)
+
+const isCase = (name: string): boolean =>
+  fs.existsSync(fileOf(name)) && fs.readFileSync(fileOf(name), 'utf8').startsWith('// Case')
+
 function measure(name: string): CaseResult | undefined {
-  const file = path.join(import.meta.dirname, `${name}.ts`)
-  if (!fs.existsSync(file)) throw new Error(`no case ${name}`)
-  const args = ['--expose-gc', file, '--json', '--no-peers', '--runs', flags.runs]
+  const args = ['--expose-gc', fileOf(name), '--json', '--no-peers', '--runs', flags.runs]
   if (flags.seconds !== undefined) args.push('--seconds', flags.seconds)
   const { status, stdout } = spawnSync(process.execPath, args, {
     encoding: 'utf8',
@@ -98,10 +101,10 @@ function compare(now: CaseResult, before: Figures, tolerance: number): boolean {
 }
 
 const tolerance = Number(flags.tolerance) / 100
-if (!(tolerance > 0)) {
-  process.stderr.write(`--tolerance: read '${flags.tolerance}', expected per cent above 0\n`)
-  process.exit(NOTHING_TO_COMPARE)
-}
+if (!(tolerance > 0))
+  refuse(`--tolerance: read ${JSON.stringify(flags.tolerance)}, expected per cent above 0`)
+for (const name of positionals)
+  if (!isCase(name)) refuse(`compare: no case ${JSON.stringify(name)}; \`millrace bench --help\` lists them`)
 const names =
   positionals.length > 0 ? positionals : flags.save && flags.stored ? storedNames() : CASES_DEFAULT
 const results: CaseResult[] = []

@@ -3,7 +3,7 @@
 // is written, and the exit code is 1 where something would change.
 import fs from 'node:fs'
 import path from 'node:path'
-import { parseArgs } from 'node:util'
+import { benchArguments } from './arguments.ts'
 import { DOCUMENTS, renew } from './docs-blocks.ts'
 import type { Results } from './docs-text.ts'
 import { readResults } from './harness.ts'
@@ -12,7 +12,7 @@ import { picture } from './report-picture.ts'
 const ROOT = path.resolve(import.meta.dirname, '..')
 const PICTURE = 'docs/performance.svg'
 
-const { values: flags } = parseArgs({ options: { check: { type: 'boolean', default: false } } })
+const { values: flags } = benchArguments({ check: { type: 'boolean', default: false } })
 const all = readResults()
 const results: Results = new Map(all.map((one) => [one.case, one]))
 let changed = false

@@ -3,8 +3,8 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { parseArgs } from 'node:util'
 import { seededRandom } from '../std/random.ts'
+import { benchArguments, refuse } from './arguments.ts'
 import { detailsOf, lineOf } from './result-text.ts'
 
 /** Milliseconds from the (intended) sending to PUBACK; medians over the runs. */
@@ -103,19 +103,21 @@ export interface CaseArguments {
 }
 
 export function caseArguments(secondsDefault: number, runsDefault = 5): CaseArguments {
-  const { values } = parseArgs({
-    options: {
-      json: { type: 'boolean', default: false },
-      details: { type: 'boolean', default: false },
-      smoke: { type: 'boolean', default: false },
-      seconds: { type: 'string', default: String(secondsDefault) },
-      runs: { type: 'string', default: String(runsDefault) },
-      seed: { type: 'string', default: '1' },
-      peer: { type: 'string', multiple: true, default: [] },
-      'no-peers': { type: 'boolean', default: false },
-      url: { type: 'string' },
-    },
+  const { values } = benchArguments({
+    json: { type: 'boolean', default: false },
+    details: { type: 'boolean', default: false },
+    smoke: { type: 'boolean', default: false },
+    seconds: { type: 'string', default: String(secondsDefault) },
+    runs: { type: 'string', default: String(runsDefault) },
+    seed: { type: 'string', default: '1' },
+    peer: { type: 'string', multiple: true, default: [] },
+    'no-peers': { type: 'boolean', default: false },
+    url: { type: 'string' },
   })
+  for (const text of values.peer)
+    if (!/^[^=]+=./.test(text)) refuse(`--peer: read ${JSON.stringify(text)}, expected NAME='COMMAND'`)
+  if (values.url !== undefined && !/^(mqtt|ws):\/\/[^:/]+:\d+(\/|$)/.test(values.url))
+    refuse(`--url: read ${JSON.stringify(values.url)}, expected mqtt://HOST:PORT or ws://HOST:PORT/mqtt`)
   const smoke = values.smoke
   calibrate(smoke)
   return {
@@ -174,8 +176,7 @@ export function* rounds(count: number, what = 'runs', min = 1): Generator<number
 function positive(name: string, text: string): number {
   const value = Number(text)
   if (Number.isFinite(value) && value > 0) return value
-  process.stderr.write(`--${name}: a number above 0 is expected, not '${text}'\n`)
-  process.exit(2)
+  return refuse(`--${name}: read ${JSON.stringify(text)}, expected a number above 0`)
 }
 
 /** Numbers from a seed. */

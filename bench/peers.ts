@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import mqtt from 'mqtt'
+import { refuse } from './arguments.ts'
 import { knownBroker } from './peer-settings.ts'
 import {
   BenchProcess,
@@ -108,7 +109,7 @@ async function startCommand(name: string, command: string, webSocket: boolean): 
   const broker = new BenchProcess('/bin/sh', ['-c', `exec ${text}`], SERVER_CORE)
   const found = await broker.until(`${name} to listen`, async () => {
     if (await isListening(port)) return port
-    const [other] = listeningPorts(broker.pid)
+    const [other] = broker.isRunning ? listeningPorts(broker.pid) : []
     return other
   })
   const url = urlOf(webSocket, found)
@@ -126,8 +127,6 @@ export async function startPeers(choice: PeerChoice): Promise<Broker[]> {
   const brokers = 'aedes' in leftOut ? [] : [await startAedes(webSocket)]
   const named = choice.peers.map((text) => {
     const equals = text.indexOf('=')
-    if (equals < 1 || equals === text.length - 1)
-      throw new Error(`--peer: read '${text}', expected NAME='COMMAND'`)
     return { name: text.slice(0, equals), command: text.slice(equals + 1) }
   })
   const mosquitto = mosquittoOfTheSystem()
@@ -137,6 +136,7 @@ export async function startPeers(choice: PeerChoice): Promise<Broker[]> {
     if (!(name in leftOut)) brokers.push(await startCommand(name, command, webSocket))
   if (choice.url !== undefined) {
     const { hostname, port, protocol } = new URL(choice.url)
+    if (!(await isListening(Number(port), hostname))) refuse(`--url: nobody listens at ${hostname}:${port}`)
     if (protocol === `${schemeOf(webSocket)}:`)
       brokers.push({
         name: hostname,

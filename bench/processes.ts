@@ -11,6 +11,7 @@ import { round } from './harness.ts'
 
 const STOP_MS_MAX = 25_000
 const STARTED_MS_MAX = 60_000
+const LAST_WORDS_MS_MAX = 1000
 /** USER_HZ, which Linux has fixed at 100 for what /proc shows. */
 const TICKS_PER_SECOND = 100
 
@@ -66,6 +67,8 @@ export class BenchProcess {
   readonly stdout: Readable
   readonly exited: Promise<number | null>
   readonly #child: ChildProcess
+  /** It has ended, and all that it wrote is read. */
+  readonly #closed: Promise<unknown>
   #text = ''
 
   /** `core` undefined: wherever the system puts it. What it writes to stderr is shown. */
@@ -88,6 +91,7 @@ export class BenchProcess {
     child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
       this.#text += chunk
     })
+    this.#closed = new Promise((resolve) => child.once('close', resolve))
     this.exited = new Promise((resolve, reject) => {
       child.once('error', reject)
       child.once('exit', (code) => {
@@ -118,6 +122,10 @@ export class BenchProcess {
       if (value !== undefined) return value
       await sleep(10)
     }
+    // Its last words may be what was waited for. Who inherited its stdout may keep that open.
+    if (!this.isRunning) await Promise.race([this.#closed, sleep(LAST_WORDS_MS_MAX)])
+    const last = await check()
+    if (last !== undefined) return last
     this.#child.kill('SIGKILL')
     throw new Error(`waited for ${what}; the process wrote:\n${this.#text}`)
   }
@@ -251,9 +259,9 @@ export function freePort(): Promise<number> {
   })
 }
 
-export function isListening(port: number): Promise<boolean> {
+export function isListening(port: number, host = '127.0.0.1'): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = net.connect({ host: '127.0.0.1', port }, () => {
+    const socket = net.connect({ host, port }, () => {
       socket.destroy()
       resolve(true)
     })

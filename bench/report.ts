@@ -2,15 +2,13 @@
 // `./millrace bench report [--out FILE]`
 import fs from 'node:fs'
 import path from 'node:path'
-import { parseArgs } from 'node:util'
+import { benchArguments } from './arguments.ts'
 import { type CaseResult, RESULTS, readResults, type Table } from './harness.ts'
 import { cpuPerMessage, latencies, legend, residentMemory, throughput } from './report-plots.ts'
 import { lineOf } from './result-text.ts'
 
-const { values: flags } = parseArgs({
-  options: {
-    out: { type: 'string', default: path.join(RESULTS, 'report.html') },
-  },
+const { values: flags } = benchArguments({
+  out: { type: 'string', default: path.join(RESULTS, 'report.html') },
 })
 
 const MESSAGES = 'msg/s'

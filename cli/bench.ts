@@ -31,7 +31,7 @@ function cases(): Map<string, CaseFile> {
 }
 
 const help = (): string => `Usage: millrace bench CASE [options]
-       millrace bench all [options]               every case but the long ones, one after the other
+       millrace bench all [options]               every case but the long ones and those on Kafka
        millrace bench compare [CASE...] [options] measure without peers, against the stored medians of this kind of
                                                   machine (bench/baseline.json); exit code 1: something is slower
        millrace bench report [--out FILE]         a page with plots of the results in bench/results/
@@ -55,7 +55,7 @@ within ${CASE_SECONDS_MAX} s. Its result is kept in bench/results/CASE.json.
                    A command of these names that has neither gets its option for that file at its end:
                      --peer flashmq=/usr/bin/flashmq --peer 'mosquitto-2.1=/opt/mosquitto -c {config}'
                      --peer 'other=/opt/other --port {port}'
-  --url mqtt://HOST:PORT
+  --url mqtt://HOST:PORT, ws://HOST:PORT/mqtt
                    a broker that runs already (its CPU is not seen)
 
 Peers are aedes always, and mosquitto where it is installed (\`make bench-peers\`).
@@ -86,8 +86,10 @@ export const bench: Command = {
     for (const one of chosen) {
       const code = await run(one, rest, known.get(one)!.note === 'long' ? Infinity : CASE_SECONDS_MAX)
       if (code === EXIT.ok) continue
+      // What is wrong about the arguments was said.
+      if (code === EXIT.usage) return code
       process.stderr.write(`millrace bench: ${one} ended with code ${code}\n`)
-      worst = code === EXIT.usage ? EXIT.usage : EXIT.failure
+      worst = EXIT.failure
     }
     return worst
   },
