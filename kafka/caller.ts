@@ -11,4 +11,6 @@ export interface Caller {
   readonly port: number
   /** Aborts when the connection ends: nobody waits for the answer any more. */
   readonly closed: AbortSignal
+  /** To be called when the answer has been handed to the system, or never will be: what it is made of is free again. */
+  whenSent(release: () => void): void
 }

@@ -35,9 +35,6 @@ export interface ConnectionHost {
   /** Bytes received and not yet handled, over all connections: false where there is no room for more. */
   reserve(bytes: number): boolean
   release(bytes: number): void
-  /** Bytes of answers made, and gone. */
-  unsent(bytes: number): void
-  sent(bytes: number): void
   countRequest(bytesIn: number, bytesOut: number): void
   closed(connection: Connection, reason: string | undefined): void
   /** What was thrown was not the client's fault. */
@@ -199,22 +196,31 @@ export class Connection {
     const request = (api.request as WireType<unknown>).read(from, version, flexible)
     if (from.at !== from.end)
       throw new Malformed(`${from.end - from.at} bytes after the end of ${api.name} ${version}`)
-    const response = await this.#dispatch(name, request, clientId, version)
-    const bytesOut = response === undefined ? 0 : await this.#answer(name, correlationId, version, response)
+    const releases: (() => void)[] = []
+    const caller = this.#caller(clientId, releases)
+    let response: unknown
+    try {
+      response = await this.#dispatch(name, request, caller, version)
+    } catch (error) {
+      run(releases)
+      throw error
+    }
+    const bytesOut =
+      response === undefined ? 0 : await this.#answer(name, correlationId, version, response, releases)
     this.#host.countRequest(frame.length, bytesOut)
   }
 
-  async #dispatch(name: ApiName, request: unknown, clientId: string, version: number): Promise<unknown> {
+  async #dispatch(name: ApiName, request: unknown, caller: Caller, version: number): Promise<unknown> {
     if (name === 'saslHandshake') return this.#handshake(request as RequestOf<'saslHandshake'>)
     if (name === 'saslAuthenticate') return this.#authenticate(request as RequestOf<'saslAuthenticate'>)
     if (this.#principal === undefined && name !== 'apiVersions')
       throw new Malformed(`${APIS[name].name} before SASL PLAIN: clients need credentials here`)
-    const response = await this.#host.handle(name, request as never, this.#caller(clientId), version)
+    const response = await this.#host.handle(name, request as never, caller, version)
     const isSilent = name === 'produce' && (request as RequestOf<'produce'>).acks === 0
     return isSilent ? undefined : response
   }
 
-  #caller(clientId: string): Caller {
+  #caller(clientId: string, releases: (() => void)[] = []): Caller {
     return {
       // ApiVersions comes before anybody is known, and asks for nothing of a principal.
       principal: this.#principal!,
@@ -222,10 +228,17 @@ export class Connection {
       clientHost: `/${this.#peer}`,
       ...this.#reach,
       closed: this.#ended.signal,
+      whenSent: (release) => releases.push(release),
     }
   }
 
-  async #answer(name: ApiName, correlationId: number, version: number, response: unknown): Promise<number> {
+  async #answer(
+    name: ApiName,
+    correlationId: number,
+    version: number,
+    response: unknown,
+    releases: readonly (() => void)[] = [],
+  ): Promise<number> {
     const api = APIS[name]
     const flexible = version >= api.flexible
     const to = new WireWriter()
@@ -236,13 +249,14 @@ export class Connection {
     const size = Buffer.allocUnsafe(SIZE_BYTES)
     size.writeInt32BE(length)
     const socket = this.#socket
-    if (socket.destroyed) return 0
-    this.#host.unsent(length)
-    const sent = (): void => this.#host.sent(length)
+    if (socket.destroyed) {
+      run(releases)
+      return 0
+    }
     socket.cork()
     socket.write(size)
     for (let i = 0; i < chunks.length - 1; i++) socket.write(chunks[i]!)
-    const hasRoom = socket.write(chunks.at(-1)!, sent)
+    const hasRoom = socket.write(chunks.at(-1)!, () => run(releases))
     socket.uncork()
     // Whoever does not read its answers gets no more of them.
     if (!hasRoom && !socket.destroyed)
@@ -290,4 +304,8 @@ export class Connection {
     this.credentialId = found.credentialId
     return answer(KAFKA_ERROR.none, null)
   }
+}
+
+function run(releases: readonly (() => void)[]): void {
+  for (const release of releases) release()
 }

@@ -247,14 +247,6 @@ export class KafkaDoor implements ConnectionHost {
     this.#requestBytes -= bytes
   }
 
-  unsent(bytes: number): void {
-    this.#fetcher.unsent(bytes)
-  }
-
-  sent(bytes: number): void {
-    this.#fetcher.sent(bytes)
-  }
-
   countRequest(bytesIn: number, bytesOut: number): void {
     this.#counters.add('requests', 1)
     this.#counters.add('bytesIn', bytesIn)

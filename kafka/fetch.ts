@@ -5,6 +5,7 @@ import type { Log } from '../log/log.ts'
 import { isMillraceError } from '../std/errors.ts'
 import type { Caller } from './caller.ts'
 import { KAFKA_ERROR, type KafkaError } from './error-codes.ts'
+import { FetchReads, type Piece } from './fetch-reads.ts'
 import type { RequestOf, ResponseOf } from './messages.ts'
 import { type PartitionEnds, partitionKey } from './partition-ends.ts'
 import { mayRead, type PublicTopic, type PublicTopics } from './public-topics.ts'
@@ -29,13 +30,15 @@ export class Fetcher {
   readonly #log: Log
   readonly #topics: PublicTopics
   readonly #ends: PartitionEnds
-  /** Bytes of answers that are made and not yet sent. */
+  readonly #reads: FetchReads
+  /** Bytes of answers that are being made, or not yet sent. */
   #bytesUnsent = 0
 
   constructor(log: Log, topics: PublicTopics, ends: PartitionEnds) {
     this.#log = log
     this.#topics = topics
     this.#ends = ends
+    this.#reads = new FetchReads(log)
   }
 
   async fetch(request: Request, caller: Caller, version: number): Promise<Response> {
@@ -53,8 +56,15 @@ export class Fetcher {
       if (found !== undefined)
         for (const { partition } of topic.partitions) keys.push(partitionKey(found.name, partition))
     }
+    let pieces: Piece[] = []
+    caller.whenSent(() => {
+      this.#release(pieces)
+      for (const piece of pieces) this.#reads.readAhead(caller.closed, piece)
+    })
     for (;;) {
-      const { responses, bytes, failed } = await this.#collect(request, caller, version)
+      this.#release(pieces)
+      pieces = []
+      const { responses, bytes, failed } = await this.#collect(request, caller, version, pieces)
       const waitMs = deadline - Date.now()
       if (bytes >= request.minBytes || failed || waitMs <= 0 || caller.closed.aborted)
         return answer(KAFKA_ERROR.none, responses)
@@ -63,13 +73,11 @@ export class Fetcher {
     }
   }
 
-  /** Counts bytes of an answer until `sent` gives them back. */
-  unsent(bytes: number): void {
-    this.#bytesUnsent += bytes
-  }
-
-  sent(bytes: number): void {
-    this.#bytesUnsent -= bytes
+  #release(pieces: readonly Piece[]): void {
+    for (const piece of pieces) {
+      this.#bytesUnsent -= piece.batches.length
+      this.#reads.release(piece)
+    }
   }
 
   #find(topic: Topic, caller: Caller, version: number): PublicTopic | undefined {
@@ -78,7 +86,7 @@ export class Fetcher {
       : this.#topics.find(caller.principal, topic.topic)
   }
 
-  async #collect(request: Request, caller: Caller, version: number) {
+  async #collect(request: Request, caller: Caller, version: number, pieces: Piece[]) {
     const room = Math.max(RESPONSE_BYTES_MIN, RESPONSES_BYTES_MAX - this.#bytesUnsent)
     const bytesMax = Math.min(Math.max(request.maxBytes, 1), RESPONSE_BYTES_MAX, room)
     let bytes = 0
@@ -88,7 +96,7 @@ export class Fetcher {
       const found = this.#find(topic, caller, version)
       const partitions: PartitionData[] = []
       for (const partition of topic.partitions) {
-        const data = await this.#read(found, partition, caller, bytesMax - bytes, version)
+        const data = await this.#read(found, partition, caller, bytesMax - bytes, version, pieces)
         bytes += data.records.length
         failed ||= data.errorCode !== KAFKA_ERROR.none
         partitions.push(data)
@@ -104,8 +112,9 @@ export class Fetcher {
     caller: Caller,
     bytesLeft: number,
     version: number,
+    pieces: Piece[],
   ): Promise<PartitionData> {
-    const data = (errorCode: KafkaError, highWatermark = -1, records = EMPTY): PartitionData => ({
+    const data = (errorCode: KafkaError, highWatermark = -1, records: Uint8Array = EMPTY): PartitionData => ({
       partitionIndex: partition,
       errorCode,
       highWatermark,
@@ -127,11 +136,10 @@ export class Fetcher {
       if (fetchOffset === end) return data(KAFKA_ERROR.none, end)
       if (fetchOffset < 0) return data(KAFKA_ERROR.offsetOutOfRange, end)
       const want = Math.max(1, Math.min(partitionMaxBytes, bytesLeft))
-      const { batches, nextOffset } = await this.#log.read(topic.name, partition, fetchOffset, want)
-      // The log reads into memory that its next read uses again.
-      const copy = Buffer.allocUnsafeSlow(batches.length)
-      copy.set(batches)
-      return data(KAFKA_ERROR.none, Math.max(end, nextOffset), copy)
+      const piece = await this.#reads.read(caller.closed, topic.name, partition, fetchOffset, want)
+      pieces.push(piece)
+      this.#bytesUnsent += piece.batches.length
+      return data(KAFKA_ERROR.none, Math.max(end, piece.nextOffset), piece.batches)
     } catch (error) {
       if (isMillraceError(error, 'offset_below_start') || isMillraceError(error, 'offset_above_end'))
         return data(KAFKA_ERROR.offsetOutOfRange, end)

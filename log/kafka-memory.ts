@@ -3,12 +3,17 @@
 
 /** Sizes are rounded up to it, so that answers of about one size share memory. */
 const STEP_BYTES = 256 * 1024
-/** What is kept for the next answer; above it memory goes back to the system. */
+/** What is kept for the next answer by default; above it memory goes back to the system. */
 const KEPT_BYTES_MAX = 64 * 1024 * 1024
 
 export class AnswerMemory {
+  readonly #keptBytesMax: number
   readonly #free: ArrayBuffer[] = []
   #freeBytes = 0
+
+  constructor(keptBytesMax = KEPT_BYTES_MAX) {
+    this.#keptBytesMax = keptBytesMax
+  }
 
   /** Exactly so many bytes, of any content. */
   take(byteLength: number): Buffer {
@@ -26,7 +31,7 @@ export class AnswerMemory {
   /** Nobody looks at these bytes any more. */
   give(bytes: Buffer): void {
     const memory = bytes.buffer as ArrayBuffer
-    if (this.#freeBytes + memory.byteLength > KEPT_BYTES_MAX) return
+    if (this.#freeBytes + memory.byteLength > this.#keptBytesMax) return
     this.#free.push(memory)
     this.#freeBytes += memory.byteLength
   }
