@@ -61,13 +61,13 @@ export class FetchReads {
     if (memory !== undefined) this.#memory.give(memory)
   }
 
-  /** The connection has got this piece: where there is more behind it, it is likely to ask for that next. */
+  /** The connection has got this piece, and there is more behind it, which it is likely to ask for next. */
   readAhead(connection: AbortSignal, { topic, partition, bytesMax, batches, nextOffset }: Piece): void {
     const now = performance.now()
     for (const [other, all] of this.#ahead)
       for (const [key, { startedAt }] of all) if (now - startedAt > AHEAD_MS_MAX) this.#drop(other, key)
-    const isFull = bytesMax >= AHEAD_BYTES_MIN && batches.length >= bytesMax / 2
-    if (!isFull || connection.aborted || this.#aheadBytes + bytesMax > AHEAD_BYTES_MAX) return
+    const isBacklog = bytesMax >= AHEAD_BYTES_MIN && batches.length >= bytesMax / 2
+    if (!isBacklog || connection.aborted || this.#aheadBytes + bytesMax > AHEAD_BYTES_MAX) return
     let all = this.#ahead.get(connection)
     if (all === undefined) {
       this.#ahead.set(connection, (all = new Map()))

@@ -1,6 +1,6 @@
 // Fetch: stored batches as they lie in the log, whole ones, the first perhaps beginning before the offset asked for.
-// An answer waits until it holds `minBytes`, a partition has an error, or `maxWaitMs` is over. Fetch sessions
-// (KIP-227) are not kept: the answer's session id is 0, which tells the client so.
+// An answer waits until it holds `minBytes`, has no room for all that there is, a partition has an error, or `maxWaitMs`
+// is over. Fetch sessions (KIP-227) are not kept: the answer's session id is 0, which tells the client so.
 import type { Log } from '../log/log.ts'
 import { isMillraceError } from '../std/errors.ts'
 import type { Caller } from './caller.ts'
@@ -26,6 +26,15 @@ type PartitionData = Response['responses'][number]['partitions'][number]
 
 const EMPTY = new Uint8Array(0)
 
+/** What an answer is made of. */
+interface Gathered {
+  readonly bytesMax: number
+  readonly pieces: Piece[]
+  bytes: number
+  /** It will not grow by waiting: there is more than it takes, or there is an error to tell. */
+  isFinal: boolean
+}
+
 export class Fetcher {
   readonly #log: Log
   readonly #topics: PublicTopics
@@ -50,26 +59,25 @@ export class Fetcher {
     })
     if (request.sessionId !== 0) return answer(KAFKA_ERROR.fetchSessionIdNotFound, [])
     const deadline = Date.now() + Math.min(Math.max(request.maxWaitMs, 0), WAIT_MS_MAX)
-    const keys: string[] = []
-    for (const topic of request.topics) {
-      const found = this.#find(topic, caller, version)
-      if (found !== undefined)
-        for (const { partition } of topic.partitions) keys.push(partitionKey(found.name, partition))
-    }
-    let pieces: Piece[] = []
+    const keys = this.#keysOf(request, caller, version)
+    let pieces: readonly Piece[] = []
     caller.whenSent(() => {
       this.#release(pieces)
-      for (const piece of pieces) this.#reads.readAhead(caller.closed, piece)
+      for (const piece of pieces)
+        if (piece.nextOffset < this.#ends.end(piece.topic, piece.partition))
+          this.#reads.readAhead(caller.closed, piece)
     })
     for (;;) {
       this.#release(pieces)
-      pieces = []
-      const { responses, bytes, failed } = await this.#collect(request, caller, version, pieces)
+      const into = this.#nothing(request)
+      pieces = into.pieces
+      const seen = this.#ends.sumOf(keys)
+      const responses = await this.#collect(request, caller, version, into)
       const waitMs = deadline - Date.now()
-      if (bytes >= request.minBytes || failed || waitMs <= 0 || caller.closed.aborted)
+      if (into.bytes >= request.minBytes || into.isFinal || waitMs <= 0 || caller.closed.aborted)
         return answer(KAFKA_ERROR.none, responses)
-      if (bytes > 0) await this.#ends.wait([], Math.min(waitMs, GATHER_MS), caller.closed)
-      else await this.#ends.wait(keys, waitMs, caller.closed)
+      if (into.bytes > 0) await this.#ends.wait([], 0, Math.min(waitMs, GATHER_MS), caller.closed)
+      await this.#ends.wait(keys, seen, deadline - Date.now(), caller.closed)
     }
   }
 
@@ -86,33 +94,49 @@ export class Fetcher {
       : this.#topics.find(caller.principal, topic.topic)
   }
 
-  async #collect(request: Request, caller: Caller, version: number, pieces: Piece[]) {
+  /** The partitions that are asked for, as far as there are such. */
+  #keysOf(request: Request, caller: Caller, version: number): ReadonlySet<string> {
+    const keys = new Set<string>()
+    for (const topic of request.topics) {
+      const found = this.#find(topic, caller, version)
+      for (const { partition } of found === undefined ? [] : topic.partitions)
+        if (partition >= 0 && partition < found!.partitions) keys.add(partitionKey(found!.name, partition))
+    }
+    return keys
+  }
+
+  #nothing(request: Request): Gathered {
     const room = Math.max(RESPONSE_BYTES_MIN, RESPONSES_BYTES_MAX - this.#bytesUnsent)
     const bytesMax = Math.min(Math.max(request.maxBytes, 1), RESPONSE_BYTES_MAX, room)
-    let bytes = 0
-    let failed = false
+    return { bytesMax, pieces: [], bytes: 0, isFinal: false }
+  }
+
+  async #collect(
+    request: Request,
+    caller: Caller,
+    version: number,
+    into: Gathered,
+  ): Promise<Response['responses']> {
     const responses: Response['responses'] = []
     for (const topic of request.topics) {
       const found = this.#find(topic, caller, version)
       const partitions: PartitionData[] = []
       for (const partition of topic.partitions) {
-        const data = await this.#read(found, partition, caller, bytesMax - bytes, version, pieces)
-        bytes += data.records.length
-        failed ||= data.errorCode !== KAFKA_ERROR.none
+        const data = await this.#read(found, partition, caller, version, into)
+        into.isFinal ||= data.errorCode !== KAFKA_ERROR.none
         partitions.push(data)
       }
       responses.push({ topic: topic.topic, topicId: topic.topicId, partitions })
     }
-    return { responses, bytes, failed }
+    return responses
   }
 
   async #read(
     topic: PublicTopic | undefined,
     { partition, fetchOffset, partitionMaxBytes }: Partition,
     caller: Caller,
-    bytesLeft: number,
     version: number,
-    pieces: Piece[],
+    into: Gathered,
   ): Promise<PartitionData> {
     const data = (errorCode: KafkaError, highWatermark = -1, records: Uint8Array = EMPTY): PartitionData => ({
       partitionIndex: partition,
@@ -129,7 +153,12 @@ export class Fetcher {
     if (!mayRead(caller.principal, topic)) return data(KAFKA_ERROR.topicAuthorizationFailed)
     if (partition < 0 || partition >= topic.partitions) return data(KAFKA_ERROR.unknownTopicOrPartition)
     let end = this.#ends.end(topic.name, partition)
-    if (fetchOffset === end || (bytesLeft <= 0 && fetchOffset < end)) return data(KAFKA_ERROR.none, end)
+    if (fetchOffset === end) return data(KAFKA_ERROR.none, end)
+    const bytesLeft = into.bytesMax - into.bytes
+    if (bytesLeft <= 0 && fetchOffset < end) {
+      into.isFinal = true
+      return data(KAFKA_ERROR.none, end)
+    }
     try {
       // What is known here may be a moment old; who asks beyond it may know more.
       if (fetchOffset > end) ({ end } = await this.#log.range(topic.name, partition))
@@ -137,7 +166,9 @@ export class Fetcher {
       if (fetchOffset < 0) return data(KAFKA_ERROR.offsetOutOfRange, end)
       const want = Math.max(1, Math.min(partitionMaxBytes, bytesLeft))
       const piece = await this.#reads.read(caller.closed, topic.name, partition, fetchOffset, want)
-      pieces.push(piece)
+      into.pieces.push(piece)
+      into.bytes += piece.batches.length
+      into.isFinal ||= piece.nextOffset < end
       this.#bytesUnsent += piece.batches.length
       return data(KAFKA_ERROR.none, Math.max(end, piece.nextOffset), piece.batches)
     } catch (error) {

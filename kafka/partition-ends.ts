@@ -5,7 +5,7 @@ import type { Log } from '../log/log.ts'
 const FOLLOW_MS = 10_000
 
 interface Waiter {
-  readonly keys: readonly string[]
+  readonly keys: Iterable<string>
   wake(): void
 }
 
@@ -40,9 +40,20 @@ export class PartitionEnds {
     return this.#ends.get(partitionKey(topic, partition)) ?? 0
   }
 
-  /** Settles when one of the partitions grows, after `timeoutMs`, or when `given` aborts. */
-  wait(keys: readonly string[], timeoutMs: number, given: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
+  /** Of the ends of these partitions: another number where one of them has grown. */
+  sumOf(keys: Iterable<string>): number {
+    let sum = 0
+    for (const key of keys) sum += this.#ends.get(key) ?? 0
+    return sum
+  }
+
+  /**
+   * Settles when one of the partitions grows, or has grown since `sumOf` was `seen`, after `timeoutMs`, or when `given`
+   * aborts.
+   */
+  async wait(keys: Iterable<string>, seen: number, timeoutMs: number, given: AbortSignal): Promise<void> {
+    if (this.sumOf(keys) !== seen) return
+    await new Promise<void>((resolve) => {
       const wake = (): void => {
         clearTimeout(timer)
         given.removeEventListener('abort', wake)
