@@ -100,6 +100,8 @@ test('windows equal their definition, whatever is resent, reset or filled in', (
         { windowRecordsMax: 64, windowBytesMax: 1 << 20 },
         { windowRecordsMax: 4096, windowBytesMax: 16 * 1024 },
         { windowRecordsMax: 16, windowBytesMax: 1024 },
+        // Rings of several lengths, in a pool that they fill.
+        { windowRecordsMax: 256, windowBytesMax: 42 * 1024 },
       ),
       (steps, limits) => {
         const windows = new DuplicateWindows(limits)

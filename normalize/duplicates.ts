@@ -4,7 +4,7 @@
 // last 2^c records of its device. Sequence and event time lie in the payload, so equal hashes mean equal all
 // three; a counter that starts anew after a reboot, or a backfill, hashes differently and is no duplicate.
 //
-//   #pool      hash pairs (low, high: two int32); each device's ring is a block of 2^c pairs in it
+//   #pool      hash pairs (low, high: two int32); each device's ring is a block of 2^c pairs in it, at a multiple of 2^c
 //   per slot   ring base, head, length i32; c u8; latest event time and sequence f64; index state u8 + i32
 //   #index     open addressing over pool positions, only for devices that need it
 //
@@ -25,6 +25,11 @@ const SCAN_ENTRIES_MAX = 32
 const INDEX_SLOTS_MIN = 256
 const POOL_ENTRIES_MIN = 1024
 const ENTRY_BYTES = 8
+/**
+ * By so many entries a ring begins further on than that of the slot before: a page and a cache line. Devices that send in
+ * step write to the same place of rings as long as a power of two, which would all be in the same sets of the caches.
+ */
+const STAGGER = 512 + 8
 
 export interface WindowLimits {
   /** Records of one device that are remembered at most; rounded down to a power of two in [16, 65,536]. */
@@ -58,7 +63,8 @@ export class DuplicateWindows {
   #poolBytes = new Uint8Array(this.#pool.buffer)
   #poolEnd = 0
   #liveEntries = 0
-  readonly #free: number[][] = Array.from({ length: CLASS_MAX + 1 }, () => [])
+  /** Bases of the free blocks of each class. */
+  readonly #free = Array.from({ length: CLASS_MAX + 1 }, () => new Set<number>())
 
   #index = new Int32Array(INDEX_SLOTS_MIN)
   #indexShift = 32 - Math.log2(INDEX_SLOTS_MIN)
@@ -232,36 +238,72 @@ export class DuplicateWindows {
       this.#rebuild(1 << next)
       base = this.#allocate(next)
     }
-    const length = this.#length[slot]!
-    if (length > 0) {
-      const old = this.#base[slot]!
-      const oldClass = this.#class[slot]!
-      // The ring is full: its oldest entry is at the head.
-      const head = this.#head[slot]!
-      this.#pool.copyWithin(base * 2, (old + head) * 2, (old + length) * 2)
-      this.#pool.copyWithin((base + length - head) * 2, old * 2, (old + head) * 2)
-      this.#free[oldClass]!.push(old)
-      this.#liveEntries -= 1 << oldClass
-    }
-    this.#base[slot] = base
-    this.#class[slot] = next
-    this.#head[slot] = length
+    const old = this.#base[slot]!
+    const oldClass = this.#class[slot]!
+    this.#moveRing(slot, this.#pool, base, next, this.#length[slot]!)
+    if (oldClass === 0) return
+    this.#liveEntries -= 1 << oldClass
+    this.#release(old, oldClass)
   }
 
   /** A block of 2^ringClass entries, or -1 where the pool has no room. */
   #allocate(ringClass: number): number {
     const size = 1 << ringClass
-    let base = this.#free[ringClass]!.pop()
-    if (base === undefined) {
-      if ((this.#poolEnd + size) * 2 > this.#pool.length) return -1
-      base = this.#poolEnd
-      this.#poolEnd += size
+    let base: number
+    const found = this.#free.findIndex((blocks, at) => at >= ringClass && blocks.size > 0)
+    if (found >= 0) {
+      base = this.#free[found]!.values().next().value!
+      this.#free[found]!.delete(base)
+      for (let half = found - 1; half >= ringClass; half--) this.#free[half]!.add(base + (1 << half))
+    } else {
+      base = (this.#poolEnd + size - 1) & -size
+      if ((base + size) * 2 > this.#pool.length) return -1
+      while (this.#poolEnd < base) {
+        const skipped = Math.log2(this.#poolEnd & -this.#poolEnd)
+        this.#release(this.#poolEnd, skipped)
+        this.#poolEnd += 1 << skipped
+      }
+      this.#poolEnd = base + size
     }
     this.#liveEntries += size
     return base
   }
 
-  /** Moves all rings into a new pool without holes and with `room` entries to spare; cuts those above the window. */
+  /** Gives a block back, joined with free neighbours: so the rings that outgrow theirs leave room for longer ones. */
+  #release(base: number, ringClass: number): void {
+    let joined = ringClass
+    let at = base
+    while (joined < CLASS_MAX && this.#free[joined]!.delete(at ^ (1 << joined))) {
+      at &= ~(1 << joined)
+      joined++
+    }
+    this.#free[joined]!.add(at)
+  }
+
+  /** Copies the newest `length` entries of the slot's ring to a ring of 2^ringClass at `base` of `pool`, which is the slot's then. */
+  #moveRing(slot: number, pool: Int32Array, base: number, ringClass: number, length: number): void {
+    const old = this.#base[slot]!
+    const capacity = 1 << this.#class[slot]!
+    const size = 1 << ringClass
+    let from = (this.#head[slot]! - length) & (capacity - 1)
+    let to = (slot * STAGGER) & (size - 1)
+    for (let left = length; left > 0; ) {
+      const count = Math.min(left, capacity - from, size - to)
+      pool.set(this.#pool.subarray((old + from) * 2, (old + from + count) * 2), (base + to) * 2)
+      from = (from + count) & (capacity - 1)
+      to = (to + count) & (size - 1)
+      left -= count
+    }
+    this.#base[slot] = base
+    this.#class[slot] = ringClass
+    this.#length[slot] = length
+    this.#head[slot] = to
+  }
+
+  /**
+   * Moves all rings into a new pool without holes and with a free block of `room` entries (a ring's length, or 0); cuts
+   * those above the window.
+   */
   #rebuild(room: number): void {
     let live = 0
     for (let slot = 0; slot < this.#slotCount; slot++) {
@@ -271,28 +313,25 @@ export class DuplicateWindows {
     // Twice the room, as far as the budget goes: else rings that grow one after the other rebuild it every time.
     while (entries < (live + room) * 2) entries *= 2
     const pool = new Int32Array(Math.min(entries, Math.max(live + room, this.#entriesMax)) * 2)
+    for (const blocks of this.#free) blocks.clear()
     let end = 0
-    for (let slot = 0; slot < this.#slotCount; slot++) {
-      if (this.#class[slot] === 0) continue
-      const kept = Math.min(this.#class[slot]!, this.#classNow)
-      const length = Math.min(this.#length[slot]!, 1 << kept)
-      this.evictions += this.#length[slot]! - length
-      const base = this.#base[slot]!
-      const mask = (1 << this.#class[slot]!) - 1
-      const start = (this.#head[slot]! - length) & mask
-      const first = Math.min(length, mask + 1 - start)
-      pool.set(this.#pool.subarray((base + start) * 2, (base + start + first) * 2), end * 2)
-      pool.set(this.#pool.subarray(base * 2, (base + length - first) * 2), (end + first) * 2)
-      this.#base[slot] = end
-      this.#class[slot] = kept
-      this.#length[slot] = length
-      this.#head[slot] = length & ((1 << kept) - 1)
-      end += 1 << kept
+    // The longest first, so that each lies at a multiple of its length.
+    for (let ringClass = this.#classNow; ringClass >= CLASS_MIN; ringClass--) {
+      for (let slot = 0; slot < this.#slotCount; slot++) {
+        if (Math.min(this.#class[slot]!, this.#classNow) !== ringClass) continue
+        const length = Math.min(this.#length[slot]!, 1 << ringClass)
+        this.evictions += this.#length[slot]! - length
+        this.#moveRing(slot, pool, end, ringClass, length)
+        end += 1 << ringClass
+      }
+      if (room !== 1 << ringClass) continue
+      this.#free[ringClass]!.add(end)
+      end += room
     }
     this.#pool = pool
     this.#poolBytes = new Uint8Array(pool.buffer)
-    this.#poolEnd = this.#liveEntries = end
-    for (const list of this.#free) list.length = 0
+    this.#poolEnd = end
+    this.#liveEntries = live
     this.#index = new Int32Array(INDEX_SLOTS_MIN)
     this.#indexShift = 32 - Math.log2(INDEX_SLOTS_MIN)
     this.#indexCount = 0
