@@ -28,6 +28,8 @@ import type { JournalState } from './journal-state.ts'
 
 /** Suffix of a segment file that is being zero-filled. */
 export const PREPARING_SUFFIX = '.preparing'
+/** Of one that is being removed. */
+export const FREED_SUFFIX = '.freed'
 
 /** What a crash left behind the last whole group, and is cut. None of it was acknowledged. */
 export interface TornTail {
@@ -161,7 +163,8 @@ export function recoverJournal(
 function removeLeftovers(disk: Disk, dir: string, segments: number[]): void {
   removeIfThere(disk, path.join(dir, CHECKPOINT_WRITING_NAME))
   for (const name of disk.list(dir))
-    if (name.endsWith(`.segment${PREPARING_SUFFIX}`)) disk.unlink(path.join(dir, name))
+    if ([PREPARING_SUFFIX, FREED_SUFFIX].some((suffix) => name.endsWith(`.segment${suffix}`)))
+      disk.unlink(path.join(dir, name))
   for (const segment of segments) disk.unlink(path.join(dir, segmentName(segment)))
   if (segments.length > 0) disk.syncDir(dir)
 }

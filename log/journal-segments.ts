@@ -22,7 +22,8 @@ import {
   type SegmentIdentity,
   segmentName,
 } from './journal-format.ts'
-import { PREPARING_SUFFIX } from './journal-recovery.ts'
+import type { FileRemover } from './journal-free.ts'
+import { FREED_SUFFIX, PREPARING_SUFFIX } from './journal-recovery.ts'
 import type { JournalTail } from './journal-tail.ts'
 
 /** Mean of the last groups from which on the next segment is prepared without zeros. */
@@ -53,6 +54,7 @@ export class SegmentStore {
   readonly #dir: string
   readonly #segmentBytes: number
   readonly #filler: ZeroFiller
+  readonly #remover: FileRemover
   readonly #tail: JournalTail
   #current: OpenSegment
   /** Bytes of the current file that groups may use. */
@@ -69,6 +71,7 @@ export class SegmentStore {
     dir: string,
     segmentBytes: number,
     filler: ZeroFiller,
+    remover: FileRemover,
     tail: JournalTail,
     identity: SegmentIdentity,
     position: number | undefined,
@@ -78,6 +81,7 @@ export class SegmentStore {
     this.#dir = dir
     this.#segmentBytes = segmentBytes
     this.#filler = filler
+    this.#remover = remover
     this.#tail = tail
     this.position = position ?? SEGMENT_HEADER
     if (position === undefined) {
@@ -193,9 +197,15 @@ export class SegmentStore {
     this.#disk.unlink(path.join(this.#dir, segmentName(prepared.identity.segment)))
   }
 
-  /** Removes a segment file that the checkpoint in place does not name any more. */
+  /**
+   * Removes a segment file that the checkpoint in place does not name any more. Its name goes first: who opens a segment,
+   * also another process that dumps the log, finds a whole one or none.
+   */
   free(segment: number): void {
-    removeIfThere(this.#disk, path.join(this.#dir, segmentName(segment)))
+    const file = path.join(this.#dir, segmentName(segment))
+    if (!this.#disk.exists(file)) return
+    this.#disk.rename(file, file + FREED_SUFFIX)
+    this.#remover.remove(file + FREED_SUFFIX)
   }
 
   close(): void {
@@ -203,6 +213,7 @@ export class SegmentStore {
     this.#filling = undefined
     this.#prepared?.file.close()
     this.#current.file.close()
+    this.#remover.close()
   }
 
   #nextIdentity(): SegmentIdentity {

@@ -193,12 +193,23 @@ test('a missing segment is damage', () => {
   assert.throws(() => open(disk), { code: 'log_corrupt', message: /0000000002\.segment.*missing/ })
 })
 
+test('what a killed process had not removed or not prepared to the end goes with the next start', () => {
+  const disk = new SimulatedDisk()
+  open(disk).close()
+  const names = ['0000000001.segment.freed', 'next0.segment.preparing']
+  for (const name of names) disk.open(`${DIR}/${name}`, 'create').close()
+  open(disk).close()
+  for (const name of names) assert.ok(!disk.exists(`${DIR}/${name}`), name)
+})
+
 test('unknown files in the folder are left alone', () => {
   const disk = new SimulatedDisk()
   open(disk).close()
-  for (const name of ['notes.txt', '1.segment', 'x.preparing']) disk.open(`${DIR}/${name}`, 'create').close()
+  for (const name of ['notes.txt', '1.segment', 'x.preparing', 'x.freed'])
+    disk.open(`${DIR}/${name}`, 'create').close()
   open(disk).close()
-  for (const name of ['notes.txt', '1.segment', 'x.preparing']) assert.ok(disk.exists(`${DIR}/${name}`))
+  for (const name of ['notes.txt', '1.segment', 'x.preparing', 'x.freed'])
+    assert.ok(disk.exists(`${DIR}/${name}`))
 })
 
 test('a failed sync stops the log for good, and what was not acknowledged may be there or not', () => {

@@ -15,6 +15,7 @@ import { checkTopic, offsetAboveEnd, offsetBelowStart, topicConflict } from './b
 import { CHECKPOINT_STEP_BYTES } from './journal-checkpoint.ts'
 import { StepFiller, type ZeroFiller } from './journal-fill.ts'
 import { BATCH_ENTRY_BYTES, newSalt } from './journal-format.ts'
+import { DirectRemover, type FileRemover } from './journal-free.ts'
 import { JournalMaintenance } from './journal-maintenance.ts'
 import { SegmentReader } from './journal-read.ts'
 import { type Recovered, recoverJournal, type TornTail } from './journal-recovery.ts'
@@ -55,6 +56,7 @@ export interface JournalOptions {
   now?: () => number
   onTornTail?: (tail: TornTail) => void
   zeroFiller?: ZeroFiller
+  fileRemover?: FileRemover
 }
 
 const MIB = 1 << 20
@@ -136,6 +138,7 @@ export class Journal {
       dir,
       settings.segmentBytes,
       settings.zeroFiller ?? new StepFiller(disk),
+      settings.fileRemover ?? new DirectRemover(disk),
       tail,
       identity,
       this.#recovered?.position,

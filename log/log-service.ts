@@ -6,7 +6,10 @@ import type { JournalOptions, JournalStats } from './journal.ts'
 import type { TornTail } from './journal-recovery.ts'
 
 /** What crosses to the thread: the journal's options that are plain data. */
-export type LogThreadOptions = Omit<JournalOptions, 'disk' | 'now' | 'onTornTail' | 'zeroFiller'>
+export type LogThreadOptions = Omit<
+  JournalOptions,
+  'disk' | 'now' | 'onTornTail' | 'zeroFiller' | 'fileRemover'
+>
 
 export class LogThread {
   /** UUID of the log. */

@@ -11,6 +11,7 @@ import { MillraceError } from '../std/errors.ts'
 import { toThreadError } from '../std/thread.ts'
 import { Journal, type PendingAppend } from './journal.ts'
 import { BackgroundFiller } from './journal-fill.ts'
+import { BackgroundRemover } from './journal-free.ts'
 import type { AppendRequest, BatchAppend, ReferenceAppend, StagePosition } from './log.ts'
 import {
   type Answer,
@@ -300,6 +301,7 @@ try {
     verifyReads,
     disk: new NodeDisk(),
     zeroFiller: new BackgroundFiller(),
+    fileRemover: new BackgroundRemover(),
     onTornTail: (tail) => main.postMessage({ type: 'tornTail', tail }),
   })
   const server = new LogServer(journal, verifyReads, (error) => main.postMessage(toThreadError(error)))
