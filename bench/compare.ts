@@ -1,13 +1,10 @@
 // Whether something got slower: cases measured now, without peers, against the stored medians of the same kind of machine
 // (baseline.json). `./millrace bench compare [CASE...] [--stored] [--save] [--tolerance PERCENT] [--seconds S] [--runs N]`
-//
-// Both sides are divided by their calibration loop, which ran between their runs: a machine that is slower today is
-// slower in both. CPU per message is compared first, because waiting for a noisy neighbour or a slow disk costs none;
-// throughput with twice the tolerance, and only where the load is as much as the server takes (closed loop).
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { benchArguments, refuse } from './arguments.ts'
+import { type Figures, verdict } from './compare-verdict.ts'
 import { type CaseResult, RESULTS, round } from './harness.ts'
 
 const BASELINE = path.join(import.meta.dirname, 'baseline.json')
@@ -30,7 +27,6 @@ const RUNS_DEFAULT = '3'
 const SLOWER = 1
 const NOTHING_TO_COMPARE = 2
 
-type Figures = Pick<CaseResult, 'unit' | 'median' | 'cpuUsPerMessage' | 'calibration' | 'runs' | 'node'>
 /** Kind of machine → case → figures. */
 type Baseline = Record<string, Record<string, Figures>>
 
@@ -84,20 +80,11 @@ function save(results: readonly CaseResult[]): void {
 
 /** One line; true where it is slower by more than the tolerance. */
 function compare(now: CaseResult, before: Figures, tolerance: number): boolean {
-  // Faster machine: more MB/s in the loop, less CPU time a message, more messages a second.
-  const core = now.calibration.cpu / before.calibration.cpu
-  const machine = now.calibration.wall / before.calibration.wall
-  const cpu = before.cpuUsPerMessage === 0 ? 1 : (now.cpuUsPerMessage / before.cpuUsPerMessage) * core
-  // Bytes per connection are better when there are fewer, and do not depend on the speed of the machine.
-  const isSize = now.unit.startsWith('B/')
-  const rate = isSize ? before.median / now.median : now.median / before.median / machine
-  const slowerCpu = cpu > 1 + tolerance
-  const slowerRate = now.latencyMs === undefined || isSize ? rate < 1 / (1 + 2 * tolerance) : false
-  const verdict = slowerCpu || slowerRate ? 'SLOWER' : 'ok'
+  const { cpu, rate, core, machine, isSlower } = verdict(now, before, tolerance)
   process.stdout.write(
-    `${now.case.padEnd(18)} cpu × ${round(cpu, 2)}, rate × ${round(rate, 2)}, core × ${round(core, 2)}, machine × ${round(machine, 2)}  ${verdict}\n`,
+    `${now.case.padEnd(18)} cpu × ${round(cpu, 2)}, rate × ${round(rate, 2)}, core × ${round(core, 2)}, machine × ${round(machine, 2)}  ${isSlower ? 'SLOWER' : 'ok'}\n`,
   )
-  return slowerCpu || slowerRate
+  return isSlower
 }
 
 const tolerance = Number(flags.tolerance) / 100

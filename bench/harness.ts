@@ -133,6 +133,16 @@ export function caseArguments(secondsDefault: number, runsDefault = 5): CaseArgu
   }
 }
 
+/** Cases whose rate says what was asked for, not what the server takes. */
+export const GIVEN_RATE: readonly string[] = [
+  'connect-storm',
+  'fan-in',
+  'latency-half',
+  'many-tables',
+  'slow-log',
+  'soak',
+]
+
 /** The main program of a case's file. */
 export async function caseMain(
   run: (args: CaseArguments) => Promise<CaseResult>,
