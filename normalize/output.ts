@@ -1,5 +1,5 @@
 // The normalized batches of one step, in one growing buffer: partition after partition, passed batches between
-// written ones, in order.
+// written ones, in order; and pieces of snapshots after them.
 //
 // A written batch collects the records of any number of raw batches until a passed batch, its size or the end
 // of the partition's turn closes it. Records keep their receive time; deltas are computed anew. Marks are record headers
@@ -152,7 +152,7 @@ export class OutputBatches {
     this.#end = 0
   }
 
-  /** Closes the open batch and hands over the segments since the last call: those of one partition. */
+  /** Closes the open batch and hands over the segments since the last call: those of one partition, or one snapshot. */
   take(): OutputSegment[] {
     this.#close()
     const segments = this.#segments
@@ -205,6 +205,20 @@ export class OutputBatches {
     this.#end = writeZigzagInt(this.bytes, this.#end, headerCount)
     this.#copy(view, headersStart, recordEnd)
     this.#copy(marks.view, 0, marks.end)
+  }
+
+  /** A record of a snapshot; without a value it is a tombstone. */
+  append(key: Uint8Array, value: Uint8Array | undefined): void {
+    const valueLength = value?.length ?? -1
+    const keyBytes = sizeOfZigzagInt(key.length) + key.length
+    this.#begin(0, keyBytes + sizeOfZigzagInt(valueLength) + Math.max(0, valueLength) + 1)
+    let at = writeZigzagInt(this.bytes, this.#end, key.length)
+    this.bytes.set(key, at)
+    at = writeZigzagInt(this.bytes, at + key.length, valueLength)
+    if (value !== undefined) copyShared(value, Buffer.from(this.bytes.buffer), at)
+    at += Math.max(0, valueLength)
+    this.bytes[at] = 0
+    this.#end = at + 1
   }
 
   #close(): void {

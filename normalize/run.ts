@@ -183,12 +183,7 @@ export class NormalizeStage {
     await this.#follower.follow(0)
     if (this.#follower.isIdle) {
       await this.settle()
-      const parts = new Parts<Stream>()
-      this.#addSnapshots(parts)
-      if (parts.all.length > 0) {
-        await this.#committer.submit(parts, this.#committer.takeOutput())
-        return 0
-      }
+      if (await this.#appendSnapshots()) return 0
       if (timeoutMs > 0) await this.#follower.follow(this.#waitMs(timeoutMs))
     }
     return this.#follower.isIdle ? 0 : this.#readStep()
@@ -223,13 +218,8 @@ export class NormalizeStage {
    */
   async save(which: Iterable<Partition> = this.#allPartitions()): Promise<void> {
     for (const { snapshots } of which) snapshots.hasten()
-    for (;;) {
-      await this.settle()
-      const parts = new Parts<Stream>()
-      this.#addSnapshots(parts)
-      if (parts.all.length === 0) return
-      await this.#committer.submit(parts, this.#committer.takeOutput())
-    }
+    do await this.settle()
+    while (await this.#appendSnapshots())
   }
 
   /** Steps until `signal` aborts, and then until everything that the log holds by then is dealt with. */
@@ -437,7 +427,7 @@ export class NormalizeStage {
     }
     tally.addTo(this.#options.counters)
     this.#options.counters.add('bytes_in', bytesIn)
-    this.#addSnapshots(parts)
+    this.#addSnapshots(parts, output)
     await this.#committer.submit(parts, output)
     countGauges(this.#streams.values(), this.#options.counters)
     return tally.recordsIn
@@ -474,18 +464,30 @@ export class NormalizeStage {
   }
 
   /** Pieces of the snapshots that are due, of quiet partitions too, as many as one append should carry. */
-  #addSnapshots(parts: Parts<Stream>): void {
+  #addSnapshots(parts: Parts<Stream>, output: OutputBatches): void {
     const now = this.#now()
-    let bytes = 0
+    const end = output.byteLength + this.#readBytesMax
     for (const stream of this.#streams.values()) {
       if (stream.stopped || stream.waiting.parts.length > 0) continue
       for (const { snapshots, normalizer, number, nextOffset } of stream.partitions.values()) {
-        if (snapshots.dueAt > now || bytes >= this.#readBytesMax) continue
-        const piece = snapshots.next(normalizer.state, nextOffset, this.#readBytesMax)
-        bytes += piece.batch.length
+        if (snapshots.dueAt > now || output.byteLength >= end) continue
+        const piece = snapshots.next(normalizer.state, nextOffset, this.#readBytesMax, output)
         parts.of(stream).addSnapshot(piece, number, nextOffset)
       }
     }
+  }
+
+  /** Such pieces alone; false where there are none. */
+  async #appendSnapshots(): Promise<boolean> {
+    const parts = new Parts<Stream>()
+    const output = this.#committer.takeOutput()
+    this.#addSnapshots(parts, output)
+    if (parts.all.length > 0) {
+      await this.#committer.submit(parts, output)
+      return true
+    }
+    this.#committer.release(output)
+    return false
   }
 
   async #retryWaiting(): Promise<void> {

@@ -5,9 +5,10 @@
 // steps that follow, each in the atomic append of a step; the head comes last. From then on the log must keep
 // raw records from the snapshot's offset on: the stage position STATE_STAGE says so. Layout: state.ts.
 import { type Log, type StagePosition, TABLE_TOPIC, type Topic } from '../log/log.ts'
-import { RecordBatchBuilder, RecordReader } from '../log/record-batch.ts'
+import { RecordReader } from '../log/record-batch.ts'
 import { NORMALIZE_STATE_TOPIC } from '../schemas/names.ts'
-import { CHUNK_BYTES, chunkKey, headKey, type PartitionState, type SnapshotHead } from './state.ts'
+import type { OutputBatches, OutputSegment } from './output.ts'
+import { chunkKey, headKey, type PartitionState, type SnapshotHead } from './state.ts'
 
 /** Stage whose position is the offset of the last snapshot: what retention must leave for the next start. */
 export const STATE_STAGE = 'normalize_state'
@@ -20,8 +21,6 @@ const BACKLOG_PART = 4
 /** Age of the oldest unsaved input, for every SNAPSHOT_BYTES_PER_INTERVAL that the snapshot takes. */
 const INTERVAL_MS = 60_000
 const SNAPSHOT_BYTES_PER_INTERVAL = 4 * 1024 * 1024
-/** More than a record of a chunk, or the head, takes beside the chunk. */
-const RECORD_BYTES = 1024
 const READ_BYTES = 4 * 1024 * 1024
 
 interface Pending {
@@ -33,8 +32,7 @@ interface Pending {
 
 /** What goes into the append of a step. */
 export interface SnapshotPiece {
-  batch: Uint8Array
-  recordCount: number
+  segments: OutputSegment[]
   position: StagePosition | undefined
 }
 
@@ -132,21 +130,19 @@ export class Snapshots {
   }
 
   /**
-   * The next piece to append with a step after which the partition is at `nextOffset`. Call when due. At most
-   * `bytesMax` and a chunk (state.ts).
+   * The next piece to append with a step after which the partition is at `nextOffset`; it lies in `output`. Call when
+   * due. At most `bytesMax` and a chunk (state.ts).
    */
-  next(state: PartitionState, nextOffset: number, bytesMax: number): SnapshotPiece {
+  next(state: PartitionState, nextOffset: number, bytesMax: number, output: OutputBatches): SnapshotPiece {
     const pending = (this.#pending ??= this.#begin(state, nextOffset))
     const { head, chunks } = pending
     const { name } = this.#topic
     const { generation } = head
     const encoder = new TextEncoder()
-    // Sized for all of it: growing by halves would leave several times its bytes behind for the garbage collector.
-    const left = chunks.slice(pending.done).reduce((sum, chunk) => sum + chunk.length + RECORD_BYTES, 0)
-    const builder = new RecordBatchBuilder(Math.min(left, bytesMax + CHUNK_BYTES) + RECORD_BYTES)
     const append = (key: string, value: Uint8Array | undefined): void =>
-      builder.append(0, encoder.encode(key), value)
-    while (pending.done < chunks.length && builder.byteLength < bytesMax) {
+      output.append(encoder.encode(key), value)
+    const end = output.byteLength + bytesMax
+    while (pending.done < chunks.length && output.byteLength < end) {
       append(chunkKey(name, this.#partition, generation, pending.done), chunks[pending.done])
       pending.done++
     }
@@ -160,8 +156,7 @@ export class Snapshots {
       this.#pending = undefined
       position = this.positionAt(head.nextOffset)
     }
-    const { recordCount } = builder
-    return { batch: builder.finish(), recordCount, position }
+    return { segments: output.take(), position }
   }
 
   /** Has the log keep raw records from `offset` on. */

@@ -22,6 +22,7 @@ interface PartitionOutput {
 export class StepPart<Stream extends StreamTopics> {
   readonly stream: Stream
   readonly #outputs: PartitionOutput[] = []
+  readonly #snapshots: OutputSegment[] = []
   readonly #others: BatchAppend[] = []
   readonly #positions: StagePosition[] = []
   #request: AppendRequest | undefined
@@ -48,9 +49,9 @@ export class StepPart<Stream extends StreamTopics> {
   }
 
   /** `nextOffset` of the partition goes with it: by that the log tells whether it is this process's still. */
-  addSnapshot({ batch, recordCount, position }: SnapshotPiece, partition: number, nextOffset: number): void {
+  addSnapshot({ segments, position }: SnapshotPiece, partition: number, nextOffset: number): void {
     this.addPosition({ stage: NORMALIZE_STAGE, topic: this.stream.raw, partition, nextOffset })
-    this.#others.push({ topic: NORMALIZE_STATE_TOPIC, partition: 0, batch, recordCount })
+    this.#snapshots.push(...segments)
     if (position !== undefined) this.addPosition(position)
   }
 
@@ -58,18 +59,19 @@ export class StepPart<Stream extends StreamTopics> {
   request(bytes: Uint8Array): AppendRequest {
     if (this.#request === undefined) {
       const entries: (BatchAppend | ReferenceAppend)[] = [...this.#others]
-      const { raw, normalized: topic } = this.stream
-      for (const { partition, segments } of this.#outputs) {
-        for (const segment of segments) {
-          const { recordCount } = segment
-          if (segment.kind === 'written')
-            entries.push({ topic, partition, batch: bytes.subarray(segment.start, segment.end), recordCount })
-          else {
-            const reference = { topic: raw, partition, baseOffset: segment.baseOffset }
-            entries.push({ topic, partition, reference, recordCount })
-          }
+      const { raw, normalized } = this.stream
+      const add = (topic: string, partition: number, segment: OutputSegment): void => {
+        const { recordCount } = segment
+        if (segment.kind === 'written')
+          entries.push({ topic, partition, batch: bytes.subarray(segment.start, segment.end), recordCount })
+        else {
+          const reference = { topic: raw, partition, baseOffset: segment.baseOffset }
+          entries.push({ topic, partition, reference, recordCount })
         }
       }
+      for (const segment of this.#snapshots) add(NORMALIZE_STATE_TOPIC, 0, segment)
+      for (const { partition, segments } of this.#outputs)
+        for (const segment of segments) add(normalized, partition, segment)
       this.#request = { entries, positions: this.#positions }
     }
     return this.#request
