@@ -138,5 +138,7 @@ async function runAlone(name: string): Promise<void> {
   assert.equal(code, 0)
   const lines = text.trim().split('\n')
   assert.equal(lines.length, 1)
-  check(JSON.parse(lines[0]!) as CaseResult, name)
+  const result = JSON.parse(lines[0]!) as CaseResult
+  check(result, name)
+  assert.deepEqual(result.peers, [], 'it was to be alone')
 }

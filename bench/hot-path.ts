@@ -238,14 +238,14 @@ async function main(): Promise<void> {
 
   const peerPath = new PeerPath(stream, input)
   const ourRuns = []
-  const peerRuns = []
+  const peerRuns: Run[] = []
   for (const run of rounds(args.runs + 1, 'runs', 2)) {
     const mine = await timedAsync(args.seconds, () => ours.round())
-    const theirs = timed(args.seconds / 2, () => peerPath.round())
+    const theirs = args.noPeers ? undefined : timed(args.seconds / 2, () => peerPath.round())
     // The first run of each warms up.
     if (run === 0 && !args.smoke) continue
     ourRuns.push(mine)
-    peerRuns.push(theirs)
+    if (theirs !== undefined) peerRuns.push(theirs)
   }
   const peerVersion = ['mqtt-packet', 'avsc'].map(packageVersion).join('+')
   const expected = ours.connections.reduce((sum, connection) => sum + connection.accepted, 0)
@@ -260,7 +260,7 @@ async function main(): Promise<void> {
     'msg/s',
     summary,
     `${input.messages} payloads by hash and batch CRC, ${expected} records by count`,
-    [peer('mqtt-packet+avsc', peerVersion, summarise(peerRuns), summary)],
+    args.noPeers ? [] : [peer('mqtt-packet+avsc', peerVersion, summarise(peerRuns), summary)],
   )
 }
 

@@ -8,7 +8,7 @@
 // `make bench-peers` has installed it, with its dictionary columns as they come, on one thread and to memory (to a
 // file or to a Python stream it takes no less). All are one thread's work, so the ratio is that of CPU time, which a busy
 // machine changes least.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -44,6 +44,7 @@ const FIELDS = parquetFields(TELEMETRY_FIELDS)
 const PYTHONS = ['.peers', '.interop'].map((folder) =>
   path.resolve(import.meta.dirname, '..', folder, 'venv/bin/python'),
 )
+const INSTALL_PEERS = path.join(import.meta.dirname, 'install-peers')
 const PYARROW = path.join(import.meta.dirname, 'parquet_pyarrow.py')
 
 function encode(batch: ColumnBatch): EncodedFile {
@@ -94,9 +95,14 @@ class Pyarrow {
     this.version = version
   }
 
-  /** Undefined where it is not installed. */
-  static async start(file: string): Promise<Pyarrow | undefined> {
-    const python = PYTHONS.find((one) => fs.existsSync(one))
+  /** Undefined where it is not installed, and cannot be. */
+  static async start(file: string, mayInstall: boolean): Promise<Pyarrow | undefined> {
+    const installed = (): string | undefined =>
+      PYTHONS.find((one) => spawnSync(one, ['-c', 'import pyarrow']).status === 0)
+    // What it says is no result: not to stdout.
+    if (mayInstall && installed() === undefined)
+      spawnSync(INSTALL_PEERS, ['pyarrow'], { stdio: ['ignore', process.stderr, 'inherit'] })
+    const python = installed()
     if (python === undefined) return undefined
     const child = spawn(python, [PYARROW, file], { stdio: ['pipe', 'pipe', 'inherit'] })
     const answers = createInterface(child.stdout)[Symbol.asyncIterator]()
@@ -134,37 +140,45 @@ async function main(): Promise<void> {
       wasmBytes = writeParquet(Table.fromIPCStream(ipc), properties).length
       return rowCount
     }
-    python = await Pyarrow.start(file)
+    if (!args.noPeers) python = await Pyarrow.start(file, !args.smoke)
     const ours: Run[] = []
     const theirs: Run[] = []
     const pythons: Run[] = []
     for (const run of rounds(args.runs + 1, 'runs', 2)) {
       const mine = timed(args.seconds, () => encode(batch).recordCount)
       const pyarrow = await python?.run(args.seconds, rowCount)
-      const other = timed(args.seconds / 2, wasm)
+      const other = args.noPeers ? undefined : timed(args.seconds / 2, wasm)
       // The first run of each warms up.
       if (run === 0 && !args.smoke) continue
       ours.push(mine)
-      theirs.push(other)
+      if (other !== undefined) theirs.push(other)
       if (pyarrow !== undefined) pythons.push(pyarrow)
     }
     const summary = summarise(ours)
-    const peers = [
-      cpuPeer(
-        'parquet-wasm',
-        packageVersion('parquet-wasm'),
-        wasmBytes / rowCount,
-        summarise(theirs),
-        summary,
-      ),
-    ]
+    const peers: Peer[] = []
+    if (theirs.length > 0)
+      peers.push(
+        cpuPeer(
+          'parquet-wasm',
+          packageVersion('parquet-wasm'),
+          wasmBytes / rowCount,
+          summarise(theirs),
+          summary,
+        ),
+      )
     if (python !== undefined)
       peers.push(
         cpuPeer('pyarrow', python.version, python.byteLength / rowCount, summarise(pythons), summary),
       )
     const bytesPerRow = round(encoded.byteLength / rowCount, 2)
     printResult(
-      { ...caseResult('parquet-encode', args, 'rows/s', summary, verified, peers), bytesPerRow },
+      {
+        ...caseResult('parquet-encode', args, 'rows/s', summary, verified, peers),
+        bytesPerRow,
+        ...(python !== undefined || args.noPeers
+          ? {}
+          : { notes: ['pyarrow is not measured: it is not installed (make bench-peers)'] }),
+      },
       args,
     )
   } finally {

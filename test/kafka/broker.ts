@@ -44,7 +44,8 @@ export function kafkaClassPath(): string {
       'mvn',
       ['-q', '-B', '-f', pom, 'dependency:copy-dependencies', `-DoutputDirectory=${LIBS}`],
       {
-        stdio: ['ignore', 'inherit', 'inherit'],
+        // What a bench case writes to stdout is its result.
+        stdio: ['ignore', process.stderr, 'inherit'],
       },
     )
     writeFileSync(complete, '')
