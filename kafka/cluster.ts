@@ -1,6 +1,7 @@
 // The requests about the cluster, which is one broker, and about topics, which contracts make: asked for they are
 // described, to make or change them is refused with the way that leads there.
 import type { Caller } from './caller.ts'
+import { distinct } from './distinct.ts'
 import { KAFKA_ERROR } from './error-codes.ts'
 import { APIS, type ApiName, type RequestOf, type ResponseOf } from './messages.ts'
 import type { PublicTopic, PublicTopics } from './public-topics.ts'
@@ -47,7 +48,7 @@ export class Cluster {
     const topics =
       request.topics === null
         ? this.#topics.visible(principal).map(describe)
-        : request.topics.map(({ topicId, name }) => {
+        : distinct(request.topics, ({ topicId, name }) => name ?? topicId).map(({ topicId, name }) => {
             const topic =
               name === null ? this.#topics.findById(principal, topicId) : this.#topics.find(principal, name)
             if (topic !== undefined) return describe(topic)
@@ -106,7 +107,8 @@ export class Cluster {
   }
 
   describeConfigs(request: RequestOf<'describeConfigs'>, caller: Caller): ResponseOf<'describeConfigs'> {
-    const results = request.resources.map(({ resourceType, resourceName, configurationKeys }) => {
+    const asked = distinct(request.resources, (one) => `${one.resourceType} ${one.resourceName}`)
+    const results = asked.map(({ resourceType, resourceName, configurationKeys }) => {
       const topic =
         resourceType === RESOURCE_TOPIC ? this.#topics.find(caller.principal, resourceName) : undefined
       const result = { resourceType, resourceName, errorMessage: null, configs: [] }

@@ -1,4 +1,6 @@
 // A Kafka door in the test's own thread, over the log in memory, with one small stream in each of two tenants.
+import net from 'node:net'
+import type { TestContext } from 'node:test'
 import avsc from 'avsc'
 import type { Log, TopicConfig } from '../log/log.ts'
 import { MemoryLog } from '../log/log-memory.ts'
@@ -7,6 +9,8 @@ import { normalizedTopic, rawTopic, rejectedTopic } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { partitionOfKey } from '../std/hash.ts'
 import { KafkaDoor } from './door.ts'
+import { APIS, type ApiName, type RequestOf, type ResponseOf } from './messages.ts'
+import { WireReader, type WireType, WireWriter } from './wire.ts'
 
 const SCHEMA_ID = 7
 const SCHEMA = JSON.stringify({
@@ -92,4 +96,52 @@ export function batchOf(device: string, values: readonly Uint8Array[], timestamp
   const builder = new RecordBatchBuilder()
   for (const value of values) builder.append(timestamp, Buffer.from(device), value)
   return builder.finish()
+}
+
+/** A connection that asks with the door's own descriptions of requests, of flexible versions. */
+export interface Client {
+  socket: net.Socket
+  call<Name extends ApiName>(name: Name, version: number, request: RequestOf<Name>): Promise<ResponseOf<Name>>
+}
+
+export async function connect(t: TestContext, port: number): Promise<Client> {
+  const socket = net.connect(port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  await new Promise((resolve) => socket.once('connect', resolve))
+  let received: Buffer = Buffer.alloc(0)
+  const waiting: ((answer: Buffer) => void)[] = []
+  socket.on('error', () => {})
+  socket.on('data', (chunk: Buffer) => {
+    received = Buffer.concat([received, chunk])
+    while (received.length >= 4 && received.length >= 4 + received.readInt32BE()) {
+      const end = 4 + received.readInt32BE()
+      waiting.shift()?.(received.subarray(4, end))
+      received = received.subarray(end)
+    }
+  })
+  return {
+    socket,
+    call: async <Name extends ApiName>(name: Name, version: number, request: RequestOf<Name>) => {
+      const answer = new Promise<Buffer>((resolve) => waiting.push(resolve))
+      socket.write(frameOf(name, version, request))
+      const from = new WireReader(await answer)
+      from.int32()
+      from.taggedFields()
+      return (APIS[name].response as WireType<unknown>).read(from, version, true) as ResponseOf<Name>
+    },
+  }
+}
+
+function frameOf(name: ApiName, version: number, request: unknown): Buffer {
+  const to = new WireWriter()
+  to.int16(APIS[name].key)
+  to.int16(version)
+  to.int32(1)
+  to.int16(-1)
+  to.unsignedVarint(0)
+  ;(APIS[name].request as WireType<unknown>).write(to, request, version, true)
+  const { chunks, length } = to.finish()
+  const size = Buffer.alloc(4)
+  size.writeInt32BE(length)
+  return Buffer.concat([size, ...chunks])
 }

@@ -1,14 +1,12 @@
 // Fetch as a client sees it: what it gets, and when.
 import assert from 'node:assert/strict'
-import net from 'node:net'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log, ReadResult } from '../log/log.ts'
 import { MemoryLog } from '../log/log-memory.ts'
 import { readBatchHeader } from '../log/record-batch.ts'
-import { batchOf, openDoor, RAW } from './door-harness.ts'
-import { APIS, type ResponseOf } from './messages.ts'
-import { WireReader, WireWriter } from './wire.ts'
+import { batchOf, type Client, connect, openDoor, RAW } from './door-harness.ts'
+import type { RequestOf } from './messages.ts'
 
 const ASK_BYTES = 256 << 10
 const BATCH_BYTES = 64 << 10
@@ -87,7 +85,7 @@ test('clients that read a backlog side by side get the batches of the log, besid
   const expected = await Promise.all([0, 1, 2, 3].map(async (p) => (await log.read(RAW, p, 0, 1e9)).batches))
   const silent = await connect(t, door.port)
   // It asks again and again, and reads nothing.
-  for (let i = 0; i < 20; i++) silent.socket.write(fetchOf([0, 0, 0, 0]))
+  for (let i = 0; i < 20; i++) void silent.call('fetch', VERSION, fetchOf([0, 0, 0, 0])).catch(() => {})
   silent.socket.pause()
   const readers = await Promise.all([0, 1, 2].map(() => connect(t, door.port)))
   for (const got of await Promise.all(readers.map((reader) => readAll(reader))))
@@ -98,37 +96,8 @@ test('clients that read a backlog side by side get the batches of the log, besid
   assert.deepEqual(failures, [])
 })
 
-interface Client {
-  socket: net.Socket
-  /** The next answer without its size. */
-  answer(): Promise<Buffer>
-}
-
-async function connect(t: TestContext, port: number): Promise<Client> {
-  const socket = net.connect(port, '127.0.0.1')
-  t.after(() => socket.destroy())
-  await new Promise((resolve) => socket.once('connect', resolve))
-  let received: Buffer = Buffer.alloc(0)
-  const waiting: ((answer: Buffer) => void)[] = []
-  socket.on('error', () => {})
-  socket.on('data', (chunk: Buffer) => {
-    received = Buffer.concat([received, chunk])
-    while (received.length >= 4 && received.length >= 4 + received.readInt32BE()) {
-      const end = 4 + received.readInt32BE()
-      waiting.shift()?.(received.subarray(4, end))
-      received = received.subarray(end)
-    }
-  })
-  return { socket, answer: () => new Promise((resolve) => waiting.push(resolve)) }
-}
-
-function fetchOf(offsets: readonly number[], minBytes = 1): Buffer {
-  const to = new WireWriter()
-  to.int16(APIS.fetch.key)
-  to.int16(VERSION)
-  to.int32(1)
-  to.int16(-1)
-  to.unsignedVarint(0)
+/** A fetch of a partition from each of the offsets. */
+function fetchOf(offsets: readonly number[], minBytes = 1): RequestOf<'fetch'> {
   const partitions = offsets.map((fetchOffset, partition) => ({
     partition,
     currentLeaderEpoch: -1,
@@ -137,7 +106,7 @@ function fetchOf(offsets: readonly number[], minBytes = 1): Buffer {
     logStartOffset: -1,
     partitionMaxBytes: ASK_BYTES,
   }))
-  const request = {
+  return {
     clusterId: null,
     replicaId: -1,
     maxWaitMs: WAIT_MS,
@@ -150,21 +119,11 @@ function fetchOf(offsets: readonly number[], minBytes = 1): Buffer {
     forgottenTopicsData: [],
     rackId: '',
   }
-  APIS.fetch.request.write(to, request, VERSION, true)
-  const { chunks, length } = to.finish()
-  const size = Buffer.alloc(4)
-  size.writeInt32BE(length)
-  return Buffer.concat([size, ...chunks])
 }
 
 /** One fetch and its answer. */
-async function ask({ socket, answer }: Client, offsets: readonly number[], minBytes?: number) {
-  const coming = answer()
-  socket.write(fetchOf(offsets, minBytes))
-  const from = new WireReader(await coming)
-  from.int32()
-  from.taggedFields()
-  const { responses } = APIS.fetch.response.read(from, VERSION, true) as ResponseOf<'fetch'>
+async function ask(client: Client, offsets: readonly number[], minBytes?: number) {
+  const { responses } = await client.call('fetch', VERSION, fetchOf(offsets, minBytes))
   return responses[0]!.partitions
 }
 

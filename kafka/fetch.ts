@@ -118,10 +118,15 @@ export class Fetcher {
     into: Gathered,
   ): Promise<Response['responses']> {
     const responses: Response['responses'] = []
+    // Of a partition that is named again only the first is read: what a request costs is bounded by what there is.
+    const asked = new Set<string>()
     for (const topic of request.topics) {
       const found = this.#find(topic, caller, version)
       const partitions: PartitionData[] = []
       for (const partition of topic.partitions) {
+        const key = `${topic.topicId} ${partitionKey(topic.topic, partition.partition)}`
+        if (asked.has(key)) continue
+        asked.add(key)
         const data = await this.#read(found, partition, caller, version, into)
         into.isFinal ||= data.errorCode !== KAFKA_ERROR.none
         partitions.push(data)

@@ -1,6 +1,7 @@
 // The requests of consumer groups: each tenant has groups of its own. Membership lives in memory, so after a restart
 // members join again; committed offsets are durable (group-offsets.ts).
 import type { Caller } from './caller.ts'
+import { distinct } from './distinct.ts'
 import { KAFKA_ERROR, type KafkaError } from './error-codes.ts'
 import { Group } from './group.ts'
 import type { CommittedOffset, GroupOffsets, OffsetToCommit } from './group-offsets.ts'
@@ -207,7 +208,7 @@ export class Groups {
       throttleTimeMs: 0,
       errorCode: KAFKA_ERROR.none,
       topics: version < 8 ? offsetsOf(request.groupId, request.topics) : [],
-      groups: request.groups.map(({ groupId, topics }) => ({
+      groups: distinct(request.groups, ({ groupId }) => groupId).map(({ groupId, topics }) => ({
         groupId,
         topics: offsetsOf(groupId, topics),
         errorCode: KAFKA_ERROR.none,
@@ -217,7 +218,7 @@ export class Groups {
 
   describeGroups(request: RequestOf<'describeGroups'>, caller: Caller): ResponseOf<'describeGroups'> {
     const { tenant } = caller.principal
-    const groups = request.groups.map((groupId) => {
+    const groups = distinct(request.groups, (groupId) => groupId).map((groupId) => {
       const group = this.#find(tenant, groupId)
       const hasOffsets = this.#offsets.all(tenant, groupId).length > 0
       const isStable = group?.state === 'Stable'

@@ -7,6 +7,7 @@ import { isMillraceError } from '../std/errors.ts'
 import type { Caller } from './caller.ts'
 import { KAFKA_ERROR, type KafkaError } from './error-codes.ts'
 import type { RequestOf, ResponseOf } from './messages.ts'
+import { partitionKey } from './partition-ends.ts'
 import { mayRead, type PublicTopics } from './public-topics.ts'
 
 /** Timestamps with a meaning of their own. */
@@ -23,6 +24,7 @@ export async function listOffsets(
   request: RequestOf<'listOffsets'>,
   caller: Caller,
 ): Promise<Response> {
+  const asked = new Set<string>()
   const answer = async (name: string, partition: number, timestamp: number): Promise<PartitionOffset> => {
     const place = (errorCode: KafkaError, offset = -1, time = -1): PartitionOffset => ({
       partitionIndex: partition,
@@ -35,6 +37,10 @@ export async function listOffsets(
     if (topic === undefined || partition < 0 || partition >= topic.partitions)
       return place(KAFKA_ERROR.unknownTopicOrPartition)
     if (!mayRead(caller.principal, topic)) return place(KAFKA_ERROR.topicAuthorizationFailed)
+    // Kafka takes a partition once a request, too: a search of each of many times would keep the log from its work.
+    const key = partitionKey(name, partition)
+    if (asked.has(key)) return place(KAFKA_ERROR.invalidRequest)
+    asked.add(key)
     const { start, end } = await log.range(name, partition)
     if (timestamp === LATEST) return place(KAFKA_ERROR.none, end)
     if (timestamp === EARLIEST) return place(KAFKA_ERROR.none, start)
