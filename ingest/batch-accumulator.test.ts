@@ -289,6 +289,31 @@ test('answers that are read in the turn in which the time is over count', async 
   assert.deepEqual(log.requests.map(recordsOf), [10, 20])
 })
 
+test('a commit is waited for anew, though the time of the one before was over in that turn', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { log, accumulator, durable } = await setUp({ flushBytes: 1 })
+  const handle = accumulator.partition('t', 0)
+  const addTen = () => {
+    for (let i = 0; i < 10; i++) add(accumulator, handle)
+  }
+  log.gated = true
+  addTen()
+  await turn()
+  addTen()
+  log.release.shift()!()
+  await turn()
+  log.gated = false
+  t.mock.timers.tick(1)
+  // A batch is full: it goes without being waited for, and is durable before this turn ends.
+  while (log.requests.length === 1) addTen()
+  const sizes = log.requests.map(recordsOf)
+  while (durable.length < 2) await Promise.resolve()
+  await turn()
+  assert.deepEqual(log.requests.map(recordsOf), sizes)
+  t.mock.timers.tick(1)
+  await accumulator.drained()
+})
+
 test('what is awaited and does not come delays a commit by a moment, and the next ones not at all', async () => {
   const { log, accumulator } = await setUp()
   log.gated = true

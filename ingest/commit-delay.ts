@@ -48,6 +48,8 @@ export class CommitDelay {
   #waitedMs = 0
   #timer: NodeJS.Timeout | undefined
   #timerMs = 0
+  /** At the end of the turn in which the time was over. */
+  #look: NodeJS.Immediate | undefined
   /** Clock at the last commit. */
   #committedAt = 0
   /** Commits that will not be put off. */
@@ -138,6 +140,8 @@ export class CommitDelay {
 
   /** One timer is used again and again, as long as its time fits. */
   #waitAtMost(ms: number): void {
+    // Of the commit before, which went in this very turn.
+    clearImmediate(this.#look)
     if (this.#timer !== undefined && this.#timerMs === ms) {
       this.#timer.refresh()
       return
@@ -150,7 +154,7 @@ export class CommitDelay {
   #startTimer(): void {
     this.#timer = setTimeout(() => {
       // Not before this turn's reads: the time may have gone by in one callback, with acknowledgements of many clients.
-      if (this.#awaited !== 0) setImmediate(() => this.#waitedLongEnough())
+      if (this.#awaited !== 0) this.#look = setImmediate(() => this.#waitedLongEnough())
     }, this.#timerMs)
   }
 
