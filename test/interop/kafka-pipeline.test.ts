@@ -1,15 +1,17 @@
 // The whole way over a real Kafka: one process and several, the log exchanged under a data folder, topics made again,
 // partitions added, and a broker that wants to know who comes.
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { Admin } from '@platformatic/kafka'
 import mqtt from 'mqtt'
 import { environmentCodec, reading } from '../environment.ts'
-import { type KafkaBrokers, startKafka } from '../kafka/broker.ts'
+import { type KafkaBrokers, kafkaClassPath, startKafka } from '../kafka/broker.ts'
 import { millrace, query, startProcess, temporaryFolder, until } from '../millrace-process.ts'
 
 let kafka: KafkaBrokers
@@ -42,6 +44,22 @@ async function seqsOf(data: string): Promise<string[]> {
   return rows.map((row) => `${row['device_id']}:${row['seq']}`)
 }
 
+/** Offset and lag of a group in a topic, all partitions together, as Kafka's own tool tells them. */
+async function lagByTool(group: string, topic: string): Promise<{ offset: number; lag: number }> {
+  const { stdout } = await promisify(execFile)('java', [
+    ...['-cp', kafkaClassPath(), 'org.apache.kafka.tools.consumer.group.ConsumerGroupCommand'],
+    ...['--bootstrap-server', kafka.bootstrap, '--describe', '--group', group],
+  ])
+  // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG
+  const lines = stdout.split('\n').map((line) => line.trim().split(/\s+/))
+  const own = lines.filter((columns) => columns[1] === topic)
+  assert.ok(own.length > 0, stdout)
+  // A member’s partition that nobody has committed yet has no offset.
+  const sum = (column: number): number =>
+    own.reduce((total, columns) => total + Number(columns[column]!.replace(/^-$/, '0')), 0)
+  return { offset: sum(3), lag: sum(5) }
+}
+
 const expected = (device: string, seqs: readonly number[]): string[] => seqs.map((seq) => `${device}:${seq}`)
 
 describe('Kafka as the log of the pipeline', () => {
@@ -66,6 +84,38 @@ describe('Kafka as the log of the pipeline', () => {
       60_000,
     )
     assert.deepEqual(await seqsOf(data), all)
+  })
+
+  test('Kafka’s own tool, /metrics and `streams list` tell how far normalize and the sink are', async (t) => {
+    const data = temporaryFolder(t)
+    const prefix = `${randomUUID().slice(0, 8)}.`
+    const [normalize, sink] = ['normalize', 'sink'].map((stage) => `${prefix}millrace-${stage}`)
+    const [raw, normalized] = ['raw', 'normalized'].map((kind) => `${prefix}default.telemetry.${kind}`)
+    const whole = await startProcess(data, logArgs(prefix))
+    t.after(() => whole.kill())
+    await send(whole, 'd', [1, 2, 3, 4])
+    await send(whole, 'e', [1, 2, 3])
+    await until('rows', async () => ((await seqsOf(data)).length === 7 ? true : undefined), 60_000)
+    // The position is committed with the rows, the group has it a little later.
+    const done = await until('the groups', async () => {
+      const both = [await lagByTool(normalize!, raw!), await lagByTool(sink!, normalized!)]
+      return both.every(({ lag }) => lag === 0) ? both : undefined
+    })
+    assert.equal(done[0]!.offset, 7)
+    // Of its markers too.
+    assert.ok(done[1]!.offset >= 7)
+    const metrics = await (await fetch(`${whole.http}/metrics`)).text()
+    for (const stage of ['normalize', 'sink'])
+      assert.match(metrics, new RegExp(`^millrace_${stage}_lag_records(\\{[^}]*\\})? 0$`, 'm'))
+    assert.equal(await whole.stop(), 0)
+    const ingest = await startProcess(data, [...logArgs(prefix), '--roles', 'ingest'])
+    t.after(() => ingest.kill())
+    await send(ingest, 'd', [5, 6, 7, 8, 9])
+    assert.deepEqual(await lagByTool(normalize!, raw!), { offset: 7, lag: 5 })
+    const { code, stdout, stderr } = await millrace(['streams', 'list', ...logArgs(prefix)])
+    assert.equal(code, 0, stderr)
+    assert.match(stdout, /^default\.telemetry +4 +5 +0$/m)
+    assert.equal(await ingest.stop(), 0)
   })
 
   test('topics that are made again begin anew, and the rows of the old ones stay', async (t) => {
