@@ -6,7 +6,7 @@ import { MemoryLog } from '../log/log-memory.ts'
 import { RecordReader } from '../log/record-batch.ts'
 import { NORMALIZE_STATE_TOPIC, normalizedTopic, rawTopic, rejectedTopic } from '../schemas/names.ts'
 import { CounterBlock } from '../std/counters.ts'
-import { isMillraceError, type MillraceError } from '../std/errors.ts'
+import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { NORMALIZE_COUNTERS, type NormalizeCounter } from './counters.ts'
 import {
   appendRaw,
@@ -380,6 +380,72 @@ test('streams are added, changed and removed between steps', async () => {
   await drain(stage)
   assert.equal((await log.range(normalizedTopic('default', 'telemetry'), 0)).end, 6)
   assert.equal((await log.range(normalizedTopic('default', 'second'), 0)).end, 6)
+})
+
+test('streams that come while others are taken over are in force only when that is said of them', async () => {
+  const first = plainDescriptor({ partitions: 1 })
+  const second = plainDescriptor({ stream: 'second', partitions: 1 })
+  const log = new MemoryLog()
+  await createTopics(log, first)
+  await createTopics(log, second)
+  const { stage } = await start(log, { streams: [] })
+  const inForce: string[] = []
+  void stage.setStreams([first]).then(() => inForce.push('first'))
+  const step = stage.step()
+  void stage.setStreams([first, second]).then(() => inForce.push('second'))
+  await step
+  assert.deepEqual(inForce, ['first'])
+  assert.equal(stage.stateOf(rawTopic('default', 'second'), 0), undefined)
+  await stage.step()
+  assert.deepEqual(inForce, ['first', 'second'])
+  assert.ok(stage.stateOf(rawTopic('default', 'second'), 0))
+})
+
+test('streams that could not be taken over, because a partition was lost, are taken over after that', async () => {
+  const first = plainDescriptor({ partitions: 1 })
+  const second = plainDescriptor({ stream: 'second', partitions: 1 })
+  const log = new MemoryLog()
+  await createTopics(log, first)
+  await createTopics(log, second)
+  const all = new Map([first, second].map(({ stream }) => [rawTopic('default', stream), new Set([0])]))
+  let reassign: (() => void) | undefined
+  const membership = {
+    target: all,
+    generation: 1,
+    subscribe: () => reassign?.(),
+    own: () => {},
+    leave: async () => {},
+  }
+  let isLost = false
+  const shared: Log = Object.assign(Object.create(log) as Log, {
+    ...bound(log),
+    join: async (_stage: string, _topics: readonly string[], changed: () => void) => {
+      reassign = changed
+      return membership
+    },
+    append: async (request: AppendRequest) => {
+      if (!isLost) return log.append(request)
+      isLost = false
+      membership.generation++
+      throw new MillraceError('partition_lost', 'others have it')
+    },
+  })
+  const { stage } = await start(shared, { streams: [first] })
+  await appendRaw(log, first, 0, readings('d', 0, 5))
+  await drain(stage)
+  isLost = true
+  let inForce = false
+  // The version of the first is another one: its state is saved before it changes, which shows the loss.
+  const changed = { ...first, contractVersion: 2 }
+  void stage.setStreams([changed, second]).then(() => (inForce = true))
+  await stage.step()
+  assert.equal(inForce, false)
+  await stage.step()
+  assert.ok(inForce)
+  await appendRaw(log, second, 0, readings('e', 0, 5))
+  await drain(stage)
+  assert.equal((await log.range(normalizedTopic('default', 'second'), 0)).end, 5)
+  assert.equal((await log.range(normalizedTopic('default', 'telemetry'), 0)).end, 5)
 })
 
 test('a big state is saved in pieces while input goes on, and a restart makes the same one of it', async () => {

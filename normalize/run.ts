@@ -175,9 +175,11 @@ export class NormalizeStage {
     if (this.#assignmentChanged) await this.#applyAssignment()
     if (this.#nextStreams !== undefined) {
       const streams = this.#nextStreams
-      this.#nextStreams = undefined
+      const asked = this.#streamsApplied.length
       await this.#applyStreams(streams)
-      for (const resolve of this.#streamsApplied.splice(0)) resolve()
+      // Meanwhile others may have come: they are the next step's. After `partition_lost` these are, too.
+      if (this.#nextStreams === streams) this.#nextStreams = undefined
+      for (const resolve of this.#streamsApplied.splice(0, asked)) resolve()
     }
     await this.#retryWaiting()
     await this.#follower.follow(0)

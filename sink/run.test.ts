@@ -26,6 +26,7 @@ import {
   sensorStream,
 } from './sink-harness.ts'
 import { fileUri, LocalStore } from './store.ts'
+import { feedsOf } from './streams.ts'
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millrace-sink-'))
 test.after(() => fs.rmSync(folder, { recursive: true }))
@@ -512,6 +513,22 @@ test('a contract that changes evolves the table, old snapshots keep their schema
     metadata.snapshots.map((one) => one['schema-id']),
     [0, 1],
   )
+})
+
+test('tables asked for while others are taken over are in force only when that is said of them', async () => {
+  const { w, sink } = await world()
+  const inForce: string[] = []
+  void sink.stage.updateFeeds([]).then(() => inForce.push('none'))
+  const round = sink.stage.step()
+  const feeds = feedsOf([sensorStream('telemetry')], REJECTED_SCHEMA_ID)
+  void sink.stage.updateFeeds(feeds).then(() => inForce.push('one'))
+  await round
+  assert.deepEqual(inForce, ['none'])
+  await sink.stage.step()
+  await w.send(4)
+  await sink.commitDue()
+  assert.deepEqual(inForce, ['none', 'one'])
+  await w.check(sink)
 })
 
 test('columns that another engine adds, renames or drops: kept, refused with words, made anew', async () => {

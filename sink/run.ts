@@ -205,8 +205,10 @@ export class SinkStage {
     if (this.#next !== undefined) {
       const specs = this.#next
       this.#next = undefined
+      // Those who ask meanwhile wait for the next round.
+      const applied = this.#nextApplied.splice(0)
       await this.setFeeds(specs)
-      for (const resolve of this.#nextApplied.splice(0)) resolve()
+      for (const resolve of applied) resolve()
     }
     if (this.#sharedFailure !== undefined) throw this.#sharedFailure
     if (this.#assignmentChanged) await this.#applyAssignment()
