@@ -30,6 +30,7 @@ import {
   threadShares,
 } from './processes.ts'
 import { BenchServer } from './server.ts'
+import { memoryProblem, third } from './soak-verdict.ts'
 
 const TENANTS = 1000
 const TENANTS_SMOKE = 3
@@ -137,6 +138,7 @@ async function measure(tenants: number, args: CaseArguments): Promise<Outcome> {
     () => performance.now(),
     undefined,
   )
+  const loaded = samples.map((one) => one.residentBytes)
   const { report } = run
   const loadSeconds = report.seconds
   const caughtUpBy = performance.now() + CATCH_UP_MS_MAX
@@ -165,8 +167,8 @@ async function measure(tenants: number, args: CaseArguments): Promise<Outcome> {
   server.removeData()
   removeFolder(folder)
   const mib = (bytes: number): number => Math.round(bytes / 2 ** 20)
-  const third = Math.ceil(samples.length / 3)
-  const memory = [samples[0], samples[third], samples[2 * third], samples.at(-1)]
+  // Of the time under load: asking for the account takes memory of its own.
+  const memory = ([0, 1, 2] as const).map((index) => mib(third(loaded, index)))
   return {
     report,
     rows: report.sent,
@@ -175,7 +177,7 @@ async function measure(tenants: number, args: CaseArguments): Promise<Outcome> {
     notes: [
       `${tenants} tenants, ${tenants * STREAMS.length} streams: the stalest row waited ${round(stalest / 1000, 1)} s for its snapshot, goal ${FRESH_MS_MAX / 1000}; ${commits} commits`,
       `CPU ${round(cpu / loadSeconds, 2)} cores; ${round(written / loadSeconds / 2 ** 20, 1)} MiB/s written to disk`,
-      `resident ${memory.map((one) => mib(one?.residentBytes ?? 0)).join(', ')} MiB: at the start, after a third and two thirds of the time, at the end`,
+      `resident ${memory.join(', ')} MiB: medians of the three thirds of the load, at most ${mib(Math.max(...loaded))}; ${memoryProblem(loaded.map(mib)) ?? 'memory is flat'}`,
       `ready after ${startSeconds} s with everything to be made, after ${restartSeconds} s over what is there`,
     ],
   }

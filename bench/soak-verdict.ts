@@ -18,20 +18,23 @@ export interface Soak {
 }
 
 /** The median of a third of the values, 0 the first. */
-function third(values: readonly number[], index: 0 | 1 | 2): number {
+export function third(values: readonly number[], index: 0 | 1 | 2): number {
   const length = values.length / 3
   return median(values.slice(Math.floor(index * length), Math.max(1, Math.ceil((index + 1) * length))))
+}
+
+/** Whether resident memory, in equal stretches of time, grows after the first third, in which the heap finds its size. */
+export function memoryProblem(megabytes: readonly number[]): string | undefined {
+  const [before, after] = [third(megabytes, 1), third(megabytes, 2)]
+  if (after - before <= Math.max(GROWTH_MEBIBYTES_MAX, before * GROWTH_SHARE_MAX)) return undefined
+  return `memory grows: ${Math.round(before)} MiB in the second third of the time, ${Math.round(after)} in the last`
 }
 
 /** A sentence for each. */
 export function soakProblems({ megabytes, p99s, threads }: Soak): string[] {
   const problems: string[] = []
-  // In the first third the heap finds its size.
-  const [before, after] = [third(megabytes, 1), third(megabytes, 2)]
-  if (after - before > Math.max(GROWTH_MEBIBYTES_MAX, before * GROWTH_SHARE_MAX))
-    problems.push(
-      `memory grows: ${Math.round(before)} MiB in the second third of the time, ${Math.round(after)} in the last`,
-    )
+  const growth = memoryProblem(megabytes)
+  if (growth !== undefined) problems.push(growth)
   const serving = threads.filter(({ thread }) => thread === 'main' || thread.startsWith('ingest'))
   if (!serving.some(({ thread }) => thread.startsWith('ingest')))
     problems.push('no ingest thread said how it was')
