@@ -7,6 +7,7 @@ import { after, test } from 'node:test'
 import { type DiskFile, NodeDisk, type OpenMode } from '../std/disk.ts'
 import { Journal, type PendingAppend } from './journal.ts'
 import { BackgroundFiller, StepFiller, type ZeroFiller } from './journal-fill.ts'
+import { TOPIC_DEFAULTS } from './log-conformance.ts'
 import { RecordBatchBuilder } from './record-batch.ts'
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'millrace-fill-'))
@@ -81,14 +82,7 @@ for (const refused of [false, true])
     const dir = path.join(folder, `journal-${refused}`)
     const options = { disk, dir, segmentBytes: 64 << 10, tailBytes: 32 << 10 }
     const journal = new Journal(options)
-    const infinite = Number.POSITIVE_INFINITY
-    const config = {
-      partitions: 1,
-      retentionAgeMs: infinite,
-      retentionBytes: infinite,
-      backlogBytesMax: infinite,
-    }
-    journal.createTopic('t', { ...config, cleanup: 'delete' })
+    journal.createTopic('t', TOPIC_DEFAULTS)
     let direct = 0
     for (let i = 0; i < 60; i++) {
       const builder = new RecordBatchBuilder()
@@ -127,3 +121,35 @@ for (const refused of [false, true])
     assert.deepEqual(Buffer.from(again.readPlaces(places)!), before)
     again.close()
   })
+
+test('the next segment gets zeros unless the groups of the last one were large', () => {
+  const disk = new NodeDisk()
+  const filler = new StepFiller(disk)
+  const asked: number[] = []
+  const zeroFiller: ZeroFiller = {
+    start: (file, bytes) => {
+      asked.push(bytes)
+      filler.start(file, bytes)
+    },
+    step: () => filler.step(),
+    abandon: () => filler.abandon(),
+  }
+  const segmentBytes = MIB
+  const journal = new Journal({ disk, dir: path.join(folder, 'rule'), segmentBytes, zeroFiller })
+  journal.createTopic('t', TOPIC_DEFAULTS)
+  const fillSegment = (bytes: number): void => {
+    const { segments } = journal.stats()
+    while (journal.stats().segments === segments) {
+      while (journal.maintain());
+      const builder = new RecordBatchBuilder()
+      builder.append(1, Buffer.from('k'), Buffer.alloc(bytes))
+      const request = { entries: [{ topic: 't', partition: 0, batch: builder.finish(), recordCount: 1 }] }
+      journal.commit([{ request, baseOffsets: undefined, error: undefined }])
+    }
+    while (journal.maintain());
+  }
+  for (const bytes of [40_000, 80_000, 80_000, 40_000]) fillSegment(bytes)
+  journal.close()
+  // Of the second segment, and of those after one of 40,000, 80,000, 80,000 and 40,000 bytes a group.
+  assert.deepEqual(asked, [segmentBytes, segmentBytes, 0, 0, segmentBytes])
+})
