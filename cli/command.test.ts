@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parse, textTable } from './command.ts'
+import { addressOf, parse, textTable } from './command.ts'
 
 const OPTIONS = { data: { type: 'string' }, workers: { type: 'string' }, json: { type: 'boolean' } } as const
 
@@ -28,6 +28,16 @@ for (const [args, code, message] of wrong)
   test(`refused in one line: ${args.join(' ')}`, () => {
     assert.throws(() => parse(args, OPTIONS), { code, message, exitCode: 2 })
   })
+
+test('an address is one of its protocol, without a slash at its end', () => {
+  assert.equal(addressOf('--http', 'https://host:8080/', 'http'), 'https://host:8080')
+  for (const value of ['nonsense', 'localhost:8080', 'mqtt://host'])
+    assert.throws(() => addressOf('--http', value, 'http'), {
+      code: 'option_invalid',
+      message: `--http: read "${value}", expected http://HOST:PORT`,
+    })
+  assert.equal(addressOf('--url', 'mqtt://host:1883', 'mqtt'), 'mqtt://host:1883')
+})
 
 test('a table is aligned, numbers to the right', () => {
   assert.equal(

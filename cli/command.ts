@@ -52,6 +52,17 @@ function checkOption(
     throw new MillraceError('option_invalid', `${rawName}: read no value, expected one after it`)
 }
 
+/** The address that an option gives, without a slash at its end. Throws option_invalid where it is none of that protocol. */
+export function addressOf(option: string, value: string, protocol: 'http' | 'mqtt'): string {
+  const protocols = protocol === 'http' ? ['http:', 'https:'] : [`${protocol}:`]
+  if (!URL.canParse(value) || !protocols.includes(new URL(value).protocol))
+    throw new MillraceError(
+      'option_invalid',
+      `${option}: read ${JSON.stringify(value)}, expected ${protocol}://HOST:PORT`,
+    )
+  return value.replace(/\/$/, '')
+}
+
 /** Prints the error as one line (or as it stands where it is a list) and gives the exit code. */
 export function reportError(error: unknown, command: string): number {
   if (isMillraceError(error)) {

@@ -1,7 +1,7 @@
 // Asks a running Millrace to send rejected records through again, after a contract was fixed.
 import { ERROR_CODES, type ErrorCode, EXIT, MillraceError } from '../std/errors.ts'
 import type { Command } from './command.ts'
-import { count, parse } from './command.ts'
+import { addressOf, count, parse } from './command.ts'
 
 interface Report {
   found: number
@@ -44,11 +44,12 @@ Example: millrace query "SELECT code, reason, count(*) FROM telemetry_rejected G
     const [name] = positionals
     if (name === undefined)
       throw new MillraceError('option_invalid', 'name the stream: millrace replay-rejected STREAM')
+    const server = addressOf('--http', values.http!, 'http')
     const dryRun = values['dry-run'] === true
     let report: Report
     let sent = 0
     do {
-      report = await ask(values.http!, name, { code: values.code, dryRun })
+      report = await ask(server, name, { code: values.code, dryRun })
       sent += report.sent
       if (process.stderr.isTTY && report.more) process.stderr.write(`${count(sent)} sent…\n`)
       // A dry run would be told the same again.
@@ -71,7 +72,7 @@ async function ask(
   const [tenant, stream] = dot < 0 ? ['default', name] : [name.slice(0, dot), name.slice(dot + 1)]
   const query = new URLSearchParams({ dryRun: String(options.dryRun) })
   if (options.code !== undefined) query.set('code', options.code)
-  const address = `${url.replace(/\/$/, '')}/v1/streams/${encodeURIComponent(tenant)}/${encodeURIComponent(stream)}/replay-rejected?${query}`
+  const address = `${url}/v1/streams/${encodeURIComponent(tenant)}/${encodeURIComponent(stream)}/replay-rejected?${query}`
   let response: Response
   try {
     response = await fetch(address, { method: 'POST' })

@@ -1,6 +1,7 @@
 // What engines do with these texts is shown by the interop suite; here is what the shipped contracts have no case of.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { schema } from './schema.ts'
 import { connectSink, flinkTable, sparkReader } from './schema-export.ts'
 
 const AT = { bootstrap: 'broker:9092', registry: 'http://registry:8081', prefix: 'plant.' }
@@ -64,4 +65,11 @@ test('Flink’s columns have the types of the schema in the table, and names of 
     { name: 'made', type: { type: 'int', logicalType: 'date' } },
     { name: 'sum', type: { type: 'bytes', logicalType: 'decimal', precision: 9, scale: 2 } },
   ])
+})
+
+test('two forms at once are refused instead of one of them printed', async () => {
+  await assert.rejects(schema.run(['show', '--flink', '--spark']), {
+    code: 'option_invalid',
+    message: /^--flink and --spark: /,
+  })
 })

@@ -85,7 +85,15 @@ interface ShowOptions {
   'log-kafka-prefix'?: string | undefined
 }
 
+const FORMATS = ['avro', 'json', 'flink', 'spark', 'kafka-connect'] as const
+
 function show(names: readonly string[], how: ShowOptions): number {
+  const formats = FORMATS.filter((format) => how[format] === true)
+  if (formats.length > 1)
+    throw new MillraceError(
+      'option_invalid',
+      `${formats.map((format) => `--${format}`).join(' and ')}: expected one of them, schema show prints one form`,
+    )
   const at = {
     bootstrap: how.bootstrap ?? '127.0.0.1:9092',
     registry: how.registry ?? 'http://127.0.0.1:8080/schema-registry',

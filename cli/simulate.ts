@@ -1,7 +1,7 @@
 // A simulated fleet against a running Millrace.
 import { EXIT, MillraceError } from '../std/errors.ts'
 import type { Command } from './command.ts'
-import { count, parse } from './command.ts'
+import { addressOf, count, parse } from './command.ts'
 import { progressBar } from './progress.ts'
 import { type FleetAccount, simulateFleet } from './simulate-fleet.ts'
 
@@ -49,16 +49,11 @@ Ends with the account of what was sent and acknowledged; exit code 0 when everyt
         )
       return value
     }
-    if (!URL.canParse(values.url!) || new URL(values.url!).protocol !== 'mqtt:')
-      throw new MillraceError(
-        'option_invalid',
-        `--url: read ${JSON.stringify(values.url)}, expected mqtt://HOST:PORT`,
-      )
-    const url = new URL(values.url!)
+    const url = new URL(addressOf('--url', values.url!, 'mqtt'))
     const bar = progressBar('simulating')
     const account = await simulateFleet({
       mqtt: { host: url.hostname, port: Number(url.port || 1883) },
-      registry: `${values.http!.replace(/\/$/, '')}/schema-registry`,
+      registry: `${addressOf('--http', values.http!, 'http')}/schema-registry`,
       devices: Math.floor(number('devices')),
       seconds: number('seconds'),
       messagesPerSecond: number('rate'),
