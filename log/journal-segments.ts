@@ -3,9 +3,8 @@
 // A segment is filled with zeros before its first group: writing and syncing into blocks that exist takes half
 // the time of appending (no size, no extent to be made durable). A file gets its name only when header and
 // zeros are synced, so that a segment that has its name has a valid header. Where none is prepared in time,
-// the next one is used unfilled: slower, never wrong. While groups are large the next one is not filled either: zeros are
-// as many bytes again for the disk, and what they save is the same for each group, whatever its size. The first one of a
-// new log is short, so that its zeros are there at once.
+// the next one is used unfilled: slower, never wrong. While groups are large the next one is not filled either
+// (journal-zeros.ts). The first one of a new log is short, so that its zeros are there at once.
 //
 // Groups go past the page cache where the file system knows how (docs/decisions/0012), always in whole blocks
 // (journal-tail.ts).
@@ -25,9 +24,8 @@ import {
 import type { FileRemover } from './journal-free.ts'
 import { FREED_SUFFIX, PREPARING_SUFFIX } from './journal-recovery.ts'
 import type { JournalTail } from './journal-tail.ts'
+import { ZeroRule } from './journal-zeros.ts'
 
-/** Mean of the groups of the last segment above which the next one is prepared without zeros. */
-const FILLED_GROUP_BYTES_MAX = 64 << 10
 /** Bytes of the first segment of a new log. */
 const FIRST_SEGMENT_BYTES = 16 << 20
 /** Bytes that are filled at a time where nobody waits for a commit. */
@@ -61,11 +59,8 @@ export class SegmentStore {
   /** The file being filled. */
   #filling: string | undefined
   #fillCount = 0
-  /** Of this process, in the current segment. */
-  #groupCount = 0
-  #groupBytes = 0
-  /** In the segment before. */
-  #groupBytesMean = 0
+  readonly #zeros = new ZeroRule()
+  #writeStarted = 0
 
   /** Goes on in a recovered segment, with the next one where it is prepared, or (`position` undefined) makes the first one of a new log. */
   constructor(
@@ -124,6 +119,7 @@ export class SegmentStore {
    * throws ENOSPC nothing that could pass for a group is there.
    */
   write(parts: readonly Uint8Array[]): void {
+    this.#writeStarted = performance.now()
     try {
       this.#tail.write(this.#current.file, parts, this.position)
     } catch (error) {
@@ -156,16 +152,14 @@ export class SegmentStore {
   sync(byteLength: number): void {
     this.#current.file.sync()
     this.position += byteLength
-    this.#groupCount++
-    this.#groupBytes += byteLength
+    this.#zeros.committed(byteLength, performance.now() - this.#writeStarted)
   }
 
   /** Goes on in the next segment. */
   roll(): void {
     const next = this.#prepared ?? this.#make(this.#nextIdentity())
     this.#prepared = undefined
-    this.#groupBytesMean = this.#groupBytes / Math.max(1, this.#groupCount)
-    this.#groupBytes = this.#groupCount = 0
+    this.#zeros.endSegment(this.#current.filledBytes >= this.position)
     this.#current.file.close()
     this.#current = next
     this.#size = Math.max(this.#segmentBytes, next.filledBytes)
@@ -179,7 +173,7 @@ export class SegmentStore {
     if (this.#filling === undefined) {
       // A name of its own each time: an abandoned filler may still be at work on the last one.
       const file = path.join(this.#dir, `next${this.#fillCount++}.segment${PREPARING_SUFFIX}`)
-      this.#filler.start(file, this.#groupBytesMean > FILLED_GROUP_BYTES_MAX ? 0 : this.#segmentBytes)
+      this.#filler.start(file, this.#zeros.wantsZeros ? this.#segmentBytes : 0)
       this.#filling = file
       return true
     }
