@@ -166,6 +166,7 @@ export class JournalMaintenance {
         this.#store.segment,
         this.#options.segmentBytes,
         now - this.#options.survivorsIdleMs,
+        (number) => this.#store.fileBytes(number),
       )
       if (segment === undefined) return false
       this.#survivors = new SurvivorMove(this.#state, this.#writer, this.#reader, segment)

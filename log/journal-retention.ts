@@ -58,17 +58,24 @@ export class RetentionPass {
   }
 }
 
-/** The sealed segment whose few survivors should move, undefined where none is due. */
+/**
+ * The sealed segment whose few survivors should move, undefined where none is due. It may be shorter than `segmentBytes`: the
+ * first one of a log is, and those from before the option was raised.
+ */
 export function segmentToClear(
   state: JournalState,
   currentSegment: number,
   segmentBytes: number,
   idleSinceMs: number,
+  fileBytes: (segment: number) => number,
 ): number | undefined {
   let found: number | undefined
-  for (const { segment, liveCount, liveBytes, changedAtMs } of state.segments.values()) {
+  for (const one of state.segments.values()) {
+    const { segment, liveCount, liveBytes, changedAtMs } = one
     if (segment >= currentSegment || liveCount === 0) continue
     if (liveBytes > segmentBytes * SURVIVOR_SHARE || changedAtMs > idleSinceMs) continue
+    one.fileBytes ??= fileBytes(segment)
+    if (liveBytes > one.fileBytes * SURVIVOR_SHARE) continue
     if (found === undefined || segment < found) found = segment
   }
   return found

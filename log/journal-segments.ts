@@ -207,6 +207,18 @@ export class SegmentStore {
     this.#remover.remove(file + FREED_SUFFIX)
   }
 
+  /** Size of a segment's file, 0 where somebody has taken it away. */
+  fileBytes(segment: number): number {
+    const name = path.join(this.#dir, segmentName(segment))
+    if (!this.#disk.exists(name)) return 0
+    const file = this.#disk.open(name, 'read')
+    try {
+      return file.size()
+    } finally {
+      file.close()
+    }
+  }
+
   close(): void {
     if (this.#filling !== undefined) this.#filler.abandon()
     this.#filling = undefined

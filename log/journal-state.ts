@@ -22,6 +22,8 @@ export interface SegmentState {
   liveBytes: number
   /** Clock when liveBytes last changed. */
   changedAtMs: number
+  /** Size of the file, once it was asked for: of one that nothing is written to any more. */
+  fileBytes: number | undefined
 }
 
 /** Records of a partition whose topic nobody knows: offsets [from, to), and the segments that hold them. */
@@ -120,7 +122,13 @@ export class JournalState {
   }
 
   addSegment(segment: number): SegmentState {
-    const state: SegmentState = { segment, liveCount: 0, liveBytes: 0, changedAtMs: this.#now() }
+    const state: SegmentState = {
+      segment,
+      liveCount: 0,
+      liveBytes: 0,
+      changedAtMs: this.#now(),
+      fileBytes: undefined,
+    }
     this.segments.set(segment, state)
     return state
   }

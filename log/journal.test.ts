@@ -393,6 +393,25 @@ test('segments are freed when nothing in them is needed; few survivors move; a r
   }
 })
 
+test('a short segment that is needed as a whole is not moved', () => {
+  const disk = new SimulatedDisk()
+  let now = NOW
+  const settings = { survivorsIdleMs: 1000, now: () => now }
+  const before = open(disk, { ...settings, segmentBytes: 4096 })
+  before.createTopic('t', TOPIC_DEFAULTS)
+  for (let i = 0; i < 60; i++) write(before, 't', 0, ['k', `${i}`.padEnd(200)])
+  before.close()
+  const journal = open(disk, { ...settings, segmentBytes: 65_536 })
+  while (!disk.list(DIR).some((name) => disk.open(`${DIR}/${name}`, 'read').size() > 60_000))
+    write(journal, 't', 0, ['k', 'more'.padEnd(200)])
+  const { segments, bytes } = journal.stats()
+  assert.ok(segments > 4)
+  now += 2000
+  journal.maintainAll()
+  assert.equal(journal.stats().segments, segments)
+  assert.equal(journal.stats().bytes, bytes)
+})
+
 test('a checkpoint bounds what a start reads again', () => {
   const disk = new SimulatedDisk()
   const journal = open(disk, { segmentBytes: 4096 })
