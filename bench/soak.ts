@@ -3,7 +3,7 @@
 // The load of latency-half in ten stretches of --seconds / 10 each. The server's threads say how long their event loops
 // were busy (watch-threads.ts), and another connection sends a PINGREQ every 10 ms, which the event loop answers without
 // the log: what a device sees of a stall. RSS is read after each stretch. The case fails when memory grows, when a
-// thread that serves connections stalls for longer than 50 ms, and when the p99 of PUBACK rises (soak-verdict.ts).
+// thread that serves connections stalls for longer than 50 ms, and when the p99 of PUBACK is not stable (soak-verdict.ts).
 import { latencyOf, OurSide } from './broker-case.ts'
 import {
   type CaseArguments,
