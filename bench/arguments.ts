@@ -1,6 +1,7 @@
 // Flags of the benchmark's programs, told of in the words of every other command: one line, exit code 2.
 import type { ParseArgsOptionsConfig } from 'node:util'
 import { parse, reportError } from '../cli/command.ts'
+import { MillraceError } from '../std/errors.ts'
 
 /** The arguments of this process, or its end with what is wrong about them. */
 export function benchArguments<T extends ParseArgsOptionsConfig>(options: T, positionalsMax = 0) {
@@ -13,6 +14,5 @@ export function benchArguments<T extends ParseArgsOptionsConfig>(options: T, pos
 
 /** Ends the process: what was asked for cannot be. */
 export function refuse(reason: string): never {
-  process.stderr.write(`millrace bench: ${reason} [option_invalid]\n`)
-  process.exit(2)
+  process.exit(reportError(new MillraceError('option_invalid', reason), 'bench'))
 }

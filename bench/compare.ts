@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
+import { cases } from '../cli/bench.ts'
 import { benchArguments, refuse } from './arguments.ts'
 import { type Figures, verdict } from './compare-verdict.ts'
 import { type CaseResult, RESULTS, round } from './harness.ts'
@@ -44,13 +45,15 @@ const { values: flags, positionals } = benchArguments(
 /** Cores, processor and memory: not the kernel. */
 const kindOf = (result: CaseResult): string => result.machine.split(', ').slice(0, 2).join(', ')
 
-const fileOf = (name: string): string => path.join(import.meta.dirname, `${name}.ts`)
-
-const isCase = (name: string): boolean =>
-  fs.existsSync(fileOf(name)) && fs.readFileSync(fileOf(name), 'utf8').startsWith('// Case')
-
 function measure(name: string): CaseResult | undefined {
-  const args = ['--expose-gc', fileOf(name), '--json', '--no-peers', '--runs', flags.runs]
+  const args = [
+    '--expose-gc',
+    path.join(import.meta.dirname, `${name}.ts`),
+    '--json',
+    '--no-peers',
+    '--runs',
+    flags.runs,
+  ]
   if (flags.seconds !== undefined) args.push('--seconds', flags.seconds)
   const { status, stdout } = spawnSync(process.execPath, args, {
     encoding: 'utf8',
@@ -90,8 +93,10 @@ function compare(now: CaseResult, before: Figures, tolerance: number): boolean {
 const tolerance = Number(flags.tolerance) / 100
 if (!(tolerance > 0))
   refuse(`--tolerance: read ${JSON.stringify(flags.tolerance)}, expected per cent above 0`)
+const known = cases()
 for (const name of positionals)
-  if (!isCase(name)) refuse(`compare: no case ${JSON.stringify(name)}; \`millrace bench --help\` lists them`)
+  if (!known.has(name))
+    refuse(`compare: no case ${JSON.stringify(name)}; \`millrace bench --help\` lists them`)
 const names =
   positionals.length > 0 ? positionals : flags.save && flags.stored ? storedNames() : CASES_DEFAULT
 const results: CaseResult[] = []

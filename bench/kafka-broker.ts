@@ -8,6 +8,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import type { KafkaOptions } from '../log/kafka-options.ts'
 import { KAFKA_VERSION, type KafkaBrokers, kafkaClassPath, startKafka } from '../test/kafka/broker.ts'
+import { kafkaOptionsOf } from '../test/kafka/options.ts'
 import { type Run, round } from './harness.ts'
 import { cpuSeconds, GENERATOR_CORE, pinning, SERVER_CORE } from './processes.ts'
 
@@ -34,16 +35,7 @@ export class BenchKafka {
   }
 
   options(instance: string): KafkaOptions {
-    const [host, port] = this.brokers.bootstrap.split(':') as [string, string]
-    return {
-      brokers: [{ host, port: Number(port) }],
-      tls: undefined,
-      sasl: undefined,
-      prefix: '',
-      replication: 1,
-      compression: 'none',
-      instance,
-    }
+    return kafkaOptionsOf(this.brokers, { instance })
   }
 
   /** CPU seconds of the broker since the last call. */

@@ -15,6 +15,7 @@ import { RecordBatchBuilder } from '../log/record-batch.ts'
 import { rawTopic } from '../schemas/names.ts'
 import { NodeDisk } from '../std/disk.ts'
 import { type KafkaBrokers, kafkaClassPath, startKafka } from '../test/kafka/broker.ts'
+import { kafkaOptionsOf } from '../test/kafka/options.ts'
 import {
   type CaseArguments,
   type CaseResult,
@@ -172,19 +173,7 @@ async function startBroker(): Promise<KafkaBrokers> {
 }
 
 async function fillBroker(broker: KafkaBrokers, records: number, seed: number): Promise<void> {
-  const [host, port] = broker.bootstrap.split(':') as [string, string]
-  const log = await openKafkaLog(
-    {
-      brokers: [{ host, port: Number(port) }],
-      tls: undefined,
-      sasl: undefined,
-      prefix: '',
-      replication: 1,
-      compression: 'none',
-      instance: randomUUID(),
-    },
-    'bench',
-  )
+  const log = await openKafkaLog(kafkaOptionsOf(broker), 'bench')
   await fill(log, records, seed)
   await log.close()
 }

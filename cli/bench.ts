@@ -19,7 +19,8 @@ interface CaseFile {
   note: string | undefined
 }
 
-function cases(): Map<string, CaseFile> {
+/** By name. */
+export function cases(): Map<string, CaseFile> {
   const found = new Map<string, CaseFile>()
   for (const name of fs.readdirSync(FOLDER).sort()) {
     if (!name.endsWith('.ts')) continue

@@ -193,7 +193,7 @@ export class SegmentStore {
     this.#prepared = undefined
     if (prepared === undefined) return
     prepared.file.close()
-    this.#disk.unlink(path.join(this.#dir, segmentName(prepared.identity.segment)))
+    this.#disk.unlink(this.#path(prepared.identity.segment))
   }
 
   /**
@@ -201,7 +201,7 @@ export class SegmentStore {
    * also another process that dumps the log, finds a whole one or none.
    */
   free(segment: number): void {
-    const file = path.join(this.#dir, segmentName(segment))
+    const file = this.#path(segment)
     if (!this.#disk.exists(file)) return
     this.#disk.rename(file, file + FREED_SUFFIX)
     this.#remover.remove(file + FREED_SUFFIX)
@@ -209,7 +209,7 @@ export class SegmentStore {
 
   /** Size of a segment's file, 0 where somebody has taken it away. */
   fileBytes(segment: number): number {
-    const name = path.join(this.#dir, segmentName(segment))
+    const name = this.#path(segment)
     if (!this.#disk.exists(name)) return 0
     const file = this.#disk.open(name, 'read')
     try {
@@ -227,6 +227,10 @@ export class SegmentStore {
     this.#remover.close()
   }
 
+  #path(segment: number): string {
+    return path.join(this.#dir, segmentName(segment))
+  }
+
   #nextIdentity(): SegmentIdentity {
     const { logId, segment } = this.#current.identity
     return { logId, segment: segment + 1, salt: newSalt() }
@@ -234,7 +238,7 @@ export class SegmentStore {
 
   /** Makes a segment at once, with zeros as far as there is space for them: groups do without. */
   #make(identity: SegmentIdentity, filledBytes = 0): OpenSegment {
-    const file = path.join(this.#dir, `${segmentName(identity.segment)}${PREPARING_SUFFIX}`)
+    const file = this.#path(identity.segment) + PREPARING_SUFFIX
     removeIfThere(this.#disk, file)
     const filler = new StepFiller(this.#disk, MAKE_STEP_BYTES)
     filler.start(file, filledBytes)
@@ -252,20 +256,20 @@ export class SegmentStore {
     file.write([encodeSegmentHeader(identity)], 0)
     file.sync()
     file.close()
-    const name = path.join(this.#dir, segmentName(identity.segment))
+    const name = this.#path(identity.segment)
     this.#disk.rename(file.path, name)
     this.#disk.syncDir(this.#dir)
     return this.#open(identity)
   }
 
   #open(identity: SegmentIdentity): OpenSegment {
-    const file = new DirectFile(this.#disk, path.join(this.#dir, segmentName(identity.segment)))
+    const file = new DirectFile(this.#disk, this.#path(identity.segment))
     return { identity, file, filledBytes: file.size() }
   }
 
   /** Reads from the current file, of any place and length: a direct file cannot. */
   #read(use: (file: DiskFile) => void): void {
-    const file = this.#disk.open(path.join(this.#dir, segmentName(this.segment)), 'read')
+    const file = this.#disk.open(this.#path(this.segment), 'read')
     try {
       use(file)
     } finally {

@@ -1,13 +1,12 @@
 // Three real brokers of which one after the other is killed, and then two: what leads a partition moves, appends wait or
 // go on, and every one of them is in its partition once and in order.
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { KafkaOptions } from '../../log/kafka-options.ts'
 import { entry, readAll, TOPIC_DEFAULTS } from '../../log/log-conformance.ts'
 import { type KafkaLog, openKafkaLog } from '../../log/log-kafka.ts'
 import { type KafkaBrokers, startKafka } from '../kafka/broker.ts'
+import { kafkaOptionsOf } from '../kafka/options.ts'
 
 const BROKERS = 3
 const TOPIC = 'failover'
@@ -18,22 +17,6 @@ const APPENDS = 40
 
 let started: KafkaBrokers | undefined
 after(() => started?.stop())
-
-function optionsOf({ bootstrap }: KafkaBrokers): KafkaOptions {
-  const brokers = bootstrap.split(',').map((one) => {
-    const [host, port] = one.split(':') as [string, string]
-    return { host, port: Number(port) }
-  })
-  return {
-    brokers,
-    tls: undefined,
-    sasl: undefined,
-    prefix: '',
-    replication: BROKERS,
-    compression: 'none',
-    instance: randomUUID(),
-  }
-}
 
 /** Appends numbers to every partition, one after the other in each; settles when all are acknowledged. */
 class Writers {
@@ -67,7 +50,7 @@ test('brokers that are killed one after the other, and two at a time: every appe
 }, async () => {
   started = await startKafka({ brokers: BROKERS })
   const brokers = started
-  const log = await openKafkaLog(optionsOf(brokers), 'test')
+  const log = await openKafkaLog(kafkaOptionsOf(brokers, { replication: BROKERS }), 'test')
   await log.createTopic(TOPIC, { ...TOPIC_DEFAULTS, partitions: PARTITIONS })
   const writers = new Writers(log)
   const back = async (...indexes: number[]): Promise<void> => {

@@ -26,6 +26,7 @@ import { describeLog, entry, readAll, TOPIC_DEFAULTS, textBatch } from '../../lo
 import { type KafkaLog, openKafkaLog } from '../../log/log-kafka.ts'
 import { isMillraceError } from '../../std/errors.ts'
 import { type KafkaBrokers, kafkaClassPath, startKafka } from '../kafka/broker.ts'
+import { kafkaOptionsOf } from '../kafka/options.ts'
 import { type StoredRecord, storedRecords } from '../kafka/segments.ts'
 
 const USER = { username: 'millrace', password: 'a-secret' }
@@ -52,19 +53,8 @@ async function oldOptions(): Promise<KafkaOptions> {
   return optionsOf(await oldBrokers)
 }
 
-function optionsOf({ bootstrap }: KafkaBrokers): KafkaOptions {
-  return {
-    brokers: bootstrap
-      .split(',')
-      .map((one) => ({ host: one.split(':')[0]!, port: Number(one.split(':')[1]) })),
-    tls: undefined,
-    sasl: undefined,
-    prefix: `${randomUUID().slice(0, 8)}.`,
-    replication: 1,
-    compression: 'none',
-    instance: randomUUID(),
-  }
-}
+const optionsOf = (on: KafkaBrokers): KafkaOptions =>
+  kafkaOptionsOf(on, { prefix: `${randomUUID().slice(0, 8)}.` })
 
 for (const [name, settings] of [
   ['kafka', options],

@@ -1,13 +1,13 @@
 // What a chaos run has left (chaos.ts): the normalized topic and the table, held against what the devices know. Every
 // acknowledged message is in both exactly once, each device's in the order in which it sent them.
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openKafkaLog } from '../../log/log-kafka.ts'
 import { RecordReader } from '../../log/record-batch.ts'
 import { millrace, until } from '../millrace-process.ts'
 import type { KafkaBrokers } from './broker.ts'
+import { kafkaOptionsOf } from './options.ts'
 import { explainTwice } from './segments.ts'
 
 /** How long what was acknowledged may take to be in the table, undisturbed. */
@@ -37,21 +37,7 @@ export async function judge(
   say: (line: string) => void,
 ): Promise<Judgement> {
   const acknowledged = devices.reduce((sum, one) => sum + one.acknowledged.size, 0)
-  const brokers = kafka.bootstrap
-    .split(',')
-    .map((one) => ({ host: one.split(':')[0]!, port: Number(one.split(':')[1]) }))
-  const log = await openKafkaLog(
-    {
-      brokers,
-      tls: undefined,
-      sasl: undefined,
-      prefix: '',
-      replication: 1,
-      compression: 'none',
-      instance: randomUUID(),
-    },
-    'judge',
-  )
+  const log = await openKafkaLog(kafkaOptionsOf(kafka), 'judge')
   try {
     const rowsNow = async (): Promise<{ device: string; seq: number; place: string }[]> => {
       const { code, stdout, stderr } = await millrace([
