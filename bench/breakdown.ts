@@ -10,7 +10,6 @@ import path from 'node:path'
 import { OurSide } from './broker-case.ts'
 import {
   type CaseArguments,
-  type CaseResult,
   calibrate,
   caseMain,
   caseResult,
@@ -20,6 +19,7 @@ import {
   summarise,
 } from './harness.ts'
 import { pinning, temporaryFolder } from './processes.ts'
+import type { CaseResult } from './result.ts'
 import { BenchServer } from './server.ts'
 
 const LOAD = { qos: 1, connections: 8, window: 1024 } as const

@@ -8,13 +8,10 @@
 import os from 'node:os'
 import {
   type CaseArguments,
-  type CaseResult,
   calibrate,
   caseMain,
   caseResult,
-  type Latency,
   median,
-  type Peer,
   peer,
   type Run,
   round,
@@ -34,6 +31,7 @@ import {
   threadCpuSeconds,
   threadShares,
 } from './processes.ts'
+import type { CaseResult, Latency, Peer } from './result.ts'
 import { BenchServer, type ServerOptions } from './server.ts'
 
 export interface BrokerCase {

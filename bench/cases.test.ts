@@ -10,11 +10,12 @@ import { type BrokerCase, OurSide, runBrokerCase } from './broker-case.ts'
 import { run as connectStorm } from './connect-storm.ts'
 import { gatewayArgs } from './gateways.ts'
 import { run as growth } from './growth.ts'
-import type { CaseArguments, CaseResult } from './harness.ts'
+import type { CaseArguments } from './harness.ts'
 import { run as idle } from './idle-10k.ts'
 import { run as latencyHalf } from './latency-half.ts'
 import { type Broker, startPeers } from './peers.ts'
 import { temporaryFolder } from './processes.ts'
+import type { CaseResult } from './result.ts'
 
 const SEED = 3
 const SMOKE: CaseArguments = {

@@ -3,7 +3,9 @@
 // Both sides are divided by their calibration loop, which ran between their runs: a machine that is slower today is
 // slower in both. CPU per message is compared first, because waiting for a noisy neighbour or a slow disk costs none;
 // throughput with twice the tolerance, and not where the rate is given.
-import { type CaseResult, GIVEN_RATE } from './harness.ts'
+
+import { GIVEN_RATE } from './harness.ts'
+import type { CaseResult } from './result.ts'
 
 export type Figures = Pick<
   CaseResult,

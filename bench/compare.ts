@@ -6,7 +6,8 @@ import path from 'node:path'
 import { cases } from '../cli/bench.ts'
 import { benchArguments, refuse } from './arguments.ts'
 import { type Figures, verdict } from './compare-verdict.ts'
-import { type CaseResult, RESULTS, round } from './harness.ts'
+import { RESULTS, round } from './harness.ts'
+import type { CaseResult } from './result.ts'
 
 const BASELINE = path.join(import.meta.dirname, 'baseline.json')
 const TOLERANCE_PERCENT = 25

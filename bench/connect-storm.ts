@@ -8,12 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { latencyOf, OurSide } from './broker-case.ts'
 import {
   type CaseArguments,
-  type CaseResult,
   caseArguments,
   caseResult,
   isTimeOver,
   median,
-  type Peer,
   peer,
   printResult,
   type Run,
@@ -23,6 +21,7 @@ import {
 } from './harness.ts'
 import { startPeers } from './peers.ts'
 import { BenchProcess, cpuSeconds, fileDescriptorsMax, GENERATOR_CORE, pinning } from './processes.ts'
+import type { CaseResult, Peer } from './result.ts'
 
 const STORM = path.join(import.meta.dirname, 'storm.ts')
 const CONNECTIONS = 10_000

@@ -10,7 +10,6 @@ import type { Account } from '../http/server.ts'
 import { localWarehouse } from '../sink/open-warehouse.ts'
 import {
   type CaseArguments,
-  type CaseResult,
   caseArguments,
   caseResult,
   median,
@@ -22,6 +21,7 @@ import {
 } from './harness.ts'
 import { runLoad } from './load.ts'
 import { cpuSeconds, threadCpuSeconds, threadShares } from './processes.ts'
+import type { CaseResult } from './result.ts'
 import { BenchServer } from './server.ts'
 
 const LOAD = { qos: 1, connections: 64, window: 128 } as const

@@ -15,7 +15,7 @@ import {
   whereOf,
   wrap,
 } from './docs-text.ts'
-import type { CaseResult, Latency, Peer, Table } from './harness.ts'
+import type { CaseResult, Latency, Peer, Table } from './result.ts'
 
 /** Where the parts stand. */
 export const DOCUMENTS: readonly string[] = [

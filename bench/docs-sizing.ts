@@ -11,7 +11,7 @@ import {
   whereOf,
   wrap,
 } from './docs-text.ts'
-import type { CaseResult } from './harness.ts'
+import type { CaseResult } from './result.ts'
 
 const COPIES = 3
 /** Raw and normalized. */

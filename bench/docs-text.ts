@@ -1,5 +1,5 @@
 // How figures of stored results are put into Markdown (docs-blocks.ts, docs-sizing.ts).
-import type { CaseResult } from './harness.ts'
+import type { CaseResult } from './result.ts'
 
 /** Results by the name of their case. */
 export type Results = ReadonlyMap<string, CaseResult>

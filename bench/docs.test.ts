@@ -5,8 +5,8 @@ import path from 'node:path'
 import { test } from 'node:test'
 import { BLOCKS, blocksIn, DOCUMENTS as FILES, renew } from './docs-blocks.ts'
 import type { Results } from './docs-text.ts'
-import type { CaseResult, Peer, Table } from './harness.ts'
 import { picture } from './report-picture.ts'
+import type { CaseResult, Peer, Table } from './result.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
 const DOCUMENTS = FILES.map((file) => fs.readFileSync(path.join(ROOT, file), 'utf8'))

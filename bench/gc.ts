@@ -4,8 +4,9 @@
 // the threads that a message passes, after a warm-up. It fails when one of them collects its old space (mark-compact:
 // something is kept that should not be), or spends more than two per cent of its time on young objects.
 import { OurSide } from './broker-case.ts'
-import { type CaseArguments, type CaseResult, caseMain, caseResult, round, summarise } from './harness.ts'
+import { type CaseArguments, caseMain, caseResult, round, summarise } from './harness.ts'
 import { pinning } from './processes.ts'
+import type { CaseResult } from './result.ts'
 import { ThreadWatch } from './thread-watch.ts'
 
 const LOAD = { qos: 1, connections: 8, window: 1024 } as const

@@ -10,7 +10,6 @@ import { GATEWAY_LOGIN, gatewayArgs } from './gateways.ts'
 import { nanosPerMessage, type Shape } from './growth-memory.ts'
 import {
   type CaseArguments,
-  type CaseResult,
   calibrate,
   caseMain,
   caseResult,
@@ -18,10 +17,10 @@ import {
   type Run,
   round,
   summarise,
-  type Table,
 } from './harness.ts'
 import type { Load } from './load.ts'
 import { pinning, residentBytes, temporaryFolder } from './processes.ts'
+import type { CaseResult, Table } from './result.ts'
 import { figure } from './result-text.ts'
 
 const IN_FLIGHT = 8192

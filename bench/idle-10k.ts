@@ -7,18 +7,17 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type CaseArguments,
-  type CaseResult,
   caseArguments,
   caseResult,
   isTimeOver,
   median,
-  type Peer,
   printResult,
   round,
   rounds,
 } from './harness.ts'
 import { startPeers } from './peers.ts'
 import { BenchProcess, cpuSeconds, fileDescriptorsMax, GENERATOR_CORE, residentBytes } from './processes.ts'
+import type { CaseResult, Peer } from './result.ts'
 import { BenchServer } from './server.ts'
 
 const GENERATOR = path.join(import.meta.dirname, 'generator.ts')

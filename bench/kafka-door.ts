@@ -18,7 +18,6 @@ import { type KafkaBrokers, kafkaClassPath, startKafka } from '../test/kafka/bro
 import { kafkaOptionsOf } from '../test/kafka/options.ts'
 import {
   type CaseArguments,
-  type CaseResult,
   calibrate,
   caseMain,
   caseResult,
@@ -30,6 +29,7 @@ import {
 } from './harness.ts'
 import { PAYLOAD_BYTES_MAX, Sensor } from './payloads.ts'
 import { cpuSeconds, GENERATOR_CORE, pinning, SERVER_CORE, temporaryFolder } from './processes.ts'
+import type { CaseResult } from './result.ts'
 import { BenchServer } from './server.ts'
 
 const KAFKA_JAR = /^kafka-clients-(.+)\.jar$/

@@ -9,10 +9,8 @@ import { BatchDecoder } from '../sink/decode.ts'
 import { environmentStream } from './environment-stream.ts'
 import {
   type CaseArguments,
-  type CaseResult,
   caseMain,
   caseResult,
-  type Peer,
   packageVersion,
   type Run,
   round,
@@ -24,6 +22,7 @@ import { cpuPeer } from './kafka-produce.ts'
 import { PARTITIONS } from './kafka-settings.ts'
 import { Fleet } from './normalize-case.ts'
 import { pinSelf } from './processes.ts'
+import type { CaseResult, Peer } from './result.ts'
 
 const TOPIC = 'fetch'
 const SCHEMA_ID = 2

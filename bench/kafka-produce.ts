@@ -7,10 +7,8 @@ import { openKafkaLog } from '../log/log-kafka.ts'
 import { RecordBatchBuilder } from '../log/record-batch.ts'
 import {
   type CaseArguments,
-  type CaseResult,
   caseMain,
   caseResult,
-  type Peer,
   packageVersion,
   type Run,
   round,
@@ -20,6 +18,7 @@ import {
 import { BenchKafka, javaClient, KAFKA_VERSION, scriptClient } from './kafka-broker.ts'
 import { PARTITIONS, VALUE_BYTES } from './kafka-settings.ts'
 import { pinSelf } from './processes.ts'
+import type { CaseResult, Peer } from './result.ts'
 
 const TOPIC = 'produce'
 const BATCH_RECORDS = 1000

@@ -5,7 +5,6 @@
 import { latencyOf, OurSide } from './broker-case.ts'
 import {
   type CaseArguments,
-  type CaseResult,
   caseArguments,
   caseResult,
   median,
@@ -15,6 +14,7 @@ import {
   summarise,
 } from './harness.ts'
 import { pinning } from './processes.ts'
+import type { CaseResult } from './result.ts'
 
 const LOAD = { qos: 1, connections: 8, window: 1024 } as const
 const SATURATION_SECONDS = 3

@@ -1,7 +1,7 @@
 // Runs the load generator (generator.ts) against one broker and reads its report.
 import path from 'node:path'
-import type { Latency } from './harness.ts'
 import { BenchProcess } from './processes.ts'
+import type { Latency } from './result.ts'
 
 const GENERATOR = path.join(import.meta.dirname, 'generator.ts')
 

@@ -12,14 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { runQuery } from '../cli/query.ts'
 import { openTables } from '../sink/open-tables.ts'
 import { localWarehouse } from '../sink/open-warehouse.ts'
-import {
-  type CaseArguments,
-  type CaseResult,
-  caseArguments,
-  caseResult,
-  printResult,
-  round,
-} from './harness.ts'
+import { type CaseArguments, caseArguments, caseResult, printResult, round } from './harness.ts'
 import { type LoadReport, runLoad } from './load.ts'
 import {
   cpuSeconds,
@@ -29,6 +22,7 @@ import {
   threadCpuSeconds,
   threadShares,
 } from './processes.ts'
+import type { CaseResult } from './result.ts'
 import { BenchServer } from './server.ts'
 import { memoryProblem, third } from './soak-verdict.ts'
 

@@ -7,10 +7,8 @@ import { openKafkaLog } from '../log/log-kafka.ts'
 import { latencyOf, OurSide } from './broker-case.ts'
 import {
   type CaseArguments,
-  type CaseResult,
   caseMain,
   caseResult,
-  type Latency,
   median,
   type Run,
   round,
@@ -20,6 +18,7 @@ import {
 import { BenchKafka } from './kafka-broker.ts'
 import { countRecords } from './normalize-case.ts'
 import { pinning } from './processes.ts'
+import type { CaseResult, Latency } from './result.ts'
 import { BenchServer } from './server.ts'
 
 const LOAD = { qos: 1, connections: 200, window: 64 } as const

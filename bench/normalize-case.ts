@@ -15,7 +15,6 @@ import { environmentStream } from './environment-stream.ts'
 import {
   addTo,
   type CaseArguments,
-  type CaseResult,
   caseResult,
   Random,
   type Run,
@@ -25,6 +24,7 @@ import {
 } from './harness.ts'
 import { PAYLOAD_BYTES_MAX, Sensor } from './payloads.ts'
 import { pinSelf, removeFolder, temporaryFolder } from './processes.ts'
+import type { CaseResult } from './result.ts'
 
 const SCHEMA_ID = 2
 const REJECTED_SCHEMA_ID = 1

@@ -4,9 +4,10 @@
 // that are rewritten stands in the table.
 import { randomUUID } from 'node:crypto'
 import { openKafkaLog } from '../log/log-kafka.ts'
-import { type CaseArguments, type CaseResult, caseMain } from './harness.ts'
+import { type CaseArguments, caseMain } from './harness.ts'
 import { BenchKafka } from './kafka-broker.ts'
 import { type NormalizePlace, runNormalizeCase } from './normalize-case.ts'
+import type { CaseResult } from './result.ts'
 
 /** Some transactions: the first and the last of a backlog overlap with nothing. */
 const CHUNK_RECORDS = 1_000_000

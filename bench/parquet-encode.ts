@@ -24,7 +24,6 @@ import { arrowTable } from './arrow-table.ts'
 import {
   caseArguments,
   caseResult,
-  type Peer,
   packageVersion,
   peer,
   printResult,
@@ -35,6 +34,7 @@ import {
   summarise,
   timed,
 } from './harness.ts'
+import type { Peer } from './result.ts'
 
 const ROWS = 1_000_000
 const ROWS_SMOKE = 20_000

@@ -9,13 +9,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { VarintCursor } from '../std/varint.ts'
 import {
   type CaseArguments,
-  type CaseResult,
   calibrate,
   caseMain,
   caseResult,
   isTimeOver,
   median,
-  type Peer,
   peer,
   type Run,
   round,
@@ -24,6 +22,7 @@ import {
 } from './harness.ts'
 import { startPeers } from './peers.ts'
 import { BenchProcess, cpuSeconds, GENERATOR_CORE, pinning } from './processes.ts'
+import type { CaseResult, Peer } from './result.ts'
 import { BenchServer } from './server.ts'
 
 const FLEET = path.join(import.meta.dirname, 'fleet.ts')

@@ -1,7 +1,9 @@
 // The page of plots: throughput with peers, CPU per message, latency, memory against connections, and every result in
 // words, in one file that needs no network.
-import { type CaseResult, GIVEN_RATE, type Table } from './harness.ts'
+
+import { GIVEN_RATE } from './harness.ts'
 import { cpuPerMessage, latencies, legend, residentMemory, throughput } from './report-plots.ts'
+import type { CaseResult, Table } from './result.ts'
 import { lineOf } from './result-text.ts'
 
 const MESSAGES = 'msg/s'

@@ -1,6 +1,7 @@
 // The picture of the README: brokers under load, throughput and CPU of each, as one SVG.
-import type { CaseResult } from './harness.ts'
+
 import { cpuPerMessage, legend, stacked, throughput } from './report-plots.ts'
+import type { CaseResult } from './result.ts'
 
 /** The cases that differ from one another. */
 const PICTURE = [

@@ -1,7 +1,7 @@
 // The plots of the report: results in, SVG out, without a browser.
 import * as Plot from '@observablehq/plot'
 import { parseHTML } from 'linkedom'
-import type { CaseResult } from './harness.ts'
+import type { CaseResult } from './result.ts'
 
 const { document } = parseHTML('<!doctype html><html><body></body></html>')
 const WIDTH = 860

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { verdict } from './compare-verdict.ts'
-import type { CaseResult, Peer } from './harness.ts'
 import { page } from './report-page.ts'
+import type { CaseResult, Peer } from './result.ts'
 
 function result(name: string, more: Partial<CaseResult> = {}): CaseResult {
   return {

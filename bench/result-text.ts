@@ -1,5 +1,5 @@
 // The result of a case for people: one line, and more lines with --details.
-import type { CaseResult, Latency, Peer } from './harness.ts'
+import type { CaseResult, Latency, Peer } from './result.ts'
 
 /** `tcp-qos0: 4.1 M msg/s (3.9 M to 4.2 M, 5 runs), 0.24 µs CPU each; aedes 1.2.0: 0.5 M, 1.9 µs, ratio 8.2; …` */
 export function lineOf(result: CaseResult): string {

@@ -8,18 +8,11 @@ import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openKafkaLog } from '../log/log-kafka.ts'
-import {
-  type CaseArguments,
-  type CaseResult,
-  caseMain,
-  caseResult,
-  type Run,
-  round,
-  summarise,
-} from './harness.ts'
+import { type CaseArguments, caseMain, caseResult, type Run, round, summarise } from './harness.ts'
 import { BenchKafka } from './kafka-broker.ts'
 import { Fleet } from './normalize-case.ts'
 import { cpuSeconds, removeFolder, temporaryFolder } from './processes.ts'
+import type { CaseResult } from './result.ts'
 import { BenchServer } from './server.ts'
 
 const INSTANCES = [1, 2, 4]

@@ -32,7 +32,6 @@ import { writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
 import {
   addTo,
   type CaseArguments,
-  type CaseResult,
   caseArguments,
   caseResult,
   printResult,
@@ -42,6 +41,7 @@ import {
   summarise,
 } from './harness.ts'
 import { pinSelf, removeFolder, temporaryFolder } from './processes.ts'
+import type { CaseResult } from './result.ts'
 
 /** As readers must name it (sink/worker.ts). */
 const CATALOG_NAME = 'millrace'

@@ -6,18 +6,10 @@
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { latencyOf, OurSide } from './broker-case.ts'
-import {
-  type CaseArguments,
-  type CaseResult,
-  caseMain,
-  caseResult,
-  median,
-  round,
-  rounds,
-  summarise,
-} from './harness.ts'
+import { type CaseArguments, caseMain, caseResult, median, round, rounds, summarise } from './harness.ts'
 import { Pinger } from './pinger.ts'
 import { pinning, residentBytes } from './processes.ts'
+import type { CaseResult } from './result.ts'
 import { BenchServer } from './server.ts'
 
 const STALL_MS = 2000

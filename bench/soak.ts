@@ -5,17 +5,10 @@
 // the log: what a device sees of a stall. RSS is read after each stretch. The case fails when memory grows, when a
 // thread that serves connections stalls for longer than 50 ms, and when the p99 of PUBACK is not stable (soak-verdict.ts).
 import { latencyOf, OurSide } from './broker-case.ts'
-import {
-  type CaseArguments,
-  type CaseResult,
-  caseArguments,
-  caseResult,
-  printResult,
-  round,
-  summarise,
-} from './harness.ts'
+import { type CaseArguments, caseArguments, caseResult, printResult, round, summarise } from './harness.ts'
 import { Pinger } from './pinger.ts'
 import { pinning, residentBytes, stealSeconds } from './processes.ts'
+import type { CaseResult } from './result.ts'
 import { soakProblems } from './soak-verdict.ts'
 import { ThreadWatch, type Watched } from './thread-watch.ts'
 

@@ -2,13 +2,8 @@
 // Flink SQL, a reader for Spark Structured Streaming, a sink connector for Kafka Connect. docs/consumers.md shows
 // how each is used. Where the log is Kafka normalize writes in transactions: all of them read what is committed. What
 // they add to the contract's fields is called as in the tables.
-import {
-  type AvroField,
-  type AvroNode,
-  nullableOf,
-  parseAvroSchema,
-  type RecordNode,
-} from '../schemas/avro-schema.ts'
+import { type AvroField, type AvroNode, nullableOf, type RecordNode } from '../schemas/avro-node.ts'
+import { parseAvroSchema } from '../schemas/avro-schema.ts'
 import { normalizedTopic } from '../schemas/names.ts'
 
 export interface ExportSource {

@@ -5,7 +5,8 @@
 // Its account is exact. Of what it sent it knows which messages were acknowledged, and what normalize must make
 // of them; a message sent again after a broken connection counts as resent, never twice as sent.
 import { encodePlain } from '../schemas/avro-encode.ts'
-import { type AvroNode, parseAvroSchema } from '../schemas/avro-schema.ts'
+import type { AvroNode } from '../schemas/avro-node.ts'
+import { parseAvroSchema } from '../schemas/avro-schema.ts'
 import { MillraceError } from '../std/errors.ts'
 import { seededRandom } from '../std/random.ts'
 import { MqttDevice } from './mqtt-device.ts'

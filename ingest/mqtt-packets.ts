@@ -12,8 +12,8 @@ import {
   SUBSCRIBE,
   UNSUBSCRIBE,
 } from './mqtt-codes.ts'
-import { isTopicName } from './mqtt-parser.ts'
 import { PacketReader, type Properties, WILL } from './mqtt-properties.ts'
+import { isTopicName } from './topic-name.ts'
 
 export interface Will {
   topic: string

@@ -13,12 +13,12 @@ import {
   CLOSE,
   CONTINUE,
   HOLD,
-  isTopicName,
   type MqttParser,
   PAUSE,
   type PacketHandler,
 } from './mqtt-parser.ts'
 import { Recorder } from './mqtt-recorder.ts'
+import { isTopicName } from './topic-name.ts'
 
 const level = fc.constantFrom(4 as const, 5 as const)
 const NAMES: Record<string, string> = { pingreq: 'ping' }

@@ -1,6 +1,7 @@
 // A stream's contract as normalize runs it: for each writer schema what to read of a payload and whether to
 // rewrite it, and what the current schema demands of the result. Compiled once for each contract version.
 import { REASONS } from '../schemas/avro-codes.ts'
+import type { AvroNode, RecordNode } from '../schemas/avro-node.ts'
 import {
   createRecordPatcher,
   createRewriter,
@@ -10,7 +11,7 @@ import {
   type Rewriter,
   type Scanner,
 } from '../schemas/avro-rewrite.ts'
-import { type AvroNode, parseAvroSchema, type RecordNode } from '../schemas/avro-schema.ts'
+import { parseAvroSchema } from '../schemas/avro-schema.ts'
 import { createValidator, type Validator } from '../schemas/avro-validate.ts'
 import { type CompiledRuleSet, type CompiledRules, compileRules } from '../schemas/rules-compile.ts'
 import type { FieldDescriptor, FieldRole, StreamDescriptor } from '../schemas/stream.ts'

@@ -3,8 +3,9 @@
 // longs as BigInt, so that avsc can encode them as an independent oracle.
 import avsc from 'avsc'
 import fc from 'fast-check'
-import type { AvroNode } from './avro-schema.ts'
-import { branchName, parseAvroSchema } from './avro-schema.ts'
+import type { AvroNode } from './avro-node.ts'
+import { branchName } from './avro-node.ts'
+import { parseAvroSchema } from './avro-schema.ts'
 
 /** About 40 bytes a datum: the shape that the speed goals are stated for. */
 export const SENSOR_SCHEMA = JSON.stringify({

@@ -1,7 +1,8 @@
 // Which column a table has for an Avro type, and which types it has none for.
 
 import { MillraceError } from '../std/errors.ts'
-import { type AvroNode, fieldPath, nullableOf } from './avro-schema.ts'
+import { type AvroNode, nullableOf } from './avro-node.ts'
+import { fieldPath } from './avro-schema.ts'
 import type { ColumnField, ColumnType } from './columns.ts'
 
 /** Digits that a decimal column holds (Iceberg, Arrow Decimal128). */

@@ -16,8 +16,9 @@ import {
 } from './avro-arbitraries.ts'
 import { benchmark } from './avro-columns.bench.ts'
 import { ColumnBuilders, createColumnDecoder, gatherColumn, sliceColumn } from './avro-columns.ts'
+import type { AvroNode } from './avro-node.ts'
 import { resolve } from './avro-resolution.ts'
-import { type AvroNode, parseAvroSchema } from './avro-schema.ts'
+import { parseAvroSchema } from './avro-schema.ts'
 import { createValidator } from './avro-validate.ts'
 import { readRows } from './column-rows.ts'
 

@@ -20,6 +20,7 @@ import {
   UNION_INDEX,
 } from './avro-codes.ts'
 import { NESTING_MAX } from './avro-encode.ts'
+import type { AvroNode, RecordNode, UnionNode } from './avro-node.ts'
 import {
   decimalEnd,
   intAt,
@@ -36,7 +37,6 @@ import {
   utf8End,
   uuidEnd,
 } from './avro-runtime.ts'
-import type { AvroNode, RecordNode, UnionNode } from './avro-schema.ts'
 import { minimumSize } from './avro-size.ts'
 
 /** What emitted source refers to beside its own variables; the scope for `compileSource`. */

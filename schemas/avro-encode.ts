@@ -5,7 +5,7 @@
 // What a value may be, beside the Avro JSON encoding: for a union also the bare value; for date, time and
 // timestamp an integer or ISO-8601 text; for decimal a number or decimal text; for long a bigint; for bytes
 // and fixed a Uint8Array, or text whose code points are the bytes (ISO-8859-1); for uuid its text.
-import type { AvroField, AvroNode, DecimalType, RecordNode, UnionNode } from './avro-schema.ts'
+import type { AvroField, AvroNode, DecimalType, RecordNode, UnionNode } from './avro-node.ts'
 import { parseDate, parseDecimal, parseTime, parseTimestamp } from './avro-text.ts'
 
 /** A value that does not fit its type: where (a field path, '' the whole) and why (the message). */

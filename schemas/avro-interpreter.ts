@@ -23,7 +23,7 @@ import {
   VARINT_TOO_LONG,
 } from './avro-codes.ts'
 import { NESTING_MAX } from './avro-encode.ts'
-import type { AvroNode } from './avro-schema.ts'
+import type { AvroNode } from './avro-node.ts'
 import { minimumSize } from './avro-size.ts'
 
 export interface DatumFailure {

@@ -10,7 +10,7 @@
 // 2^53 divided by a power of ten up to 10^15: both are exact doubles and IEEE division rounds correctly, so the
 // quotient is the double nearest to the text (W. D. Clinger, How to read floating point numbers accurately, 1990).
 import { writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
-import { type AvroNode, nullableOf } from './avro-schema.ts'
+import { type AvroNode, nullableOf } from './avro-node.ts'
 import { writeDouble, writeFloat, writeRaw } from './avro-value-encoder.ts'
 
 export const NOT_DIRECT = -1

@@ -6,7 +6,7 @@
 // What needs none of that goes a shorter way (avro-json-direct.ts).
 import { encodePlain, ValueError } from './avro-encode.ts'
 import { createDirectEncoder } from './avro-json-direct.ts'
-import type { AvroNode } from './avro-schema.ts'
+import type { AvroNode } from './avro-node.ts'
 import { createValueEncoder } from './avro-value-encoder.ts'
 
 export interface JsonFailure {

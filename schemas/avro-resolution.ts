@@ -10,11 +10,11 @@ import {
   type AvroNode,
   branchName,
   type EnumNode,
-  fieldPath,
   type MapNode,
   type RecordNode,
   type UnionNode,
-} from './avro-schema.ts'
+} from './avro-node.ts'
+import { fieldPath } from './avro-schema.ts'
 
 export type ResolutionRule =
   | 'TYPE_MISMATCH'

@@ -17,9 +17,10 @@ import {
 } from './avro-arbitraries.ts'
 import { createRecordCodec } from './avro-codec.ts'
 import { UTF8 } from './avro-codes.ts'
+import { type AvroNode, branchName, nullableOf } from './avro-node.ts'
 import { resolve } from './avro-resolution.ts'
 import { createRecordPatcher, createRewriter, createScanner, type FieldBounds } from './avro-rewrite.ts'
-import { type AvroNode, branchName, nullableOf, parseAvroSchema } from './avro-schema.ts'
+import { parseAvroSchema } from './avro-schema.ts'
 import { decimalText, uuidText } from './avro-text.ts'
 import { createValidator } from './avro-validate.ts'
 

@@ -4,8 +4,8 @@
 import { compileSource, identifier } from '../std/codegen.ts'
 import { ENUM_INDEX, TRAILING, UNION_INDEX } from './avro-codes.ts'
 import { CheckEmitter, EMITTED_SCOPE } from './avro-emit.ts'
+import { type AvroNode, nullableOf } from './avro-node.ts'
 import { readLong } from './avro-runtime.ts'
-import { type AvroNode, nullableOf } from './avro-schema.ts'
 
 export interface Scanner {
   /**

@@ -5,7 +5,8 @@ import fc from 'fast-check'
 import { isMillraceError } from '../std/errors.ts'
 import { schemaArbitrary } from './avro-arbitraries.ts'
 import { canonicalForm } from './avro-fingerprint.ts'
-import { nullableOf, parseAvroSchema, type RecordNode } from './avro-schema.ts'
+import { nullableOf, type RecordNode } from './avro-node.ts'
+import { parseAvroSchema } from './avro-schema.ts'
 import { minimumSize } from './avro-size.ts'
 
 const record = (...fields: unknown[]) => ({ type: 'record', name: 'R', fields })

@@ -1,5 +1,5 @@
 // Bytes that a datum takes at least: what bounds the count of items that a block can claim.
-import type { AvroNode } from './avro-schema.ts'
+import type { AvroNode } from './avro-node.ts'
 
 /** Fewest bytes that a datum of `node` can take; 0 where nothing is written. */
 export function minimumSize(node: AvroNode, open: readonly AvroNode[] = []): number {

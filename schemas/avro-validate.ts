@@ -8,7 +8,7 @@ import { compileSource } from '../std/codegen.ts'
 import { TRAILING } from './avro-codes.ts'
 import { CheckEmitter, EMITTED_SCOPE } from './avro-emit.ts'
 import { type DatumFailure, interpret } from './avro-interpreter.ts'
-import type { AvroNode } from './avro-schema.ts'
+import type { AvroNode } from './avro-node.ts'
 
 export interface Validator {
   /**

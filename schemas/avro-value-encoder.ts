@@ -5,7 +5,7 @@ import { compileSource, identifier, SourceWriter } from '../std/codegen.ts'
 import { copyView } from '../std/copy.ts'
 import { writeUnsigned, writeZigzagInt, writeZigzagLong } from '../std/varint.ts'
 import { bytesOf, chooseBranch, decimalOf, intOf, longOf, NESTING_MAX } from './avro-encode.ts'
-import { type AvroField, type AvroNode, nullableOf, type RecordNode, type UnionNode } from './avro-schema.ts'
+import { type AvroField, type AvroNode, nullableOf, type RecordNode, type UnionNode } from './avro-node.ts'
 
 export interface ValueEncoder {
   /**

@@ -15,7 +15,7 @@
 //
 // A field that may be null is compared with null, tested in a condition, or used: using it while it is null is
 // CEL's error "no such overload", as with protobuf wrapper types.
-import { type AvroNode, nullableOf, type RecordNode } from './avro-schema.ts'
+import { type AvroNode, nullableOf, type RecordNode } from './avro-node.ts'
 
 export type CelType =
   | {

@@ -9,7 +9,7 @@
 //
 // Every step may have `when`, a CEL condition.
 import { MillraceError } from '../std/errors.ts'
-import type { AvroNode } from './avro-schema.ts'
+import type { AvroNode } from './avro-node.ts'
 import { celFieldsOf } from './cel-types.ts'
 import type { ContractElement, ContractField } from './contract-fields.ts'
 import type { At, ContractYaml, Entries } from './contract-yaml.ts'

@@ -9,7 +9,8 @@
 //       rules: [ … ]         contract-rules.ts
 //       partitions, plausible, lateness, duplicates, table
 import { isMillraceError, MillraceError } from '../std/errors.ts'
-import { type AvroNode, parseAvroSchema } from './avro-schema.ts'
+import type { AvroNode } from './avro-node.ts'
+import { parseAvroSchema } from './avro-schema.ts'
 import { avroOfFields } from './contract-avro.ts'
 import { type ContractField, type ContractType, readFields } from './contract-fields.ts'
 import { readRuleSets } from './contract-rules.ts'

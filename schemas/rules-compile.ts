@@ -4,7 +4,8 @@
 // on what the ones before left. A step whose expression fails (CEL's error value), or whose result does not fit
 // its field, refuses the record: a value that a rule could not correct must not pass for a corrected one.
 import { MillraceError } from '../std/errors.ts'
-import { type AvroNode, type FixedNode, nullableOf, parseAvroSchema } from './avro-schema.ts'
+import { type AvroNode, type FixedNode, nullableOf } from './avro-node.ts'
+import { parseAvroSchema } from './avro-schema.ts'
 import { CelFailure, type CelProgram, compileCel } from './cel-compile.ts'
 import type { CelInt } from './cel-runtime.ts'
 import { type CelFields, type CelType, celFieldsOf, celTypeName } from './cel-types.ts'

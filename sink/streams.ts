@@ -1,6 +1,7 @@
 // What the sink does for a stream: its normalized topic fills its table, its rejected topic the table of
 // rejected records.
-import { nullableOf, parseAvroSchema } from '../schemas/avro-schema.ts'
+import { nullableOf } from '../schemas/avro-node.ts'
+import { parseAvroSchema } from '../schemas/avro-schema.ts'
 import { normalizedTopic, rejectedTableOf, rejectedTopic, tableOf } from '../schemas/names.ts'
 import { REJECTED_SCHEMA } from '../schemas/rejected.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'

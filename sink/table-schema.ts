@@ -7,8 +7,9 @@
 // A table is partitioned by day of its time column and sorted by (device, time). Field ids live in the
 // table's metadata alone; a field of the contract finds its column by name, then by its former names.
 
+import { type AvroNode, nullableOf, type RecordNode } from '../schemas/avro-node.ts'
 import { type ResolutionFault, resolve } from '../schemas/avro-resolution.ts'
-import { type AvroNode, nullableOf, parseAvroSchema, type RecordNode } from '../schemas/avro-schema.ts'
+import { parseAvroSchema } from '../schemas/avro-schema.ts'
 import { MillraceError } from '../std/errors.ts'
 import { PARTITION_FIELD_ID_FIRST, type PartitionSpec } from './iceberg/partition.ts'
 import {
