@@ -25,10 +25,15 @@ if (files.length === 0) {
   process.stderr.write('test/run: no test files were given\n')
   process.exit(2)
 }
+const testMs = Number(flags['test-timeout'])
+// Long tests have limits of their own.
+const fileMs = process.env['MILLRACE_LONG'] === '1' ? 2 ** 31 - 1 : 2 * testMs
+const fileLimit = new URL(`./file-limit.ts?ms=${fileMs}`, import.meta.url)
 const events = run({
   files,
   concurrency: Number(flags.concurrency),
-  timeout: Number(flags['test-timeout']),
+  timeout: testMs,
+  execArgv: ['--import', fileLimit.href],
   testNamePatterns: flags['test-name-pattern'],
 })
 events.on('test:fail', ({ todo }) => {
