@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { isMillraceError } from '../std/errors.ts'
 import type { Catalog, TableId } from './catalog.ts'
 import { currentSnapshot } from './iceberg/metadata.ts'
+import { placeKey } from './store.ts'
 import { newTableLayout, telemetryShape } from './table-schema.ts'
 
 export interface OpenCatalog {
@@ -60,7 +61,11 @@ export function catalogConformance(kind: string, open: () => Promise<OpenCatalog
     const other = { namespace, name: 'other' }
     await catalog.rename(id, other)
     assert.deepEqual(await catalog.listTables(namespace), [other])
-    await catalog.create(id, conformanceLayout())
+    const again = await catalog.create(id, conformanceLayout())
+    const moved = (await catalog.load(other))!
+    assert.notEqual(again.metadata.location, moved.metadata.location, 'a folder of its own')
+    // The reference server says file:/ where it was told file:///.
+    assert.ok(placeKey(again.metadataLocation).startsWith(placeKey(`${again.metadata.location}/metadata/`)))
     assert.deepEqual((await catalog.listTables(namespace)).map((one) => one.name).sort(), [
       'other',
       'telemetry',

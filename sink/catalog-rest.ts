@@ -21,6 +21,8 @@ import { type RestAccess, type RestAnswer, RestClient, type RestRequest, refused
 export interface RestCatalogOptions extends RestAccess {
   /** Which warehouse of the server, where it has several. */
   warehouse: string | undefined
+  /** Where a new table may lie, given where the server puts it (`freeLocation`, catalog.ts). */
+  freeLocation?(location: string): Promise<string>
 }
 
 /** What `/v1/config` changed. */
@@ -126,6 +128,7 @@ export class RestCatalog implements Catalog {
       throw new MillraceError('table_missing', `namespace ${id.namespace} does not exist`)
     if (answer.status >= 400) throw refused(request, answer)
     const staged = adoptMetadata((answer.body as { metadata?: unknown }).metadata, printTableId(id))
+    const location = (await this.#options.freeLocation?.(staged.location)) ?? staged.location
     return this.commit(
       id,
       [{ type: 'assert-create' }],
@@ -138,7 +141,7 @@ export class RestCatalog implements Catalog {
         { action: 'set-default-spec', 'spec-id': LAST_ADDED },
         { action: 'add-sort-order', 'sort-order': table.sortOrder },
         { action: 'set-default-sort-order', 'sort-order-id': LAST_ADDED },
-        { action: 'set-location', location: staged.location },
+        { action: 'set-location', location },
         { action: 'set-properties', updates: { ...staged.properties, ...table.properties } },
       ],
     )

@@ -136,7 +136,11 @@ export class PointerCatalog implements Catalog {
   async create(id: TableId, table: CreateTable): Promise<LoadedTable> {
     if ((await this.#pointers.get(id)) !== undefined)
       throw new MillraceError('table_conflict', `table ${printTableId(id)} exists`)
-    const location = `${this.#warehouse}/${id.namespace}/${id.name}`
+    const location = await freeLocation(
+      this.#store,
+      `${this.#warehouse}/${id.namespace}/${id.name}`,
+      this.#names,
+    )
     const metadata = newMetadata({
       uuid: this.#names.uuid(),
       location,
@@ -247,6 +251,16 @@ export class PointerCatalog implements Catalog {
     this.#cachedBytes -= this.#cache.get(location)?.textBytes ?? 0
     this.#cache.delete(location)
   }
+}
+
+/**
+ * The location, or one beside it where a table lies there already: one that was renamed, or dropped and may be registered
+ * again, keeps its folder. Two tables in one folder would take each other's files for orphans, and an engine that drops one
+ * with its folder would take the other along.
+ */
+export async function freeLocation(store: Store, location: string, names: Names): Promise<string> {
+  const isTaken = (await store.list(`${location}/metadata`)).length > 0
+  return isTaken ? `${location}-${names.uuid()}` : location
 }
 
 /** Adds the line of the predecessor to the metadata log, and says which files fell out of it. */

@@ -2,12 +2,18 @@
 //
 // Safe beside commits by age: a file that a commit under way is about to refer to was made moments ago. So what is
 // older than the safety age and not reached by the table as it is after the folders were listed never will be.
-import type { LoadedTable } from './catalog.ts'
+//
+// Safe beside other tables in the same folders (a catalog may give a new table the place of one that was renamed): what
+// any of them reaches is no orphan. Safe from spellings: files are compared by place, not by URI, because another engine
+// may change the location to `s3a://` or `file:/` while the manifests go on saying `s3://` and `file:///`.
+import { isMillraceError } from '../std/errors.ts'
+import { type LoadedTable, printTableId } from './catalog.ts'
 import type { CommitTools } from './commit.ts'
 import { madeAtMs } from './file-names.ts'
 import { isLive } from './iceberg/manifest.ts'
 import { footerByteLength, readFooter } from './parquet/footer-reader.ts'
-import type { Store } from './store.ts'
+import { listAllTables } from './read-tables.ts'
+import { placeKey, type Store } from './store.ts'
 import { entriesOf, manifestsOf } from './table-files.ts'
 
 export interface OrphanReport {
@@ -41,7 +47,7 @@ export async function removeOrphans(
   for (const folder of ['data', 'metadata'])
     for (const uri of await tools.store.list(`${table.metadata.location}/${folder}`)) {
       const madeAt = madeAtMs(uri)
-      if (madeAt !== undefined && madeAt < youngestMs && !reached.has(uri)) orphans.push(uri)
+      if (madeAt !== undefined && madeAt < youngestMs && !reached.has(placeKey(uri))) orphans.push(uri)
     }
   const report = { ...NO_ORPHANS }
   if (orphans.length === 0) return report
@@ -49,7 +55,8 @@ export async function removeOrphans(
   const now = await tools.catalog.load(table.id)
   if (now?.metadata['table-uuid'] !== table.metadata['table-uuid']) return report
   await addReached(tools, now!, reached)
-  const refuse = orphans.filter((uri) => !reached.has(uri))
+  for (const other of await neighbours(tools, now!)) await addReached(tools, other, reached)
+  const refuse = orphans.filter((uri) => !reached.has(placeKey(uri)))
   for (let from = 0; from < refuse.length; from += DELETES_MAX) {
     const some = refuse.slice(from, from + DELETES_MAX)
     for (const uri of some) await count(tools.store, uri, report)
@@ -57,6 +64,26 @@ export async function removeOrphans(
     report.files += some.length
   }
   return report
+}
+
+/** Other tables of the catalog whose metadata lies in this one's folder. Errors: `table_foreign` where such a one cannot be read here. */
+async function neighbours(tools: CommitTools, table: LoadedTable): Promise<LoadedTable[]> {
+  const folder = `${placeKey(table.metadata.location)}/`
+  const found: LoadedTable[] = []
+  for (const id of await listAllTables(tools.catalog)) {
+    if (printTableId(id) === printTableId(table.id)) continue
+    try {
+      const other = await tools.catalog.load(id)
+      const places = other === undefined ? [] : [`${other.metadata.location}/`, other.metadataLocation]
+      if (places.some((place) => placeKey(place).startsWith(folder))) found.push(other!)
+    } catch (error) {
+      // A table of others elsewhere that cannot be read here is no hindrance.
+      if (!isMillraceError(error, 'table_foreign')) throw error
+      const { file, uri = file } = error.details
+      if (uri === undefined || placeKey(String(uri)).startsWith(folder)) throw error
+    }
+  }
+  return found
 }
 
 /** Adds what a file holds to the report. */
@@ -76,19 +103,21 @@ async function count(store: Store, uri: string, report: OrphanReport): Promise<v
   }
 }
 
-/** Adds every file that the table reaches; manifests that are there already are not read again. */
+/** Adds the place of every file that the table reaches; manifests that are there already are not read again. */
 async function addReached(tools: CommitTools, table: LoadedTable, reached: Set<string>): Promise<void> {
   const { metadata } = table
-  reached.add(table.metadataLocation)
-  for (const entry of metadata['metadata-log']) reached.add(entry['metadata-file'])
+  /** False where it is there already. */
+  const add = (uri: string): boolean => {
+    const before = reached.size
+    return reached.add(placeKey(uri)).size > before
+  }
+  add(table.metadataLocation)
+  for (const entry of metadata['metadata-log']) add(entry['metadata-file'])
   for (const snapshot of metadata.snapshots) {
-    if (reached.has(snapshot['manifest-list'])) continue
-    reached.add(snapshot['manifest-list'])
+    if (!add(snapshot['manifest-list'])) continue
     for (const manifest of await manifestsOf(tools, snapshot)) {
-      if (reached.has(manifest.manifest_path)) continue
-      reached.add(manifest.manifest_path)
-      for (const entry of await entriesOf(tools, manifest))
-        if (isLive(entry)) reached.add(entry.data_file.file_path)
+      if (!add(manifest.manifest_path)) continue
+      for (const entry of await entriesOf(tools, manifest)) if (isLive(entry)) add(entry.data_file.file_path)
     }
   }
 }

@@ -174,6 +174,52 @@ test('orphans are found by age, and nothing that is reached or not ours is touch
   await check()
 })
 
+const RENAMED = { namespace: 'default', name: 'telemetry_2025' }
+
+test('a table that was renamed and the one made in its stead lie in folders of their own', async () => {
+  const { commits, load, tools, clock, sink, check } = await world()
+  await commits(3)
+  const old = await load()
+  await sink.catalog.rename(ID, RENAMED)
+  // The sink finds no table, parks the stream, and makes one anew, from the log.
+  clock.ms += 60_000
+  for (let i = 0; i < 3; i++) await sink.commitDue()
+  assert.notEqual((await load()).metadata.location, old.metadata.location)
+  await check()
+  clock.ms += 120_000
+  for (const id of [ID, RENAMED]) await removeOrphans(tools, (await sink.catalog.load(id))!, 60_000)
+  await check()
+  assert.equal((await sink.rows(RENAMED)).length, 3)
+})
+
+test('what another table of the same folder reaches is no orphan', async () => {
+  const { commits, load, tools, clock, sink } = await world()
+  await commits(3)
+  const { location } = (await load()).metadata
+  await sink.catalog.rename(ID, RENAMED)
+  clock.ms += 60_000
+  for (let i = 0; i < 3; i++) await sink.commitDue()
+  // As where a REST catalog gives the new table the place of the renamed one.
+  await sink.catalog.commit(ID, [], [{ action: 'set-location', location }])
+  await commits(2)
+  clock.ms += 120_000
+  for (const id of [ID, RENAMED]) await removeOrphans(tools, (await sink.catalog.load(id))!, 60_000)
+  assert.equal((await sink.rows(ID)).length, 5)
+  assert.equal((await sink.rows(RENAMED)).length, 3)
+})
+
+for (const spelled of ['file:/w/default/telemetry', '/w/default/telemetry', 'file:///w/default/telemetry/'])
+  test(`no file is an orphan because the location is spelled ${spelled}`, async () => {
+    const { commits, load, tools, clock, sink } = await world()
+    await commits(3)
+    assert.equal((await load()).metadata.location, 'file:///w/default/telemetry')
+    await sink.catalog.commit(ID, [], [{ action: 'set-location', location: spelled }])
+    await commits(1)
+    clock.ms += 120_000
+    assert.equal((await removeOrphans(tools, await load(), 60_000)).files, 0)
+    assert.equal((await sink.rows(ID)).length, 4)
+  })
+
 test('a long run stays small: snapshots, manifests, metadata and files are bounded', async () => {
   const { commits, load, manifests, check } = await world({
     snapshotAgeMs: 1e12,

@@ -10,7 +10,7 @@
 // S3 is served too.
 import path from 'node:path'
 import { NodeDisk } from '../std/disk.ts'
-import { type Catalog, PointerCatalog } from './catalog.ts'
+import { type Catalog, freeLocation, PointerCatalog } from './catalog.ts'
 import { RestCatalog } from './catalog-rest.ts'
 import { SqlitePointers } from './catalog-sqlite.ts'
 import { Names, systemClock } from './file-names.ts'
@@ -89,6 +89,7 @@ export function openWarehouse(config: WarehouseConfig, options: { readOnly?: boo
 }
 
 function openCatalog(config: WarehouseConfig, store: Store, readOnly: boolean): Catalog {
+  const names = new Names(systemClock)
   if (!isSqlite(config))
     return new RestCatalog(
       CATALOG_NAME,
@@ -100,12 +101,13 @@ function openCatalog(config: WarehouseConfig, store: Store, readOnly: boolean): 
         oauth2Uri: config.catalogOauth2Uri,
         scope: config.catalogOauth2Scope,
         requestTimeoutMs: config.warehouseTimeoutMs,
+        freeLocation: (location) => freeLocation(store, location, names),
       },
       systemClock,
     )
   const pointers = new SqlitePointers(catalogFile(config), CATALOG_NAME, { readOnly })
   const warehouse = isS3(config.warehouse!) ? config.warehouse! : fileUri(config.warehouse!)
-  return new PointerCatalog(CATALOG_NAME, pointers, store, warehouse, new Names(systemClock), systemClock)
+  return new PointerCatalog(CATALOG_NAME, pointers, store, warehouse, names, systemClock)
 }
 
 const isS3 = (uri: string): boolean => /^s3[an]?:\/\//.test(uri)

@@ -51,6 +51,15 @@ export function filePath(uri: string): string {
   throw new MillraceError('table_foreign', `${uri} is not in a local warehouse`, { uri })
 }
 
+/**
+ * One text for all URIs of a file, to compare them by: engines write `s3a://` for `s3://`, and `file:/x` or a bare `/x` for
+ * `file:///x`.
+ */
+export function placeKey(uri: string): string {
+  const local = /^(?:file:(?:\/\/)?)?(\/.*)$/.exec(uri)
+  return local === null ? uri.replace(/^s3[an]:/, 's3:') : path.normalize(local[1]!)
+}
+
 /** Files from this size on are written past the page cache; smaller ones, manifests among them, are soon read again. */
 const DIRECT_BYTES_MIN = 1 << 20
 

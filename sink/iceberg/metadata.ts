@@ -107,6 +107,8 @@ export function adoptMetadata(parsed: unknown, where: string): TableMetadata {
       `${where} has Iceberg format version ${metadata?.['format-version']}; 2 is what is read and written here`,
       { file: where },
     )
+  // As the reference implementation does, so that no file's name has two slashes.
+  metadata.location = metadata.location.replace(/\/+$/, '')
   metadata.snapshots ??= []
   metadata['snapshot-log'] ??= []
   metadata['metadata-log'] ??= []
