@@ -25,7 +25,8 @@ let serial = 0
 
 const ID = { namespace: 'default', name: 'telemetry' }
 const CREDENTIAL = 'client:secret-of-the-client'
-const TIMEOUT_MS = 400
+/** Long enough for a busy machine to answer in. */
+const TIMEOUT_MS = 1500
 /** Pauses between tries take no time here. */
 const clock = { now: () => Date.now(), sleep: async () => {} }
 
@@ -55,11 +56,17 @@ async function start(options: Partial<RestCatalogOptions> = {}, credential?: str
     },
     clock,
   )
-  const close = async (): Promise<void> => {
-    await catalog.close()
-    await proxy.close()
-    await server.close()
+  let closing: Promise<void> | undefined
+  const close = (): Promise<void> => {
+    closing ??= (async () => {
+      await catalog.close()
+      await proxy.close()
+      await server.close()
+    })()
+    return closing
   }
+  // A test that fails leaves nothing that would keep the process alive.
+  test.after(close)
   return { served, server, proxy, catalog, warehouse, close }
 }
 
