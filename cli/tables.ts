@@ -262,7 +262,8 @@ async function maintain(args: string[]): Promise<number> {
   }
 }
 
-function reportText({ table, compaction, manifestsMerged, expiry, orphans }: MaintenanceReport): string {
+function reportText(report: MaintenanceReport): string {
+  const { table, compaction, manifestsMerged, mayDelete, expiry, orphans } = report
   const { filesBefore, filesAfter, bytesBefore, bytesAfter, rows, partitions, skipped } = compaction!
   const lines = [
     `${table}`,
@@ -271,8 +272,12 @@ function reportText({ table, compaction, manifestsMerged, expiry, orphans }: Mai
       : `  compaction  ${count(filesBefore)} files (${bytesText(bytesBefore)}) into ${count(filesAfter)} (${bytesText(bytesAfter)}), ${count(rows)} rows of ${count(partitions)} partitions`,
     ...skipped.map((reason) => `              left: ${reason}`),
     `  manifests   ${count(manifestsMerged)} merged`,
-    `  expiry      ${count(expiry.snapshots)} snapshots, ${count(expiry.files)} files (${bytesText(expiry.bytes)}) with ${count(expiry.rows)} replaced rows deleted`,
-    `  orphans     ${count(orphans.files)} files (${bytesText(orphans.bytes)}) with ${count(orphans.rows)} rows deleted`,
   ]
+  if (!mayDelete) lines.push('  expiry      left, and orphans: the table has gc.enabled=false')
+  else
+    lines.push(
+      `  expiry      ${count(expiry.snapshots)} snapshots, ${count(expiry.files)} files (${bytesText(expiry.bytes)}) with ${count(expiry.rows)} replaced rows deleted`,
+      `  orphans     ${count(orphans.files)} files (${bytesText(orphans.bytes)}) with ${count(orphans.rows)} rows deleted`,
+    )
   return lines.join('\n')
 }

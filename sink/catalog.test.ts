@@ -5,6 +5,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
+import { gzipSync } from 'node:zlib'
 import { NodeDisk } from '../std/disk.ts'
 import { isMillraceError } from '../std/errors.ts'
 import { PointerCatalog, type Pointers } from './catalog.ts'
@@ -76,6 +77,24 @@ for (const [kind, make] of kinds) {
     await catalog.close()
   })
 }
+
+test('metadata that another engine has compressed is read', async () => {
+  const { catalog, pointers, store } = open(() => new MemoryPointers())
+  await catalog.createNamespace('default')
+  const made = await catalog.create(ID, layout())
+  const zipped = made.metadataLocation.replace('.metadata.json', '.gz.metadata.json')
+  const bytes = gzipSync(await store.read(made.metadataLocation))
+  await store.put([{ uri: zipped, parts: [bytes] }])
+  await pointers.swap(ID, made.metadataLocation, zipped)
+  assert.deepEqual((await catalog.load(ID))!.metadata, made.metadata)
+  const half = made.metadataLocation.replace('.metadata.json', '.half.gz.metadata.json')
+  await store.put([{ uri: half, parts: [bytes.subarray(0, 100)] }])
+  await pointers.swap(ID, zipped, half)
+  await assert.rejects(
+    catalog.load(ID),
+    (error) => isMillraceError(error, 'table_foreign') && error.message.includes(half),
+  )
+})
 
 test('metadata that is loaded twice at a time takes its room in the cache once', async () => {
   const { catalog: other, pointers, store, names, dir } = open(() => new MemoryPointers())

@@ -4,6 +4,7 @@
 // PointerCatalog is that for any place that can swap a pointer (SQLite, memory in the simulation): it writes
 // the new metadata file first, durable, and swaps the pointer from the old location to the new one. A REST
 // catalog does the same behind its own door and implements Catalog directly.
+import { gunzipSync } from 'node:zlib'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { type Clock, metadataUri, type Names } from './file-names.ts'
 import { printJson } from './iceberg/json.ts'
@@ -224,7 +225,7 @@ export class PointerCatalog implements Catalog {
       this.#cache.set(location, cached)
       return cached.metadata
     }
-    const bytes = await this.#store.read(location)
+    const bytes = unzipped(await this.#store.read(location), location)
     const metadata = parseMetadata(decoder.decode(bytes), location)
     this.#remember(location, metadata, bytes.length)
     return metadata
@@ -250,6 +251,21 @@ export class PointerCatalog implements Catalog {
   #forget(location: string): void {
     this.#cachedBytes -= this.#cache.get(location)?.textBytes ?? 0
     this.#cache.delete(location)
+  }
+}
+
+/** Other engines write metadata compressed where `write.metadata.compression-codec` says so. Errors: `table_foreign`. */
+function unzipped(bytes: Uint8Array, location: string): Uint8Array {
+  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes
+  try {
+    return gunzipSync(bytes)
+  } catch (error) {
+    throw new MillraceError(
+      'table_foreign',
+      `${location} is not whole: ${String((error as Error).message)}`,
+      { file: location },
+      error,
+    )
   }
 }
 

@@ -7,19 +7,13 @@
 import { isMillraceError } from '../std/errors.ts'
 import type { LoadedTable } from './catalog.ts'
 import { type CommitTools, discard, hasMoved, isAmbiguous, sumOf } from './commit.ts'
-import type { Int64 } from './iceberg/json.ts'
 import { type DataFile, DELETED, isLive } from './iceberg/manifest.ts'
 import type { ManifestFile } from './iceberg/manifest-list.ts'
-import { ancestry, MAIN } from './iceberg/metadata.ts'
+import { ancestry, MAIN, type TableMetadata } from './iceberg/metadata.ts'
 import type { Snapshot } from './iceberg/snapshot.ts'
+import type { Requirement } from './iceberg/updates.ts'
+import { expiredSnapshots, type RetentionOptions } from './snapshot-retention.ts'
 import { entriesOf, manifestsOf } from './table-files.ts'
-
-export interface ExpiryOptions {
-  /** Snapshots older than this expire. */
-  snapshotAgeMs: number
-  /** Newest snapshots that stay, whatever their age. */
-  snapshotsMax: number
-}
 
 export interface Expiry {
   table: LoadedTable
@@ -33,39 +27,30 @@ export interface Expiry {
   bytes: number
 }
 
-/** Removes snapshots above the limits, then the files that only they reached. The current one and those of branches and tags stay. */
+/** Removes the snapshots that are to go (snapshot-retention.ts), then the files that only they reached. */
 export async function expireSnapshots(
   tools: CommitTools,
   table: LoadedTable,
-  options: ExpiryOptions,
+  options: RetentionOptions,
 ): Promise<Expiry> {
   const { metadata } = table
-  const oldestMs = tools.clock.now() - options.snapshotAgeMs
-  const referenced = new Set<Int64>(Object.values(metadata.refs).map((one) => one['snapshot-id']))
-  const line = [...ancestry(metadata)]
-  const stays = new Set<Int64>(referenced)
-  for (const snapshot of line.slice(0, options.snapshotsMax))
-    if (snapshot['timestamp-ms'] >= oldestMs) stays.add(snapshot['snapshot-id'])
-  // What a rollback left beside the line stays for its age, so that it can be undone.
-  const onLine = new Set(line.map((one) => one['snapshot-id']))
-  for (const snapshot of metadata.snapshots)
-    if (!onLine.has(snapshot['snapshot-id']) && snapshot['timestamp-ms'] >= oldestMs)
-      stays.add(snapshot['snapshot-id'])
-  const expired = metadata.snapshots.filter((one) => !stays.has(one['snapshot-id']))
+  const expired = expiredSnapshots(metadata, options, tools.clock.now())
   const none = { table, snapshots: 0, files: 0, rows: 0, bytes: 0 }
   if (expired.length === 0) return { ...none, conflict: false }
-  const kept = metadata.snapshots.filter((one) => stays.has(one['snapshot-id']))
   let after: LoadedTable
   try {
     after = await tools.catalog.commit(
       table.id,
       [
         { type: 'assert-table-uuid', uuid: metadata['table-uuid'] },
-        {
-          type: 'assert-ref-snapshot-id',
-          ref: MAIN,
-          'snapshot-id': metadata.refs[MAIN]?.['snapshot-id'] ?? null,
-        },
+        // A catalog drops a reference whose snapshot goes: none may have moved to one of those meanwhile.
+        ...[MAIN, ...Object.keys(metadata.refs)].map(
+          (ref): Requirement => ({
+            type: 'assert-ref-snapshot-id',
+            ref,
+            'snapshot-id': metadata.refs[ref]?.['snapshot-id'] ?? null,
+          }),
+        ),
       ],
       [{ action: 'remove-snapshots', 'snapshot-ids': expired.map((one) => one['snapshot-id']) }],
     )
@@ -73,14 +58,27 @@ export async function expireSnapshots(
     if (!isMillraceError(error, 'table_conflict') && !isAmbiguous(error)) throw error
     return { ...none, conflict: true }
   }
-  const refuse = await unreachableFiles(tools, line, expired, kept).catch(async (error: unknown) => {
-    // Another expiry has been here meanwhile; what this one leaves are orphans.
-    if (!(await hasMoved(tools, after, error))) throw error
-    return { uris: [], rows: 0, bytes: 0 }
-  })
-  await discard(tools.store, refuse.uris)
-  const { uris, rows, bytes } = refuse
+  // What stays is what the table has after the commit: another writer may have made a branch meanwhile.
+  const kept = after.metadata.snapshots
+  const refuse = await unreachableFiles(tools, [...ancestry(metadata)], expired, kept).catch(
+    async (error: unknown) => {
+      // Another expiry has been here meanwhile; what this one leaves are orphans.
+      if (!(await hasMoved(tools, after, error))) throw error
+      return { uris: [], rows: 0, bytes: 0 }
+    },
+  )
+  const { rows, bytes } = refuse
+  const uris = [...refuse.uris, ...lostStatistics(metadata, after.metadata)]
+  await discard(tools.store, uris)
   return { table: after, conflict: false, snapshots: expired.length, files: uris.length, rows, bytes }
+}
+
+/** Statistics that another engine made of snapshots that have gone. */
+function lostStatistics(before: TableMetadata, after: TableMetadata): string[] {
+  const paths = ({ statistics = [], 'partition-statistics': ofPartitions = [] }: TableMetadata): string[] =>
+    [...statistics, ...ofPartitions].map((one) => one['statistics-path'])
+  const kept = new Set(paths(after))
+  return paths(before).filter((uri) => !kept.has(uri))
 }
 
 interface Refuse {

@@ -13,6 +13,7 @@ import { madeAtMs } from './file-names.ts'
 import { isLive } from './iceberg/manifest.ts'
 import { footerByteLength, readFooter } from './parquet/footer-reader.ts'
 import { listAllTables } from './read-tables.ts'
+import { mayDeleteFiles } from './snapshot-retention.ts'
 import { placeKey, type Store } from './store.ts'
 import { entriesOf, manifestsOf } from './table-files.ts'
 
@@ -40,6 +41,7 @@ export async function removeOrphans(
   table: LoadedTable,
   safetyAgeMs: number,
 ): Promise<OrphanReport> {
+  if (!mayDeleteFiles(table.metadata)) return NO_ORPHANS
   const reached = new Set<string>()
   await addReached(tools, table, reached)
   const youngestMs = tools.clock.now() - safetyAgeMs

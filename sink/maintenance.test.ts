@@ -3,9 +3,11 @@ import { test } from 'node:test'
 import { MemoryLog } from '../log/log-memory.ts'
 import { normalizedTopic, rejectedTopic } from '../schemas/names.ts'
 import { SimulatedDisk } from '../std/disk-simulated.ts'
+import type { Catalog, TableId } from './catalog.ts'
 import { MemoryPointers } from './catalog-memory.ts'
-import { readManifestList } from './iceberg/manifest-list.ts'
+import { readManifestList, writeManifestList } from './iceberg/manifest-list.ts'
 import { currentSnapshot, MAIN } from './iceberg/metadata.ts'
+import type { Snapshot } from './iceberg/snapshot.ts'
 import { expireSnapshots } from './maintenance-expire.ts'
 import { mergeManifests } from './maintenance-manifests.ts'
 import { removeOrphans } from './maintenance-orphans.ts'
@@ -154,6 +156,121 @@ test('tags and branches of others keep their snapshots', async () => {
   const ids = (await load()).metadata.snapshots.map((snapshot) => snapshot['snapshot-id'])
   assert.equal(ids.length, 3)
   assert.ok(ids.includes(second))
+})
+
+test('how long snapshots live is said by the table and its branches first', async () => {
+  const { commits, load, tools, sink, clock } = await world()
+  await commits(12)
+  const count = async (): Promise<number> => (await load()).metadata.snapshots.length
+  const set = (updates: Record<string, string>) =>
+    sink.catalog.commit(ID, [], [{ action: 'set-properties', updates }])
+  const expire = async (snapshotAgeMs: number, snapshotsMax: number): Promise<number> => {
+    await expireSnapshots(tools, await load(), { snapshotAgeMs, snapshotsMax })
+    return count()
+  }
+  await set({ 'history.expire.min-snapshots-to-keep': '10' })
+  assert.equal(await expire(1, 2), 10)
+  const main = (await load()).metadata.refs[MAIN]!
+  await sink.catalog.commit(
+    ID,
+    [],
+    [{ action: 'set-snapshot-ref', 'ref-name': MAIN, ...main, 'min-snapshots-to-keep': 8 }],
+  )
+  assert.equal(await expire(1, 2), 8)
+  const { 'min-snapshots-to-keep': _, ...plain } = (await load()).metadata.refs[MAIN]!
+  await sink.catalog.commit(ID, [], [{ action: 'set-snapshot-ref', 'ref-name': MAIN, ...plain }])
+  await set({ 'history.expire.min-snapshots-to-keep': '1', 'history.expire.max-snapshot-age-ms': '1000000' })
+  assert.equal(await expire(1, 100), 8, 'young by the table')
+  clock.ms += 2_000_000
+  await set({ 'gc.enabled': 'false' })
+  assert.equal(await expire(1e12, 100), 8, 'nothing may be deleted')
+  await set({ 'gc.enabled': 'true' })
+  assert.equal(await expire(1e12, 100), 1, 'old by the table')
+})
+
+test('of a table whose files are not to be collected, orphans stay too', async () => {
+  const { commits, load, tools, sink, clock } = await world()
+  await commits(1)
+  const { location } = (await load()).metadata
+  const orphan = `${location}/data/2026-03-01-${tools.names.uuid()}.parquet`
+  await tools.store.put([{ uri: orphan, parts: [] }])
+  await sink.catalog.commit(ID, [], [{ action: 'set-properties', updates: { 'gc.enabled': 'false' } }])
+  clock.ms += 120_000
+  assert.equal((await removeOrphans(tools, await load(), 60_000)).files, 0)
+  assert.ok(await tools.store.exists(orphan))
+})
+
+test('an old tag does not make every commit expire snapshots', async () => {
+  const { commits, load, sink } = await world({ ...NEVER, snapshotAgeMs: 300_000 })
+  await commits(1)
+  const first = currentSnapshot((await load()).metadata)!['snapshot-id']
+  await sink.catalog.commit(
+    ID,
+    [],
+    [{ action: 'set-snapshot-ref', 'ref-name': 'audit', type: 'tag', 'snapshot-id': first }],
+  )
+  // Three seconds each: after the first hundred or so one gets old with each commit.
+  await commits(200)
+  const version = Number(/\/(\d+)-[^/]*$/.exec((await load()).metadataLocation)![1])
+  assert.ok(version < 220, `${version} versions of the metadata`)
+  assert.ok((await load()).metadata.snapshots.length < 120)
+})
+
+test('a branch made while snapshots expire keeps its files', async () => {
+  const { commits, load, tools, sink } = await world()
+  await commits(4)
+  const { metadata } = await load()
+  const [, second] = metadata.snapshots
+  await mergeManifests(tools, await load(), 4)
+  const manifests = readManifestList(await tools.store.read(second!['manifest-list']))
+  const list = `${metadata.location}/metadata/snap-77-1-foreign.avro`
+  const made = { id: 77, parentId: second!['snapshot-id'], sequenceNumber: 9 }
+  const late = {
+    ...sink.catalog,
+    name: 'late',
+    load: (id: TableId) => sink.catalog.load(id),
+    commit: async (...args: Parameters<typeof sink.catalog.commit>) => {
+      await tools.store.put([{ uri: list, parts: [writeManifestList(manifests, made, new Uint8Array(16))] }])
+      const snapshot: Snapshot = {
+        'snapshot-id': 77,
+        'parent-snapshot-id': second!['snapshot-id'],
+        'sequence-number': 9,
+        'timestamp-ms': tools.clock.now(),
+        'manifest-list': list,
+        summary: { operation: 'append' },
+      }
+      await sink.catalog.commit(
+        ID,
+        [],
+        [
+          { action: 'add-snapshot', snapshot },
+          { action: 'set-snapshot-ref', 'ref-name': 'audit', type: 'branch', 'snapshot-id': 77 },
+        ],
+      )
+      return sink.catalog.commit(...args)
+    },
+  } as unknown as Catalog
+  const expired = await expireSnapshots({ ...tools, catalog: late }, await load(), {
+    snapshotAgeMs: 1e12,
+    snapshotsMax: 1,
+  })
+  assert.equal(expired.snapshots, 4)
+  for (const manifest of manifests) assert.ok(await tools.store.exists(manifest.manifest_path))
+})
+
+test('statistics that another engine made of a snapshot go with it', async () => {
+  const { commits, load, tools } = await world()
+  await commits(3)
+  const { metadata } = await load()
+  const files = metadata.snapshots.map((one) => ({
+    'snapshot-id': one['snapshot-id'],
+    'statistics-path': `${metadata.location}/metadata/${one['snapshot-id']}.stats`,
+  }))
+  await tools.store.put(files.map((one) => ({ uri: one['statistics-path'], parts: [] })))
+  metadata.statistics!.push(...files)
+  await expireSnapshots(tools, await load(), { snapshotAgeMs: 1e12, snapshotsMax: 1 })
+  const left = await Promise.all(files.map((one) => tools.store.exists(one['statistics-path'])))
+  assert.deepEqual(left, [false, false, true])
 })
 
 test('orphans are found by age, and nothing that is reached or not ours is touched', async () => {

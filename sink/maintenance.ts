@@ -17,12 +17,13 @@ import {
   type CompactionReport,
   compact,
 } from './maintenance-compact.ts'
-import { type Expiry, type ExpiryOptions, expireSnapshots } from './maintenance-expire.ts'
+import { type Expiry, expireSnapshots } from './maintenance-expire.ts'
 import { mergeManifests } from './maintenance-manifests.ts'
 import { NO_ORPHANS, type OrphanReport, removeOrphans } from './maintenance-orphans.ts'
 import type { SinkCounter } from './sink-counters.ts'
+import { expiredSnapshots, mayDeleteFiles, type RetentionOptions } from './snapshot-retention.ts'
 
-export interface MaintenanceOptions extends ExpiryOptions {
+export interface MaintenanceOptions extends RetentionOptions {
   /** Manifests of like size that are merged into one. */
   manifestsToMerge: number
 }
@@ -54,22 +55,13 @@ export async function maintain(
       counters.add('manifestMerges', 1)
     }
   }
-  if (expiryIsDue(now, options, tools.clock.now())) {
+  if (expiredSnapshots(now.metadata, options, tools.clock.now(), EXPIRY_SLACK).length > 0) {
     const expired = await expireSnapshots(tools, now, options)
     now = expired.table
     counters.add('snapshotsExpired', expired.snapshots)
     counters.add('filesRemoved', expired.files)
   }
   return now
-}
-
-function expiryIsDue(table: LoadedTable, options: MaintenanceOptions, nowMs: number): boolean {
-  const { snapshots } = table.metadata
-  const oldestMs = snapshots.reduce((oldest, one) => Math.min(oldest, one['timestamp-ms']), nowMs)
-  return (
-    snapshots.length > options.snapshotsMax * (1 + EXPIRY_SLACK) ||
-    (snapshots.length > 1 && nowMs - oldestMs > options.snapshotAgeMs * (1 + EXPIRY_SLACK))
-  )
 }
 
 export interface FullMaintenanceOptions extends MaintenanceOptions {
@@ -100,6 +92,8 @@ export interface MaintenanceReport {
   compaction: CompactionReport | undefined
   /** Manifests that became one. */
   manifestsMerged: number
+  /** False: the table forbids that files of it are deleted, so neither snapshots nor orphans go. */
+  mayDelete: boolean
   expiry: Omit<Expiry, 'table' | 'conflict'>
   orphans: OrphanReport
 }
@@ -119,7 +113,8 @@ export async function maintainTable(
   progress: MaintenanceProgress = () => {},
   signal?: AbortSignal,
 ): Promise<MaintenanceReport | undefined> {
-  if ((await tools.catalog.load(id)) === undefined) return undefined
+  const table = await tools.catalog.load(id)
+  if (table === undefined) return undefined
   const onBytes: CompactionProgress = (done, total) => progress('compaction', done, total)
   // A full disk fails compaction first, and the other steps make room.
   let failure: unknown
@@ -143,7 +138,14 @@ export async function maintainTable(
     orphans = await retried(tools, id, (table) => removeOrphans(tools, table, orphanAgeMs))
   }
   if (failure !== undefined) throw failure
-  return { table: printTableId(id), compaction, manifestsMerged, expiry, orphans: orphans ?? NO_ORPHANS }
+  return {
+    table: printTableId(id),
+    compaction,
+    manifestsMerged,
+    mayDelete: mayDeleteFiles(table.metadata),
+    expiry,
+    orphans: orphans ?? NO_ORPHANS,
+  }
 }
 
 const TRIES_MAX = 5
@@ -174,7 +176,7 @@ async function retried<T>(
 async function expireAfterAll(
   tools: CommitTools,
   id: TableId,
-  options: ExpiryOptions,
+  options: RetentionOptions,
 ): Promise<MaintenanceReport['expiry']> {
   for (let tries = 0; tries < TRIES_MAX; tries++) {
     const expired = await retried(tools, id, (table) => expireSnapshots(tools, table, options))

@@ -8,9 +8,11 @@
 //
 // Which vector is a table's: the nearest one along the ancestry of the current snapshot, because a rollback
 // must bring back the position with the rows. The copy in the table property counts only where the ancestry
-// is cut off by expiry before any snapshot carries one.
+// is cut off by expiry before any snapshot carries one; and not where it is of a snapshot after the current one,
+// which a rollback has undone: taking it would leave out the rows in between.
 import { MillraceError } from '../std/errors.ts'
-import { ancestry, type TableMetadata } from './iceberg/metadata.ts'
+import { ancestry, currentSnapshot, type TableMetadata } from './iceberg/metadata.ts'
+import type { Snapshot } from './iceberg/snapshot.ts'
 
 export const OFFSETS_PROPERTY = 'millrace.offsets'
 
@@ -45,7 +47,7 @@ export function printOffsets(offsets: Offsets, source?: string, next?: readonly 
 
 /** Where the table's current state ends in each source; empty for a table that holds nothing of any log. */
 export function tableOffsets(metadata: TableMetadata): Offsets {
-  let oldest: { 'parent-snapshot-id'?: unknown } | undefined
+  let oldest: Snapshot | undefined
   for (const snapshot of ancestry(metadata)) {
     const text = snapshot.summary?.[OFFSETS_PROPERTY]
     if (text !== undefined) return parseOffsets(text)
@@ -53,5 +55,18 @@ export function tableOffsets(metadata: TableMetadata): Offsets {
   }
   const cutOff = oldest !== undefined && (oldest['parent-snapshot-id'] ?? null) !== null
   const mirrored = metadata.properties[OFFSETS_PROPERTY]
-  return cutOff && mirrored !== undefined ? parseOffsets(mirrored) : new Map()
+  if (!cutOff || mirrored === undefined) return new Map()
+  const current = currentSnapshot(metadata)!
+  const isUndone = metadata.snapshots.some(
+    (one) =>
+      one.summary?.[OFFSETS_PROPERTY] === mirrored &&
+      (one['sequence-number'] ?? 0) > (current['sequence-number'] ?? 0),
+  )
+  if (isUndone)
+    throw new MillraceError(
+      'table_foreign',
+      `the table was rolled back to snapshot ${current['snapshot-id']} of another engine, and those before it, which said how far the log is in it, have expired: roll it to another snapshot, or set its property ${OFFSETS_PROPERTY} to where to go on`,
+      { snapshot: String(current['snapshot-id']) },
+    )
+  return parseOffsets(mirrored)
 }

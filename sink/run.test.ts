@@ -397,6 +397,45 @@ test('offsets stand in every snapshot, and the property counts only where the an
   )
 })
 
+test('a rollback to where nothing tells the position stops the table, instead of leaving rows out', async () => {
+  const { w, sink } = await world()
+  const commit = (updates: Parameters<typeof sink.catalog.commit>[2]) => sink.catalog.commit(ID, [], updates)
+  const rollTo = (id: number) =>
+    commit([{ action: 'set-snapshot-ref', 'ref-name': MAIN, type: 'branch', 'snapshot-id': id }])
+  await w.send(4)
+  await sink.commitDue()
+  const first = (await sink.catalog.load(ID))!.metadata
+  const ours = currentSnapshot(first)!
+  // Another engine rewrites something; then one of ours comes, and all before the other's snapshot expires.
+  const snapshot = {
+    'snapshot-id': 5,
+    'parent-snapshot-id': ours['snapshot-id'],
+    'sequence-number': 2,
+    'timestamp-ms': w.clock.ms,
+    'manifest-list': ours['manifest-list'],
+    summary: { operation: 'replace' as const },
+  }
+  await commit([{ action: 'add-snapshot', snapshot }])
+  await rollTo(5)
+  await w.send(4)
+  await sink.commitDue()
+  await w.check(sink)
+  await commit([{ action: 'remove-snapshots', 'snapshot-ids': [ours['snapshot-id']] }])
+  await rollTo(5)
+  w.clock.ms += 60_000
+  await sink.commitDue()
+  const status = sink.stage.status().find((one) => one.table === 'default.telemetry')!
+  assert.equal(status.code, 'table_foreign')
+  assert.match(status.error!, /rolled back to snapshot 5 of another engine.*property millrace\.offsets/)
+  // Where to go on is set by hand.
+  await commit([
+    { action: 'set-properties', updates: { [OFFSETS_PROPERTY]: first.properties[OFFSETS_PROPERTY]! } },
+  ])
+  w.clock.ms += 60_000
+  for (let i = 0; i < 3; i++) await sink.commitDue()
+  await w.check(sink)
+})
+
 test('a log that was wiped is read from its beginning, said once, and nothing of the old is lost', async () => {
   const { w, sink } = await world()
   await w.send(4)

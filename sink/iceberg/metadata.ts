@@ -17,6 +17,12 @@ export interface SnapshotReference {
   'max-ref-age-ms'?: number
 }
 
+/** What of it matters here: Millrace makes none. */
+export interface StatisticsFile {
+  'snapshot-id': Int64
+  'statistics-path': string
+}
+
 export interface TableMetadata {
   'format-version': number
   'table-uuid': string
@@ -36,8 +42,8 @@ export interface TableMetadata {
   'current-snapshot-id'?: Int64 | null
   refs: Record<string, SnapshotReference>
   snapshots: Snapshot[]
-  statistics?: { 'snapshot-id': Int64 }[]
-  'partition-statistics'?: { 'snapshot-id': Int64 }[]
+  statistics?: StatisticsFile[]
+  'partition-statistics'?: StatisticsFile[]
   'snapshot-log': { 'timestamp-ms': number; 'snapshot-id': Int64 }[]
   'metadata-log': { 'timestamp-ms': number; 'metadata-file': string }[]
 }
