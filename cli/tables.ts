@@ -4,7 +4,7 @@ import { configOf, mergeOptions } from '../config.ts'
 import type { TableId } from '../sink/catalog.ts'
 import { Names, systemClock } from '../sink/file-names.ts'
 import { type MaintenanceReport, maintainTable, maintenanceOptions } from '../sink/maintenance.ts'
-import { openTables, tablesExist } from '../sink/open-tables.ts'
+import { openTables, requireTables } from '../sink/open-tables.ts'
 import { openWarehouse, type Warehouse, warehouseConfig } from '../sink/open-warehouse.ts'
 import { listAllTables } from '../sink/read-tables.ts'
 import { type TableHealth, tableHealth } from '../sink/table-health.ts'
@@ -55,6 +55,11 @@ ${WAREHOUSE_HELP}`,
       case 'list':
         return list(rest)
       default:
+        if (action !== '' && !action.startsWith('-'))
+          throw new MillraceError(
+            'option_invalid',
+            `read ${JSON.stringify(action)}, expected list, health or maintain`,
+          )
         return list(args)
     }
   },
@@ -101,11 +106,7 @@ async function open(args: string[], readOnly: boolean) {
   const { json, ...flags } = values
   const config = configOf(mergeOptions(flags))
   const place = warehouseConfig(config)
-  if (!tablesExist(place))
-    throw new MillraceError(
-      'option_invalid',
-      `--data ${place.data}: no catalog.db there; start Millrace with that folder first`,
-    )
+  requireTables(place)
   const warehouse = openWarehouse(place, { readOnly })
   try {
     return { json: json === true, config, warehouse, ids: await wantedTables(warehouse, positionals) }
@@ -181,6 +182,7 @@ function healthText(rows: readonly TableHealth[]): string {
       'files/device',
       'late files',
       'latest late',
+      'delete files',
       'manifests',
       'snapshots',
       'last commit',
@@ -197,6 +199,7 @@ function healthText(rows: readonly TableHealth[]): string {
       row.filesPerDevice.toFixed(1),
       row.lateFiles,
       durationText(row.lateMsMax),
+      row.deleteFiles,
       row.manifests,
       row.snapshots,
       row.committedAt ?? '–',

@@ -31,13 +31,20 @@ export function tablesExist(config: WarehouseConfig): boolean {
   return !isSqlite(config) || fs.existsSync(catalogFile(config))
 }
 
-/** Errors: option_invalid where the folder holds no catalog. */
+/** Errors: `option_invalid` where there is no catalog to open, with the option that said where. */
+export function requireTables(config: WarehouseConfig): void {
+  if (tablesExist(config)) return
+  throw new MillraceError(
+    'option_invalid',
+    config.catalog === 'sqlite'
+      ? `--data ${config.data}: no catalog.db there; start Millrace with that folder first`
+      : `--catalog ${config.catalog}: no such file; start Millrace with that catalog first`,
+  )
+}
+
+/** Errors: those of `requireTables`. */
 export function openTables(config: WarehouseConfig): TablesReader {
-  if (!tablesExist(config))
-    throw new MillraceError(
-      'option_invalid',
-      `--data ${config.data}: no catalog.db there; start Millrace with that folder first`,
-    )
+  requireTables(config)
   const { catalog, store, close } = openWarehouse(config, { readOnly: true })
   const files = new FileFetcher(store)
   return {

@@ -28,6 +28,17 @@ test('local URIs of every writer are understood, others refused', () => {
   )
 })
 
+test('what is there and cannot be read is not said to be missing', async () => {
+  const store = new LocalStore(new NodeDisk())
+  const uri = `${fileUri(folder)}/a.parquet`
+  fs.mkdirSync(filePath(uri))
+  await assert.rejects(
+    store.read(uri),
+    (error) =>
+      isMillraceError(error, 'warehouse_unreachable') && error.message === `${uri} cannot be read (EISDIR)`,
+  )
+})
+
 test('names tell their age and versions count up', () => {
   const names = new Names({ now: () => 1_780_000_000_123, sleep: async () => {} })
   const uuid = names.uuid()

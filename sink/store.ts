@@ -48,7 +48,11 @@ export function filePath(uri: string): string {
   if (uri.startsWith(SCHEME)) return uri.slice(SCHEME.length)
   if (uri.startsWith('file:/')) return uri.slice('file:'.length)
   if (path.isAbsolute(uri)) return uri
-  throw new MillraceError('table_foreign', `${uri} is not in a local warehouse`, { uri })
+  throw new MillraceError(
+    'table_foreign',
+    `${uri} is neither a local path nor in S3: Millrace reads and writes no other store`,
+    { uri },
+  )
 }
 
 /**
@@ -134,17 +138,13 @@ export class LocalStore implements Store {
     try {
       file = this.#disk.open(filePath(uri), 'read')
     } catch (error) {
-      if (isMillraceError(error)) throw error
-      throw new MillraceError(
-        'table_foreign',
-        `${uri} cannot be read (${String((error as NodeJS.ErrnoException).code ?? error)}): the table refers to a file that is not there`,
-        { uri },
-        error,
-      )
+      throw unreadable(error, uri)
     }
     try {
       const bytes = new Uint8Array(file.size())
       return bytes.subarray(0, file.read(bytes, 0))
+    } catch (error) {
+      throw unreadable(error, uri)
     } finally {
       file.close()
     }
@@ -185,9 +185,28 @@ export class LocalStore implements Store {
   }
 }
 
+/** Only where the file is not there is the table to blame: a disk that fails, or rights that lack, may be mended. */
+function unreadable(error: unknown, uri: string): unknown {
+  const code = errnoOf(error)
+  if (code === undefined) return error
+  const isMissing = code === 'ENOENT' || code === 'ENOTDIR'
+  return new MillraceError(
+    isMissing ? 'table_foreign' : 'warehouse_unreachable',
+    `${uri} cannot be read (${code})${isMissing ? ': the table refers to a file that is not there' : ''}`,
+    { uri, errno: code },
+    error,
+  )
+}
+
+/** The code of an error of the operating system. */
+function errnoOf(error: unknown): string | undefined {
+  const { code } = error as NodeJS.ErrnoException
+  return isMillraceError(error) || typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code) ? undefined : code
+}
+
 function unwritable(error: unknown, uri: string): unknown {
-  const code = (error as NodeJS.ErrnoException).code
-  if (isMillraceError(error) || typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return error
+  const code = errnoOf(error)
+  if (code === undefined) return error
   return new MillraceError(
     'warehouse_unwritable',
     `${uri} cannot be written (${code}): rows wait in the log until it can`,
