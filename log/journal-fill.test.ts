@@ -1,5 +1,6 @@
 // Segments prepared with zeros: what the fillers leave, and that groups are written into them page by page.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -47,6 +48,40 @@ test('a file that exists is not filled', async () => {
   }
   await assert.rejects(fill, { code: 'EEXIST' })
   assert.equal(fs.readFileSync(file, 'utf8'), 'somebody’s')
+})
+
+test('a file that cannot be filled to its end gives back the space that it took', () => {
+  // A limit that any system has: the third MiB is refused.
+  const script = `
+    const { BackgroundFiller } = await import(process.argv[1])
+    const filler = new BackgroundFiller()
+    filler.start(process.argv[2], 4 << 20)
+    try {
+      while (filler.step(4 << 20) !== 'done') await new Promise((resolve) => setTimeout(resolve, 2))
+    } catch (error) {
+      process.stdout.write(error.code)
+    }`
+  const file = path.join(folder, 'limited')
+  const filler = path.join(import.meta.dirname, 'journal-fill.ts')
+  const run = (blocks: number): string =>
+    execFileSync(
+      '/bin/sh',
+      [
+        '-c',
+        'ulimit -f "$0"; exec "$@"',
+        blocks,
+        process.execPath,
+        '--input-type=module',
+        '-e',
+        script,
+        filler,
+        file,
+      ].map(String),
+      { encoding: 'utf8' },
+    )
+  // Blocks of 512 bytes in POSIX, of 1,024 in some shells.
+  assert.equal(run(2048), 'EFBIG')
+  assert.ok(!fs.existsSync(file))
 })
 
 /** Remembers what is written, and how. */

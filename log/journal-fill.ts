@@ -136,6 +136,10 @@ async function fill(file: string, bytes: number, run: Run): Promise<void> {
       if (done >= run.dueBytes) await sleep(PAUSE_MS)
     }
     await handle.datasync()
+  } catch (error) {
+    // There may be no space for the rest: what is there would keep the little that is left.
+    await unlink(file).catch(() => {})
+    throw error
   } finally {
     await handle.close()
   }
@@ -153,12 +157,11 @@ async function openDirect(file: string, bytes: number): Promise<FileHandle | und
     await handle.write(zeros, 0, DIRECT_BLOCK_BYTES, 0)
     return handle
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') {
-      await handle?.close()
-      throw error
-    }
+    const isRefused = (error as NodeJS.ErrnoException).code === 'EINVAL'
+    // An `open` that refuses O_DIRECT may have made the file; one that fails otherwise has not.
+    if (handle !== undefined || isRefused) await unlink(file).catch(() => {})
     await handle?.close()
-    await unlink(file).catch(() => {})
+    if (!isRefused) throw error
     return undefined
   }
 }

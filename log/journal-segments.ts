@@ -253,8 +253,15 @@ export class SegmentStore {
 
   /** Gives a file its header and its name, durably. */
   #name(file: DiskFile, identity: SegmentIdentity): OpenSegment {
-    file.write([encodeSegmentHeader(identity)], 0)
-    file.sync()
+    try {
+      file.write([encodeSegmentHeader(identity)], 0)
+      file.sync()
+    } catch (error) {
+      // Who asks again makes another file: this one would keep the space that is wanted.
+      file.close()
+      if ((error as NodeJS.ErrnoException).code === 'ENOSPC') removeIfThere(this.#disk, file.path)
+      throw error
+    }
     file.close()
     const name = this.#path(identity.segment)
     this.#disk.rename(file.path, name)

@@ -275,6 +275,26 @@ test('no space for a write: refused, nothing of it counts, the next group takes 
   assert.deepEqual(contents(open(disk), 't'), ['a=1', 'c=3'])
 })
 
+test('a segment for which there is no space takes none, however often it is tried', () => {
+  for (const room of [0, 40]) {
+    const disk = new SimulatedDisk()
+    const journal = unprepared(disk)
+    write(journal, 't', 1, ['x', '.'.repeat(6000)])
+    disk.capacity = disk.usedBytes() + room
+    const used = disk.usedBytes()
+    // As many handles as tries would be as many files that nobody can remove.
+    for (let i = 0; i < 5; i++) {
+      assert.throws(() => write(journal, 't', 1, ['x', '.'.repeat(9000)]), { code: 'log_full' })
+      assert.equal(disk.usedBytes(), used)
+      assert.ok(!disk.list(DIR).some((name) => name.endsWith('.preparing')))
+    }
+    disk.capacity += 20_000
+    write(journal, 't', 0, ['a', '1'])
+    write(journal, 't', 1, ['x', '.'.repeat(9000)])
+    assert.deepEqual(contents(journal, 't'), ['a=1'])
+  }
+})
+
 test('a group that was whole on the disk when the space ended behind it does not come back', () => {
   for (let room = 0; room < 4096; room += 61) {
     const disk = new SimulatedDisk()
