@@ -3,6 +3,7 @@
 //
 // In order of urgency: a checkpoint that was begun, the next segment, retention, compaction, survivors, a new
 // checkpoint. A full disk ends a step quietly (it will be tried again); any other failure stops the log.
+import { hasElapsed } from '../std/clock.ts'
 import type { Disk } from '../std/disk.ts'
 import { type CheckpointHead, CheckpointWriter, FrameBuffer } from './journal-checkpoint.ts'
 import { PartitionCompaction } from './journal-compaction.ts'
@@ -54,7 +55,8 @@ export class JournalMaintenance {
   readonly #toCompact = new Set<PartitionState>()
   #compaction: PartitionCompaction | undefined
   #survivors: SurvivorMove | undefined
-  #pausedUntil = Number.NEGATIVE_INFINITY
+  /** When the disk was found full. */
+  #fullAt = Number.NEGATIVE_INFINITY
   #forced = false
 
   constructor(
@@ -76,13 +78,13 @@ export class JournalMaintenance {
   force(): void {
     this.#forced = true
     this.#passedAt = Number.NEGATIVE_INFINITY
-    this.#pausedUntil = Number.NEGATIVE_INFINITY
+    this.#fullAt = Number.NEGATIVE_INFINITY
   }
 
   /** Does a piece; false when nothing is due now. Errors of the disk end in the writer. */
   step(): boolean {
     const now = this.#options.now()
-    if (now < this.#pausedUntil) return false
+    if (!hasElapsed(this.#fullAt, FULL_PAUSE_MS, now)) return false
     try {
       const worked = this.#step(now)
       if (!worked) this.#forced = false
@@ -117,7 +119,7 @@ export class JournalMaintenance {
       return true
     }
     if (!this.#store.hasPrepared && this.#mayPrepare() && this.#store.prepareStep()) return true
-    if (this.#pass !== undefined || now - this.#passedAt >= this.#options.retentionIntervalMs) {
+    if (this.#pass !== undefined || hasElapsed(this.#passedAt, this.#options.retentionIntervalMs, now)) {
       this.#pass ??= new RetentionPass(this.#state, this.#options.now)
       if (this.#pass.step((partition) => this.#seen(partition))) {
         this.#pass = undefined
@@ -165,7 +167,7 @@ export class JournalMaintenance {
         this.#state,
         this.#store.segment,
         this.#options.segmentBytes,
-        now - this.#options.survivorsIdleMs,
+        (changedAtMs) => hasElapsed(changedAtMs, this.#options.survivorsIdleMs, now),
         (number) => this.#store.fileBytes(number),
       )
       if (segment === undefined) return false
@@ -245,7 +247,7 @@ export class JournalMaintenance {
       return
     }
     this.#writer.recheckFree()
-    this.#pausedUntil = now + FULL_PAUSE_MS
+    this.#fullAt = now
     this.#compaction = undefined
     this.#survivors = undefined
     // The prepared segment is given back: freeing others needs room for a checkpoint.

@@ -66,14 +66,14 @@ export function segmentToClear(
   state: JournalState,
   currentSegment: number,
   segmentBytes: number,
-  idleSinceMs: number,
+  isIdle: (changedAtMs: number) => boolean,
   fileBytes: (segment: number) => number,
 ): number | undefined {
   let found: number | undefined
   for (const one of state.segments.values()) {
     const { segment, liveCount, liveBytes, changedAtMs } = one
     if (segment >= currentSegment || liveCount === 0) continue
-    if (liveBytes > segmentBytes * SURVIVOR_SHARE || changedAtMs > idleSinceMs) continue
+    if (liveBytes > segmentBytes * SURVIVOR_SHARE || !isIdle(changedAtMs)) continue
     one.fileBytes ??= fileBytes(segment)
     if (liveBytes > one.fileBytes * SURVIVOR_SHARE) continue
     if (found === undefined || segment < found) found = segment

@@ -3,6 +3,7 @@
 // A failed write or sync stops the log for good, because the kernel may have dropped what it could not write.
 // The exception is a full disk (ENOSPC) while writing: nothing of that group counts yet, the next one is
 // written over it, and the caller is told to come again.
+import { hasElapsed } from '../std/clock.ts'
 import type { Disk } from '../std/disk.ts'
 import { MillraceError } from '../std/errors.ts'
 import { GroupBuilder } from './journal-format.ts'
@@ -58,8 +59,7 @@ export class JournalWriter {
   /** Whether free disk is below the reserve; asks the disk at most every 100 ms. */
   isFull(): boolean {
     const now = this.#now()
-    // A clock that was set back must not stop the asking.
-    if (now - this.#freeCheckedAt >= FREE_CHECK_INTERVAL_MS || now < this.#freeCheckedAt) {
+    if (hasElapsed(this.#freeCheckedAt, FREE_CHECK_INTERVAL_MS, now)) {
       this.#freeCheckedAt = now
       this.freeBytes = this.#disk.freeBytes(this.#dir)
     }

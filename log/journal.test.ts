@@ -295,6 +295,33 @@ test('a segment for which there is no space takes none, however often it is trie
   }
 })
 
+test('a clock that was wrong for a while and is set back stops nothing', () => {
+  const disk = new SimulatedDisk()
+  let now = NOW
+  const journal = open(disk, { now: () => now, survivorsIdleMs: 100 })
+  journal.createTopic('parked', TOPIC_DEFAULTS)
+  journal.createTopic('t', { ...TOPIC_DEFAULTS, retentionBytes: 1 })
+  const settle = (): void => {
+    for (let i = 0; i < 200; i++) journal.maintain()
+  }
+  now += 365 * 24 * 3_600_000
+  write(journal, 'parked', 0, ['p', '1'])
+  for (let i = 0; i < 4; i++) write(journal, 't', 0, ['x', '.'.repeat(6000)])
+  disk.capacity = disk.usedBytes()
+  settle()
+  now = NOW
+  disk.capacity = Number.POSITIVE_INFINITY
+  for (let i = 0; i < 20; i++) {
+    now += 1000
+    write(journal, 't', 0, ['x', '.'.repeat(6000)])
+    settle()
+  }
+  assert.ok(journal.stats().segments < 5, `${journal.stats().segments} segments`)
+  assert.ok(journal.stats().checkpoints > 2)
+  assert.deepEqual(contents(journal, 'parked'), ['p=1'])
+  journal.close()
+})
+
 test('a group that was whole on the disk when the space ended behind it does not come back', () => {
   for (let room = 0; room < 4096; room += 61) {
     const disk = new SimulatedDisk()
