@@ -73,7 +73,13 @@ export class SegmentReader {
   #fill(segment: number, position: number, into: Uint8Array): boolean {
     if (this.#tail?.read(segment, position, into) === true) return true
     const file = this.#open(segment)
-    return file !== undefined && file.read(into, position) === into.length
+    try {
+      return file !== undefined && file.read(into, position) === into.length
+    } catch (error) {
+      // What the disk cannot read any more is damage as a wrong CRC is: no reason to stop who writes elsewhere.
+      if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error
+      return false
+    }
   }
 
   #isBatch(buffer: Uint8Array, at: number, length: number): boolean {

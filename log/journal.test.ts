@@ -322,6 +322,19 @@ test('a clock that was wrong for a while and is set back stops nothing', () => {
   journal.close()
 })
 
+test('what the disk cannot read is damage to whoever reads it, and nothing to the others', () => {
+  const disk = new SimulatedDisk()
+  const journal = open(disk, { tailBytes: 16_384, compactionBytesMin: 1000 })
+  journal.createTopic('keyed', { ...TOPIC_DEFAULTS, cleanup: 'compact' })
+  for (let i = 0; i < 40; i++) write(journal, 'keyed', 0, ['k', '.'.repeat(1500)])
+  disk.readFails = (file) => file === SEGMENT
+  assert.deepEqual(contents(journal, 'keyed'), ['unreadable'])
+  journal.maintainAll()
+  assert.equal(journal.stopped, undefined)
+  write(journal, 'keyed', 1, ['a', '1'])
+  assert.deepEqual(contents(journal, 'keyed', 1), ['a=1'])
+})
+
 test('a group that was whole on the disk when the space ended behind it does not come back', () => {
   for (let room = 0; room < 4096; room += 61) {
     const disk = new SimulatedDisk()
