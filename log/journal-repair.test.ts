@@ -113,6 +113,41 @@ test('a damaged segment header, a missing segment, a damaged checkpoint', () => 
   assert.deepEqual(offsets(other), without())
 })
 
+test('without a checkpoint and the first segment the repair gives up, and touches nothing', () => {
+  const disk = journalOf40(false)
+  disk.unlink(`${DIR}/0000000001.segment`)
+  disk.unlink(`${DIR}/0000000002.segment`)
+  const names = disk.list(DIR)
+  const before = disk.operationCount
+  assert.throws(() => repairJournal(disk, DIR), {
+    code: 'log_corrupt',
+    message: /neither a checkpoint nor segment 1,/,
+  })
+  assert.equal(disk.operationCount, before)
+  assert.deepEqual(disk.list(DIR), names)
+})
+
+test('a missing segment that only an empty one follows', () => {
+  const disk = journalOf40(false)
+  const journal = new Journal({ disk, dir: DIR, segmentBytes: 2048, now: () => NOW })
+  // Prepares the next segment; the power fails before the checkpoint.
+  while (journal.stats().checkpoints === 0 && journal.maintain());
+  disk.kill()
+  if (disk.exists(`${DIR}/checkpoint`)) disk.unlink(`${DIR}/checkpoint`)
+  const segments = disk
+    .list(DIR)
+    .filter((name) => name.endsWith('.segment'))
+    .sort()
+  disk.unlink(`${DIR}/${segments.at(-2)}`)
+  const report = repairJournal(disk, DIR)
+  assert.equal(report.repaired.length, 1)
+  const kept = offsets(disk)
+  assert.deepEqual(kept, without().slice(0, kept.length))
+  const again = new Journal({ disk, dir: DIR, segmentBytes: 2048, now: () => NOW })
+  assert.equal(again.range('t', 0).end, kept.length)
+  again.close()
+})
+
 /** Three topics, made one after the other, with ten records each in turn. */
 function journalOf3Topics(): SimulatedDisk {
   const disk = new SimulatedDisk()

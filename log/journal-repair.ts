@@ -2,7 +2,8 @@
 //
 //   damaged group     a void group takes its place, up to the next valid group
 //   segment header    written again, with the salt that its first group shows
-//   missing segment   an empty one takes its place
+//   missing segment   an empty one takes its place; where it is the first and there is no checkpoint, the repair gives up:
+//                     nobody knows what the topics are called
 //   damaged batch     (CRC) its entry is forgotten; `log repair` reads every batch for that
 //   checkpoint        set aside where all segments from the first on are there; else the repair gives up
 //
@@ -103,7 +104,9 @@ class Repair {
     try {
       this.#repair(error)
     } catch (other) {
-      if (!isCorrupt(other) || other.details['file'] === error.details['file']) throw other
+      if (!isCorrupt(other)) throw other
+      const { file } = other.details
+      if (file === undefined || file === error.details['file']) throw other
       this.#repair(other)
     }
   }
@@ -132,7 +135,10 @@ class Repair {
       const next = scanner.findGroup(position + 1, end, sequence + 1)
       bytes = (next < 0 ? end : next) - position
       if (next >= 0) scanner.readHead(next)
-      last = next >= 0 ? scanner.group.firstSequence - 1 : this.#firstSequenceAfter(segment) - 1
+      const after = next >= 0 ? scanner.group.firstSequence : this.#firstSequenceAfter(segment)
+      if (after === undefined)
+        throw new MillraceError('log_corrupt', `${this.#dir}: no valid group after segment ${segment}`)
+      last = after - 1
     } finally {
       scanner.close()
     }
@@ -157,8 +163,8 @@ class Repair {
     file.close()
   }
 
-  /** The sequence of the first valid group in the segments after `segment`. */
-  #firstSequenceAfter(segment: number): number {
+  /** The sequence of the first valid group in the segments after `segment`; undefined where there is none. */
+  #firstSequenceAfter(segment: number): number | undefined {
     for (const later of listSegments(this.#disk, this.#dir)) {
       if (later <= segment) continue
       const scanner = new SegmentScanner(this.#disk, this.#dir, later, undefined)
@@ -169,7 +175,7 @@ class Repair {
         scanner.close()
       }
     }
-    throw new MillraceError('log_corrupt', `${this.#dir}: no valid group after segment ${segment}`)
+    return undefined
   }
 
   /** A header for a segment that has none, with the salt of its first group; an empty file where there is no file. */
@@ -177,6 +183,12 @@ class Repair {
     const name = segmentName(segment)
     const file = path.join(this.#dir, name)
     const exists = this.#disk.exists(file)
+    const [first] = listSegments(this.#disk, this.#dir)
+    if (first !== undefined && segment < first && !this.#disk.exists(path.join(this.#dir, CHECKPOINT_NAME)))
+      throw new MillraceError(
+        'log_corrupt',
+        `${this.#dir}: there is neither a checkpoint nor segment ${segment}, and ${first} is the first: what the topics are called is lost with them`,
+      )
     const logId = this.#logId(segment)
     let salt = newSalt()
     if (exists) {
@@ -202,8 +214,11 @@ class Repair {
   #voidMissing(segment: number, salt: Uint8Array): void {
     const head = readCheckpoint(this.#disk, this.#dir, new JournalState(Date.now))
     if (head !== undefined && segment < head.segment) return
+    const after = this.#firstSequenceAfter(segment)
+    // Nothing follows: the log goes on with the next sequence.
+    if (after === undefined) return
     const before = this.#lastSequenceBefore(segment, head?.sequence ?? 0)
-    this.#writeVoid(segment, SEGMENT_HEADER, salt, before + 1, this.#firstSequenceAfter(segment) - 1, 0)
+    this.#writeVoid(segment, SEGMENT_HEADER, salt, before + 1, after - 1, 0)
   }
 
   #lastSequenceBefore(segment: number, sequence: number): number {
