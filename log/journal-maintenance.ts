@@ -52,6 +52,8 @@ export class JournalMaintenance {
   #sequenceAtCheckpoint = -1
   #pass: RetentionPass | undefined
   #passedAt = Number.NEGATIVE_INFINITY
+  /** Nothing was left to do after the last pass. All segments are looked at for that: too many to do it after each commit. */
+  #isIdle = false
   readonly #toCompact = new Set<PartitionState>()
   #compaction: PartitionCompaction | undefined
   #survivors: SurvivorMove | undefined
@@ -124,10 +126,14 @@ export class JournalMaintenance {
       if (this.#pass.step((partition) => this.#seen(partition))) {
         this.#pass = undefined
         this.#passedAt = now
+        this.#isIdle = false
       }
       return true
     }
-    return this.#compactStep(now) || this.#survivorStep(now) || this.#checkpointDue()
+    if (this.#isIdle && !this.#hasGrown()) return false
+    if (this.#compactStep(now) || this.#survivorStep(now) || this.#checkpointDue()) return true
+    this.#isIdle = true
+    return false
   }
 
   /** The next segment is not prepared into the reserve. */
@@ -182,12 +188,21 @@ export class JournalMaintenance {
     return true
   }
 
-  #checkpointDue(): boolean {
-    if (this.#state.sequence === this.#sequenceAtCheckpoint && this.#deadSegments().length === 0) return false
+  /** Whether a start would read so much again that a checkpoint is due. */
+  #hasGrown(): boolean {
     const bytes = this.#replayBytes + this.#writer.byteCount - this.#bytesAtCheckpoint
-    const enough = Math.max(this.#options.segmentBytes, CHECKPOINT_RATIO * this.#checkpointBytes)
-    const freeable = this.#deadSegments().length * this.#options.segmentBytes
-    if (!this.#forced && bytes < enough && freeable < Math.max(1, CHECKPOINT_RATIO * this.#checkpointBytes))
+    return bytes >= Math.max(this.#options.segmentBytes, CHECKPOINT_RATIO * this.#checkpointBytes)
+  }
+
+  #checkpointDue(): boolean {
+    const dead = this.#deadSegments().length
+    if (this.#state.sequence === this.#sequenceAtCheckpoint && dead === 0) return false
+    const freeable = dead * this.#options.segmentBytes
+    if (
+      !this.#forced &&
+      !this.#hasGrown() &&
+      freeable < Math.max(1, CHECKPOINT_RATIO * this.#checkpointBytes)
+    )
       return false
     this.#beginCheckpoint()
     return true
