@@ -77,3 +77,9 @@ for (const [name, compress, decompress] of codecs) {
     assert.ok(Buffer.from(decompress(packed, BYTES_MAX)).equals(bytes))
   })
 }
+
+test('a Snappy stream of many blocks that hold next to nothing is refused', () => {
+  const empty = Buffer.from([0, 0, 0, 1, 0])
+  const hostile = Buffer.concat([snappyJava(Buffer.alloc(0)), ...Array<Buffer>(100_000).fill(empty)])
+  assert.throws(() => decompressSnappy(hostile, 4 << 20), /more than \d+ blocks/)
+})

@@ -24,6 +24,8 @@ const LZ4_RATIO_MAX = 255
 
 const SNAPPY_JAVA = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00])
 const SNAPPY_JAVA_HEADER_BYTES = 16
+/** Its smallest setting for the size of a block: a stream of smaller ones costs its reader more than its writer. */
+const SNAPPY_JAVA_BLOCK_BYTES_MIN = 1 << 10
 
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
@@ -82,7 +84,9 @@ export function decompressSnappy(packed: Uint8Array, bytesMax: number): Uint8Arr
   if (!bytes.subarray(0, SNAPPY_JAVA.length).equals(SNAPPY_JAVA)) return decompressBlock(bytes, bytesMax)
   const parts: Uint8Array[] = []
   let total = 0
+  const partsMax = 1 + bytesMax / SNAPPY_JAVA_BLOCK_BYTES_MIN
   for (let at = SNAPPY_JAVA_HEADER_BYTES; at < bytes.length; ) {
+    if (parts.length > partsMax) throw new RangeError(`more than ${partsMax} blocks`)
     const size = bytes.readInt32BE(at)
     at += 4
     if (size < 0 || size > bytes.length - at) throw new RangeError(`a block of ${size} bytes at ${at}`)
