@@ -77,3 +77,19 @@ test('a new epoch follows the old one; ids differ', async () => {
   assert.notEqual(producers.init(-1, -1).producerId, producerId)
   assert.deepEqual(producers.init(producerId, 0), { producerId, producerEpoch: 1 })
 })
+
+test('a flood of producers makes those forgotten that have not written for longest, here and in the log', async () => {
+  const log = new MemoryLog()
+  const producers = await Producers.open(log, 100)
+  const of = (producerId: number, baseSequence: number): SequencedBatch => ({
+    ...batch(baseSequence),
+    producerId,
+  })
+  for (let id = 0; id < 1000; id++) await append(producers, log, of(id, 0), id)
+  for (const remembering of [producers, await Producers.open(log, 100)]) {
+    assert.equal(errorOf(await append(remembering, log, of(900, 5), 0)), KAFKA_ERROR.outOfOrderSequenceNumber)
+    // Of a producer that is not known any sequence is the first.
+    const verdict = remembering.check(of(899, 5), 'a.b.raw', 0, Date.now())
+    assert.equal(verdict.kind, 'new')
+  }
+})

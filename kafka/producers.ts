@@ -49,13 +49,15 @@ export class Producers {
   /** In the order of use, most recent last. */
   readonly #sequences = new Map<string, Sequences>()
   readonly #log: Log
+  readonly #producersMax: number
 
-  private constructor(log: Log) {
+  private constructor(log: Log, producersMax: number) {
     this.#log = log
+    this.#producersMax = producersMax
   }
 
-  static async open(log: Log): Promise<Producers> {
-    const producers = new Producers(log)
+  static async open(log: Log, producersMax = PRODUCERS_MAX): Promise<Producers> {
+    const producers = new Producers(log, producersMax)
     await readKeyedTopic(log, PRODUCERS_TOPIC, (key, value) => {
       const text = JSON.stringify(key)
       producers.#sequences.delete(text)
@@ -112,15 +114,31 @@ export class Producers {
       batches: [...before, remembered].slice(-BATCHES_REMEMBERED),
       timeMs: now,
     }
+    const surplus = known === undefined ? this.#surplus() : []
     return {
       kind: 'new',
-      record: keyedBatch(PRODUCERS_TOPIC, [{ key, value }]),
+      // Who has not written for longest makes room, in the same append.
+      record: keyedBatch(PRODUCERS_TOPIC, [
+        { key, value },
+        ...surplus.map((one) => ({ key: JSON.parse(one) as Key, value: undefined })),
+      ]),
       appended: (baseOffset) => {
         remembered[2] = baseOffset
+        for (const one of surplus) this.#sequences.delete(one)
         this.#sequences.delete(text)
         this.#sequences.set(text, value)
       },
     }
+  }
+
+  /** Those above the bound, once there is one more. */
+  #surplus(): string[] {
+    const surplus: string[] = []
+    for (const text of this.#sequences.keys()) {
+      if (this.#sequences.size - surplus.length < this.#producersMax) break
+      surplus.push(text)
+    }
+    return surplus
   }
 
   /** Forgets who has not written for long. */
@@ -128,7 +146,7 @@ export class Producers {
     const old: { key: Key; value: undefined }[] = []
     let left = this.#sequences.size
     for (const [text, { timeMs }] of this.#sequences) {
-      if (left <= PRODUCERS_MAX && timeMs >= now - RETENTION_MS) break
+      if (left <= this.#producersMax && timeMs >= now - RETENTION_MS) break
       old.push({ key: JSON.parse(text) as Key, value: undefined })
       left--
     }
