@@ -2,7 +2,7 @@
 // others ask for meanwhile.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Log } from '../log/log.ts'
+import type { Log, ReadResult } from '../log/log.ts'
 import { MemoryLog } from '../log/log-memory.ts'
 import { readBatchHeader } from '../log/record-batch.ts'
 import { isMillraceError } from '../std/errors.ts'
@@ -111,4 +111,30 @@ test('memory is used again once it is released, and not before', async () => {
   reads.release(first)
   const third = await reads.read(signal, TOPIC, 0, second.nextOffset, ASK_BYTES)
   assert.equal(third.memory!.buffer, first.memory!.buffer)
+})
+
+/** A log of batches that are larger than what is asked for, which counts how often it is read. */
+class LargeBatches extends MemoryLog {
+  reads = 0
+
+  override async read(...asked: Parameters<Log['read']>): Promise<ReadResult> {
+    this.reads++
+    return { batches: Buffer.alloc(4 << 20), nextOffset: asked[2] + 1 }
+  }
+}
+
+test('what is read ahead is counted as it is, not as it was asked for', async () => {
+  const log = new LargeBatches()
+  const reads = new FetchReads(log)
+  const signals = Array.from({ length: 20 }, () => new AbortController().signal)
+  for (const signal of signals) {
+    const piece = await reads.read(signal, TOPIC, 0, 0, ASK_BYTES)
+    reads.readAhead(signal, piece)
+    reads.release(piece)
+    await new Promise(setImmediate)
+  }
+  log.reads = 0
+  for (const signal of signals) await reads.read(signal, TOPIC, 0, 1, ASK_BYTES)
+  // 32 MiB are eight of them; the others are read when they are asked for.
+  assert.equal(log.reads, 12)
 })

@@ -30,6 +30,8 @@ interface Ahead {
   readonly offset: number
   readonly bytesMax: number
   readonly startedAt: number
+  /** That it counts for: what was asked for, or more where a batch is larger. */
+  bytes: number
   /** Undefined where it failed. */
   readonly piece: Promise<Piece | undefined>
 }
@@ -76,8 +78,17 @@ export class FetchReads {
     const key = keyOf(topic, partition)
     this.#drop(connection, key)
     const piece = this.#read(topic, partition, nextOffset, bytesMax).catch(() => undefined)
+    const ahead: Ahead = { offset: nextOffset, bytesMax, startedAt: now, bytes: bytesMax, piece }
     this.#aheadBytes += bytesMax
-    all.set(key, { offset: nextOffset, bytesMax, startedAt: now, piece })
+    all.set(key, ahead)
+    void piece.then((read) => {
+      // A batch may be larger than what was asked for.
+      const more = (read?.batches.length ?? 0) - bytesMax
+      if (more <= 0 || all.get(key) !== ahead) return
+      ahead.bytes += more
+      this.#aheadBytes += more
+      if (this.#aheadBytes > AHEAD_BYTES_MAX) this.#drop(connection, key)
+    })
   }
 
   async #read(topic: string, partition: number, offset: number, bytesMax: number): Promise<Piece> {
@@ -108,9 +119,9 @@ export class FetchReads {
     return undefined
   }
 
-  #forget(connection: AbortSignal, key: string, { bytesMax }: Ahead): void {
+  #forget(connection: AbortSignal, key: string, { bytes }: Ahead): void {
     this.#ahead.get(connection)!.delete(key)
-    this.#aheadBytes -= bytesMax
+    this.#aheadBytes -= bytes
   }
 
   #drop(connection: AbortSignal, key: string): void {
