@@ -120,6 +120,12 @@ export class Cluster {
           errorCode: KAFKA_ERROR.invalidRequest,
           errorMessage: `resources of type ${resourceType} are not known here`,
         }
+      if (resourceType === RESOURCE_BROKER && resourceName !== '' && resourceName !== String(NODE_ID))
+        return {
+          ...result,
+          errorCode: KAFKA_ERROR.invalidRequest,
+          errorMessage: `broker ${resourceName} is not known: there is ${NODE_ID}`,
+        }
       const configs = topic === undefined ? brokerConfigs() : topicConfigs(topic)
       return {
         ...result,

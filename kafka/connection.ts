@@ -9,7 +9,8 @@
 // a reason: a client that has lost the frame cannot be answered.
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import type { IdentityProvider, Principal } from '../identity/identity.ts'
+import { type IdentityProvider, IdentityRefusal, type Principal } from '../identity/identity.ts'
+import type { Budget } from './budget.ts'
 import type { Caller } from './caller.ts'
 import { KAFKA_ERROR } from './error-codes.ts'
 import { API_BY_KEY, APIS, type ApiName, type RequestOf, type ResponseOf } from './messages.ts'
@@ -21,7 +22,12 @@ const REQUEST_BYTES_MAX = 16 << 20
 /** Before a client is known it has nothing large to say. */
 const REQUEST_BYTES_MAX_UNKNOWN = 64 << 10
 const FRAME_BYTES_START = 16 << 10
+/** So much of a request needs no room among those of others: who holds that keeps nobody from asking. */
+const FRAME_BYTES_FREE = 64 << 10
+/** Kafka's `connections.max.idle.ms`. */
 const IDLE_MS_MAX = 600_000
+/** From the first byte of a request to its last: Kafka's `delivery.timeout.ms`, after which a producer has given up. */
+const RECEIVE_MS_MAX = 120_000
 const AUTHENTICATE_MS_MAX = 30_000
 
 /** What a connection needs of the door. */
@@ -32,9 +38,10 @@ export interface ConnectionHost {
   /** Where Metadata says that the door is; undefined: where the client has reached it. */
   readonly advertised: { host: string; port: number } | undefined
   handle(api: ApiName, request: never, caller: Caller, version: number): Promise<unknown>
-  /** Bytes received and not yet handled, over all connections: false where there is no room for more. */
-  reserve(bytes: number): boolean
-  release(bytes: number): void
+  /** Of large requests that are received and not yet handled, over all connections. */
+  readonly requests: Budget
+  /** Of answers that their clients have not taken, but for the batches in them, over all connections. */
+  readonly answers: Budget
   countRequest(bytesIn: number, bytesOut: number): void
   closed(connection: Connection, reason: string | undefined): void
   /** What was thrown was not the client's fault. */
@@ -58,6 +65,7 @@ export class Connection {
   #frameBytes = 0
   #frameLength = -1
   #reserved = 0
+  #receiveTimer: NodeJS.Timeout | undefined
   /** Received while a request is handled. */
   readonly #waiting: Uint8Array[] = []
   #isBusy = false
@@ -89,12 +97,17 @@ export class Connection {
   }
 
   close(reason: string | undefined): void {
+    this.#close(reason, () => this.#socket.destroy())
+  }
+
+  #close(reason: string | undefined, endSocket: () => void): void {
     if (this.#ended.signal.aborted) return
     this.#ended.abort()
     clearTimeout(this.#authenticateTimer)
-    this.#host.release(this.#reserved)
+    clearTimeout(this.#receiveTimer)
+    this.#host.requests.give(this.#reserved)
     this.#reserved = 0
-    this.#socket.destroy()
+    endSocket()
     this.#host.closed(this, reason)
   }
 
@@ -117,9 +130,11 @@ export class Connection {
         this.#frame = new Uint8Array(0)
         this.#frameBytes = 0
         this.#frameLength = -1
+        clearTimeout(this.#receiveTimer)
+        this.#receiveTimer = undefined
         await this.#request(frame)
         if (this.#ended.signal.aborted) return
-        this.#host.release(bytes)
+        this.#host.requests.give(bytes)
         this.#reserved = 0
       }
     } catch (error) {
@@ -131,6 +146,11 @@ export class Connection {
       this.#isBusy = false
     }
     if (this.#ended.signal.aborted) return
+    if (this.#frameBytes > 0 || this.#frameLength >= 0)
+      this.#receiveTimer ??= setTimeout(
+        () => this.close(`a request has not come whole in ${RECEIVE_MS_MAX / 1000} s`),
+        RECEIVE_MS_MAX,
+      )
     const next = this.#waiting.shift()
     if (next !== undefined) void this.#take(next)
     else this.#socket.resume()
@@ -146,9 +166,10 @@ export class Connection {
       const bytes = isSize
         ? SIZE_BYTES
         : Math.min(this.#frameLength, Math.max(FRAME_BYTES_START, this.#frame.length * 2, end))
-      const grown = bytes - this.#reserved
+      const grown = bytes - FRAME_BYTES_FREE - this.#reserved
       if (grown > 0) {
-        if (!this.#host.reserve(grown)) throw new Malformed('too many bytes of requests are being received')
+        if (!this.#host.requests.take(grown))
+          throw new Malformed('too many bytes of requests are being received')
         this.#reserved += grown
       }
       const frame = new Uint8Array(bytes)
@@ -208,6 +229,11 @@ export class Connection {
     const bytesOut =
       response === undefined ? 0 : await this.#answer(name, correlationId, version, response, releases)
     this.#host.countRequest(frame.length, bytesOut)
+    const isRefused =
+      name === 'saslAuthenticate' &&
+      (response as ResponseOf<'saslAuthenticate'>).errorCode !== KAFKA_ERROR.none
+    // Another guess costs another connection.
+    if (isRefused) this.#close('authentication failed', () => this.#socket.destroySoon())
   }
 
   async #dispatch(name: ApiName, request: unknown, caller: Caller, version: number): Promise<unknown> {
@@ -216,8 +242,15 @@ export class Connection {
     if (this.#principal === undefined && name !== 'apiVersions')
       throw new Malformed(`${APIS[name].name} before SASL PLAIN: clients need credentials here`)
     const response = await this.#host.handle(name, request as never, caller, version)
-    const isSilent = name === 'produce' && (request as RequestOf<'produce'>).acks === 0
-    return isSilent ? undefined : response
+    if (name !== 'produce' || (request as RequestOf<'produce'>).acks !== 0) return response
+    // Nothing is answered; that something was refused is said in the only way that is left, as Kafka's broker does it.
+    for (const { name: topic, partitionResponses } of (response as ResponseOf<'produce'>).responses)
+      for (const { index, errorCode, errorMessage } of partitionResponses)
+        if (errorCode !== KAFKA_ERROR.none)
+          this.close(
+            `Produce without acknowledgement to ${topic}/${index}: ${errorMessage ?? `error ${errorCode}`}`,
+          )
+    return undefined
   }
 
   #caller(clientId: string, releases: (() => void)[] = []): Caller {
@@ -245,7 +278,7 @@ export class Connection {
     to.int32(correlationId)
     if (flexible && name !== 'apiVersions') to.unsignedVarint(0)
     ;(api.response as WireType<unknown>).write(to, response, version, flexible)
-    const { chunks, length } = to.finish()
+    const { chunks, length, ownLength } = to.finish()
     const size = Buffer.allocUnsafe(SIZE_BYTES)
     size.writeInt32BE(length)
     const socket = this.#socket
@@ -259,9 +292,15 @@ export class Connection {
     const hasRoom = socket.write(chunks.at(-1)!, () => run(releases))
     socket.uncork()
     // Whoever does not read its answers gets no more of them.
-    if (!hasRoom && !socket.destroyed)
-      await once(socket, 'drain', { signal: this.#ended.signal }).catch(() => {})
+    if (!hasRoom && !socket.destroyed) await this.#drained(ownLength)
     return length + SIZE_BYTES
+  }
+
+  async #drained(bytes: number): Promise<void> {
+    const { answers } = this.#host
+    if (!answers.take(bytes)) return this.close('too many bytes of answers are not read')
+    await once(this.#socket, 'drain', { signal: this.#ended.signal }).catch(() => {})
+    answers.give(bytes)
   }
 
   // SASL PLAIN (KIP-152; RFC 4616)
@@ -296,6 +335,8 @@ export class Connection {
             password: authBytes.subarray(second + 1),
             isLoopback: this.#isLoopback,
           })
+    // No answer is better than one that its client takes for a wrong password: it comes again.
+    if (found === IdentityRefusal.busy) this.close('too many passwords are being verified')
     if (found === undefined || typeof found === 'number')
       return answer(KAFKA_ERROR.saslAuthenticationFailed, 'unknown user name or wrong password')
     if (this.credentialId !== '' && this.credentialId !== found.credentialId)

@@ -63,6 +63,7 @@ interface DoorHarness {
 export async function openDoor(
   t: { after(callback: () => unknown): void },
   log: Log = new MemoryLog(),
+  allowAnonymous = true,
 ): Promise<DoorHarness> {
   const streams = [streamOf('default'), streamOf('other')]
   for (const { tenant, stream } of streams)
@@ -75,7 +76,7 @@ export async function openDoor(
     streams,
     address: { host: '127.0.0.1', port: 0 },
     advertised: undefined,
-    allowAnonymous: true,
+    allowAnonymous,
     onFailure: (error) => failures.push(error),
     onWarning: (message) => warnings.push(message),
   })
@@ -132,7 +133,8 @@ export async function connect(t: TestContext, port: number): Promise<Client> {
   }
 }
 
-function frameOf(name: ApiName, version: number, request: unknown): Buffer {
+/** A whole request. */
+export function frameOf(name: ApiName, version: number, request: unknown): Buffer {
   const to = new WireWriter()
   to.int16(APIS[name].key)
   to.int16(version)

@@ -9,6 +9,7 @@ import type { Log } from '../log/log.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { CounterBlock } from '../std/counters.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
+import { Budget } from './budget.ts'
 import type { Caller } from './caller.ts'
 import { Cluster } from './cluster.ts'
 import { Connection, type ConnectionHost } from './connection.ts'
@@ -24,8 +25,10 @@ import { Producers } from './producers.ts'
 import { PublicTopics } from './public-topics.ts'
 
 const CONNECTIONS_MAX = 1000
-/** Of requests that are being received, over all connections. */
+/** Of requests that are being received, beyond the first 64 KiB of each, over all connections. */
 const REQUESTS_BYTES_MAX = 128 << 20
+/** Of answers that wait for their clients, but for the batches in them (fetch.ts bounds those), over all connections. */
+const ANSWERS_BYTES_MAX = 128 << 20
 /** Reasons that are written to the log in one second; others are counted. */
 const WARNINGS_PER_SECOND_MAX = 10
 const EXPIRE_MS = 3_600_000
@@ -68,6 +71,8 @@ type Handlers = {
 export class KafkaDoor implements ConnectionHost {
   readonly advertised: { host: string; port: number } | undefined
   readonly identity: IdentityProvider
+  readonly requests = new Budget(REQUESTS_BYTES_MAX)
+  readonly answers = new Budget(ANSWERS_BYTES_MAX)
   readonly #counters: CounterBlock<KafkaCounter>
   readonly #options: KafkaDoorOptions
   readonly #topics: PublicTopics
@@ -79,7 +84,6 @@ export class KafkaDoor implements ConnectionHost {
   readonly #connections = new Set<Connection>()
   readonly #handlers: Handlers
   readonly #expireTimer: NodeJS.Timeout
-  #requestBytes = 0
   #warningsSecond = 0
   #warnings = 0
   #isClosed = false
@@ -235,16 +239,6 @@ export class KafkaDoor implements ConnectionHost {
     // What the log refuses once (a topic that is gone) costs its client the connection; a log that has stopped, and a
     // defect, end the process.
     if (!isMillraceError(error) || error.action === 'stop') this.#fail(error)
-  }
-
-  reserve(bytes: number): boolean {
-    if (this.#requestBytes + bytes > REQUESTS_BYTES_MAX) return false
-    this.#requestBytes += bytes
-    return true
-  }
-
-  release(bytes: number): void {
-    this.#requestBytes -= bytes
   }
 
   countRequest(bytesIn: number, bytesOut: number): void {

@@ -10,8 +10,9 @@ import type { RequestOf, ResponseOf } from './messages.ts'
 import { type PartitionEnds, partitionKey } from './partition-ends.ts'
 import { mayRead, type PublicTopic, type PublicTopics } from './public-topics.ts'
 
-/** Bytes of one answer, whatever the client asks for; and of all answers that are not yet sent. */
+/** Bytes of one answer, whatever the client asks for, but for a batch that is larger. */
 const RESPONSE_BYTES_MAX = 8 << 20
+/** Of all answers that are not yet sent: above it each has at most so much, and no batch that is larger. */
 const RESPONSES_BYTES_MAX = 128 << 20
 const RESPONSE_BYTES_MIN = 64 << 10
 const WAIT_MS_MAX = 60_000
@@ -40,10 +41,12 @@ export class Fetcher {
   readonly #topics: PublicTopics
   readonly #ends: PartitionEnds
   readonly #reads: FetchReads
+  readonly #bytesMax: number
   /** Bytes of answers that are being made, or not yet sent. */
   #bytesUnsent = 0
 
-  constructor(log: Log, topics: PublicTopics, ends: PartitionEnds) {
+  constructor(log: Log, topics: PublicTopics, ends: PartitionEnds, bytesMax = RESPONSES_BYTES_MAX) {
+    this.#bytesMax = bytesMax
     this.#log = log
     this.#topics = topics
     this.#ends = ends
@@ -106,7 +109,7 @@ export class Fetcher {
   }
 
   #nothing(request: Request): Gathered {
-    const room = Math.max(RESPONSE_BYTES_MIN, RESPONSES_BYTES_MAX - this.#bytesUnsent)
+    const room = Math.max(RESPONSE_BYTES_MIN, this.#bytesMax - this.#bytesUnsent)
     const bytesMax = Math.min(Math.max(request.maxBytes, 1), RESPONSE_BYTES_MAX, room)
     return { bytesMax, pieces: [], bytes: 0, isFinal: false }
   }
@@ -171,6 +174,11 @@ export class Fetcher {
       if (fetchOffset < 0) return data(KAFKA_ERROR.offsetOutOfRange, end)
       const want = Math.max(1, Math.min(partitionMaxBytes, bytesLeft))
       const piece = await this.#reads.read(caller.closed, topic.name, partition, fetchOffset, want)
+      // Who does not read its answers must not make others pile up behind them: this one is asked for again.
+      if (piece.batches.length > bytesLeft && this.#bytesUnsent + piece.batches.length > this.#bytesMax) {
+        this.#reads.release(piece)
+        return data(KAFKA_ERROR.none, end)
+      }
       into.pieces.push(piece)
       into.bytes += piece.batches.length
       into.isFinal ||= piece.nextOffset < end

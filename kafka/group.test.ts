@@ -1,6 +1,7 @@
 // The state machine of a consumer group under a clock of the test's own.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Budget } from './budget.ts'
 import { KAFKA_ERROR } from './error-codes.ts'
 import { Group, type JoinAnswer, type JoinRequest } from './group.ts'
 
@@ -37,7 +38,7 @@ async function stable(group: Group, ...requests: JoinRequest[]): Promise<JoinAns
 }
 
 test('members that start together share one round; the leader gets all of them', async () => {
-  const group = new Group('g')
+  const group = new Group('g', new Budget(1 << 20))
   const [first, second] = await stable(group, request(), request())
   assert.equal(group.state, 'Stable')
   assert.equal(first!.generationId, 1)
@@ -49,7 +50,7 @@ test('members that start together share one round; the leader gets all of them',
 })
 
 test('a new member comes again with the id that it was given', async () => {
-  const group = new Group('g')
+  const group = new Group('g', new Budget(1 << 20))
   const told = await group.join(request({ needsMemberId: true }), 0)
   assert.equal(told.errorCode, KAFKA_ERROR.memberIdRequired)
   assert.equal(group.members.size, 0)
@@ -60,7 +61,7 @@ test('a new member comes again with the id that it was given', async () => {
 })
 
 test('a join makes the others come again; who does not come is left out when time is over', async () => {
-  const group = new Group('g')
+  const group = new Group('g', new Budget(1 << 20))
   const [first, second] = await stable(group, request(), request())
   const third = Promise.resolve(group.join(request(), 2000))
   assert.equal(group.heartbeat(first!.memberId, null, 1, 3000), KAFKA_ERROR.rebalanceInProgress)
@@ -77,7 +78,7 @@ test('a join makes the others come again; who does not come is left out when tim
 })
 
 test('a member without a sign of life is removed, and the rest share anew', async () => {
-  const group = new Group('g')
+  const group = new Group('g', new Budget(1 << 20))
   const [first, second] = await stable(group, request(), request())
   group.heartbeat(first!.memberId, null, 1, 9000)
   group.sweep(11_500)
@@ -90,7 +91,7 @@ test('a member without a sign of life is removed, and the rest share anew', asyn
 })
 
 test('who does not sync in time is removed', async () => {
-  const group = new Group('g')
+  const group = new Group('g', new Budget(1 << 20))
   const joins = [request(), request()].map((one) => Promise.resolve(group.join(one, 0)))
   group.sweep(300)
   const answers = await Promise.all(joins)
@@ -102,7 +103,7 @@ test('who does not sync in time is removed', async () => {
 })
 
 test('a static member that comes back takes its former place without a rebalance, and its former self is fenced', async () => {
-  const group = new Group('g')
+  const group = new Group('g', new Budget(1 << 20))
   const [first, second] = await stable(
     group,
     request({ instanceId: 'a', sessionTimeoutMs: 60_000 }),
@@ -120,7 +121,7 @@ test('a static member that comes back takes its former place without a rebalance
 })
 
 test('members that share no protocol are refused; of several the best liked is taken', async () => {
-  const group = new Group('g')
+  const group = new Group('g', new Budget(1 << 20))
   const both = [
     { name: 'range', metadata: Buffer.from('') },
     { name: 'sticky', metadata: Buffer.from('') },
@@ -137,7 +138,7 @@ test('members that share no protocol are refused; of several the best liked is t
 })
 
 test('only members of the generation commit; anybody may while there are none', async () => {
-  const group = new Group('g')
+  const group = new Group('g', new Budget(1 << 20))
   assert.equal(group.commitProblem('', null, -1, 0), KAFKA_ERROR.none)
   const [member] = await stable(group, request())
   assert.equal(group.commitProblem('', null, -1, 0), KAFKA_ERROR.unknownMemberId)
@@ -146,4 +147,53 @@ test('only members of the generation commit; anybody may while there are none', 
   assert.equal(group.leave(member!.memberId, null, 0), KAFKA_ERROR.none)
   assert.equal(group.state, 'Empty')
   assert.ok(group.isIdle)
+})
+
+test('what members and given ids cost is taken from the budget, and given back when they go', async () => {
+  const bytesMax = 1 << 20
+  const budget = new Budget(bytesMax)
+  const isFree = (): boolean => {
+    if (!budget.take(bytesMax)) return false
+    budget.give(bytesMax)
+    return true
+  }
+  const group = new Group('g', budget)
+  const protocols = [{ name: 'range', metadata: new Uint8Array(300_000) }]
+  await stable(group, request({ protocols }), request({ protocols }), request())
+  const full = await group.join(request({ protocols: [...protocols, ...protocols] }), 2000)
+  assert.equal(full.errorCode, KAFKA_ERROR.groupMaxSizeReached)
+  assert.equal(group.state, 'Stable')
+  // Ids with the client's name in them.
+  const clientId = 'c'.repeat(30_000)
+  let given = 0
+  while (
+    (await group.join(request({ clientId, needsMemberId: true }), 2000)).errorCode ===
+    KAFKA_ERROR.memberIdRequired
+  )
+    given++
+  assert.ok(given > 1 && given < 10, String(given))
+  group.sweep(12_001)
+  // All are gone: their sessions have ended, and the ids are void.
+  assert.equal(group.members.size, 0)
+  assert.ok(isFree())
+})
+
+test('an assignment that is too large is refused, and a static member that comes back is not counted twice', async () => {
+  const budget = new Budget(1 << 20)
+  const group = new Group('g', budget)
+  const large = request({
+    instanceId: 'a',
+    protocols: [{ name: 'range', metadata: new Uint8Array(700_000) }],
+  })
+  const joining = Promise.resolve(group.join(large, 0))
+  group.sweep(1000)
+  const { memberId } = await joining
+  const sync = (bytes: number) =>
+    group.sync(memberId, 'a', 1, protocol, [{ memberId, assignment: new Uint8Array(bytes) }], 1000)
+  assert.equal((await sync(500_000)).errorCode, KAFKA_ERROR.groupMaxSizeReached)
+  assert.equal((await sync(200_000)).errorCode, KAFKA_ERROR.none)
+  const back = await group.join(large, 2000)
+  assert.equal(back.errorCode, KAFKA_ERROR.none)
+  assert.equal(group.leave(back.memberId, 'a', 3000), KAFKA_ERROR.none)
+  assert.ok(budget.take(1 << 20))
 })

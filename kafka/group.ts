@@ -7,12 +7,18 @@
 //                        └── join, leave, expiry, new metadata ────────┴────────────────────────────┘
 //
 // A member's session is not watched while its JoinGroup or SyncGroup waits here: the protocol's own deadlines are.
+// What members and ids cost is taken from a budget, which all groups of the tenant share.
 import { randomUUID } from 'node:crypto'
+import type { Budget } from './budget.ts'
 import { KAFKA_ERROR, type KafkaError } from './error-codes.ts'
 
 export const MEMBERS_MAX = 1000
 /** How long the first join of an empty group waits for others, so that members that start together share one round. */
 const INITIAL_DELAY_MS = 200
+/** Objects and map entries, beside the bytes that the client has sent. */
+const MEMBER_BYTES = 2048
+const PROTOCOL_BYTES = 256
+const PENDING_BYTES = 512
 
 export type GroupState = 'Empty' | 'PreparingRebalance' | 'CompletingRebalance' | 'Stable'
 
@@ -62,6 +68,8 @@ export class Member {
   sessionTimeoutMs = 0
   rebalanceTimeoutMs = 0
   protocols: Protocol[] = []
+  /** Taken from the budget for what it has joined with. */
+  bytes = 0
   assignment: Uint8Array = new Uint8Array(0)
   /** Time at which the session ends without a sign of life. */
   expiresAt = 0
@@ -110,6 +118,7 @@ export class Group {
   leader = ''
   /** Ids given out, not yet used, with the time at which they are void. */
   readonly #pending = new Map<string, number>()
+  readonly #budget: Budget
   /** Member id of each static member. */
   readonly #static = new Map<string, string>()
   /** Time at which the phase of a rebalance ends, whoever is missing. */
@@ -117,30 +126,38 @@ export class Group {
   /** A first round waits until then even when all have joined. */
   #waitsForMore = false
 
-  constructor(id: string) {
+  constructor(id: string, budget: Budget) {
     this.id = id
+    this.#budget = budget
   }
 
   join(request: JoinRequest, now: number): JoinAnswer | Promise<JoinAnswer> {
     if (this.members.size > 0 && !this.#fits(request))
       return refusedJoin(KAFKA_ERROR.inconsistentGroupProtocol, request.memberId)
-    let member: Member | undefined
+    const full = refusedJoin(KAFKA_ERROR.groupMaxSizeReached, request.memberId)
+    const bytes = bytesOf(request)
+    let member: Member
     if (request.memberId === '') {
-      if (this.members.size + this.#pending.size >= MEMBERS_MAX)
-        return refusedJoin(KAFKA_ERROR.groupMaxSizeReached, '')
       const id = `${request.clientId}-${randomUUID()}`
       const before = request.instanceId === null ? undefined : this.#static.get(request.instanceId)
       if (before !== undefined) return this.#replace(this.members.get(before)!, id, request, now)
+      if (this.members.size + this.#pending.size >= MEMBERS_MAX) return full
       if (request.needsMemberId && request.instanceId === null) {
+        if (!this.#budget.take(bytesPending(id))) return full
         this.#pending.set(id, now + request.sessionTimeoutMs)
         return refusedJoin(KAFKA_ERROR.memberIdRequired, id)
       }
+      if (!this.#budget.take(bytes)) return full
       member = this.#add(id, request)
-    } else if (this.#pending.delete(request.memberId)) member = this.#add(request.memberId, request)
-    else {
+    } else if (this.#pending.has(request.memberId)) {
+      if (!this.#budget.take(bytes)) return full
+      this.#forget(request.memberId)
+      member = this.#add(request.memberId, request)
+    } else {
       const problem = this.#problemOf(request.memberId, request.instanceId)
       if (problem !== undefined) return refusedJoin(problem, request.memberId)
       member = this.members.get(request.memberId)!
+      if (!this.#budget.take(bytes - member.bytes)) return full
     }
     const isChanged = !isSame(member.protocols, request.protocols)
     this.#update(member, request, now)
@@ -167,16 +184,12 @@ export class Group {
     member.expiresAt = now + member.sessionTimeoutMs
     if (this.state === 'PreparingRebalance') return refusedSync(KAFKA_ERROR.rebalanceInProgress)
     if (this.state === 'Stable') return this.#synced(member)
+    const isLeader = memberId === this.leader
+    if (isLeader && !this.#assign(assignments)) return refusedSync(KAFKA_ERROR.groupMaxSizeReached)
     const answer = new Promise<SyncAnswer>((resolve) => {
       member.onSynced = resolve
     })
-    if (memberId === this.leader) {
-      for (const one of this.members.values()) one.assignment = NOTHING
-      for (const one of assignments) {
-        const assigned = this.members.get(one.memberId)
-        // A copy: the request's memory is used again.
-        if (assigned !== undefined) assigned.assignment = Uint8Array.from(one.assignment)
-      }
+    if (isLeader) {
       this.state = 'Stable'
       for (const one of this.members.values()) {
         one.onSynced?.(this.#synced(one))
@@ -196,7 +209,7 @@ export class Group {
   }
 
   leave(memberId: string, instanceId: string | null, now: number): KafkaError {
-    if (this.#pending.delete(memberId)) return KAFKA_ERROR.none
+    if (this.#forget(memberId)) return KAFKA_ERROR.none
     const id = memberId === '' && instanceId !== null ? (this.#static.get(instanceId) ?? '') : memberId
     const problem = this.#problemOf(id, instanceId)
     if (problem !== undefined) return problem
@@ -220,7 +233,7 @@ export class Group {
 
   /** Ends sessions, given ids and phases whose time is over. */
   sweep(now: number): void {
-    for (const [id, voidAt] of this.#pending) if (voidAt <= now) this.#pending.delete(id)
+    for (const [id, voidAt] of this.#pending) if (voidAt <= now) this.#forget(id)
     const isOver = now >= this.#phaseEndsAt
     if (this.state === 'PreparingRebalance' && isOver) this.#completeJoin(now)
     else if (this.state === 'CompletingRebalance' && isOver) {
@@ -263,7 +276,28 @@ export class Group {
     return member
   }
 
+  /** What the leader has decided; false, and nothing is changed, where there is no room for it. */
+  #assign(assignments: readonly { memberId: string; assignment: Uint8Array }[]): boolean {
+    const given = new Map(assignments.map((one) => [one.memberId, one.assignment]))
+    let grown = 0
+    for (const { id, assignment } of this.members.values())
+      grown += (given.get(id) ?? NOTHING).length - assignment.length
+    if (!this.#budget.take(grown)) return false
+    // Copies: the request's memory is used again.
+    for (const one of this.members.values()) one.assignment = Uint8Array.from(given.get(one.id) ?? NOTHING)
+    return true
+  }
+
+  /** An id that was given out is used, or void. */
+  #forget(id: string): boolean {
+    if (!this.#pending.delete(id)) return false
+    this.#budget.give(bytesPending(id))
+    return true
+  }
+
+  /** Its bytes have been taken from the budget. */
   #update(member: Member, request: JoinRequest, now: number): void {
+    member.bytes = bytesOf(request)
     member.sessionTimeoutMs = request.sessionTimeoutMs
     member.rebalanceTimeoutMs = request.rebalanceTimeoutMs
     member.protocols = request.protocols.map(({ name, metadata }) => ({
@@ -275,6 +309,7 @@ export class Group {
 
   #remove(member: Member): void {
     this.members.delete(member.id)
+    this.#budget.give(member.bytes + member.assignment.length)
     if (member.instanceId !== null) this.#static.delete(member.instanceId)
     if (this.leader === member.id) this.leader = ''
     member.onJoined?.(refusedJoin(KAFKA_ERROR.unknownMemberId, member.id))
@@ -283,6 +318,8 @@ export class Group {
 
   /** A static member has come back: it takes the place of its former self, without a rebalance where nothing else changed. */
   #replace(before: Member, id: string, request: JoinRequest, now: number): JoinAnswer | Promise<JoinAnswer> {
+    if (!this.#budget.take(bytesOf(request) - before.bytes))
+      return refusedJoin(KAFKA_ERROR.groupMaxSizeReached, '')
     const wasLeader = this.leader === before.id
     const isChanged = !isSame(before.protocols, request.protocols)
     before.onJoined?.(refusedJoin(KAFKA_ERROR.fencedInstanceId, before.id))
@@ -426,3 +463,12 @@ function isSame(a: readonly Protocol[], b: readonly Protocol[]): boolean {
     a.every(({ name, metadata }, i) => name === b[i]!.name && Buffer.compare(metadata, b[i]!.metadata) === 0)
   )
 }
+
+/** What a member of that request costs but for its assignment. Its id has the client's in it. */
+function bytesOf({ clientId, instanceId, protocolType, protocols }: JoinRequest): number {
+  let bytes = MEMBER_BYTES + 4 * clientId.length + 4 * (instanceId?.length ?? 0) + 2 * protocolType.length
+  for (const { name, metadata } of protocols) bytes += PROTOCOL_BYTES + 2 * name.length + metadata.length
+  return bytes
+}
+
+const bytesPending = (id: string): number => PENDING_BYTES + 2 * id.length

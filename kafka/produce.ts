@@ -14,10 +14,14 @@ import type { PublicTopic, PublicTopics } from './public-topics.ts'
 
 const TIMEOUT_MS_MAX = 60_000
 const RETRY_MS = 100
+/** Of batches that are checked and not yet durable: a small request may hold what decompresses to gigabytes. */
+const UNDER_WAY_BYTES_MAX = 32 << 20
 /** Of a log that has no room now. */
 const RETRIABLE = ['backlog_full', 'log_full'] as const
 
 type PartitionResponse = ResponseOf<'produce'>['responses'][number]['partitionResponses'][number]
+
+const ACKS: ReadonlySet<number> = new Set([-1, 0, 1])
 
 const NO_TRANSACTIONS = 'the embedded log has no transactions for clients; idempotent producers are honoured'
 
@@ -32,6 +36,9 @@ export class ProduceHandler {
   readonly #validators = new WeakMap<object, StreamValidators>()
   /** Appends of idempotent producers, one after the other in each partition: a sequence is checked against the last. */
   readonly #tails = new Map<string, Promise<unknown>>()
+  #bytesUnderWay = 0
+  /** Who waits for others' batches to be durable, in the order in which they came. */
+  readonly #waiting: (() => void)[] = []
 
   constructor(log: Log, topics: PublicTopics, producers: Producers) {
     this.#log = log
@@ -53,6 +60,7 @@ export class ProduceHandler {
 
   async produce(request: RequestOf<'produce'>, caller: Caller): Promise<ResponseOf<'produce'>> {
     const deadline = Date.now() + Math.min(Math.max(request.timeoutMs, 0), TIMEOUT_MS_MAX)
+    const named = new Set<string>()
     // Together, so that they are one commit group of the log.
     const responses = await Promise.all(
       request.topics.map(async ({ name, partitions }) => ({
@@ -61,6 +69,12 @@ export class ProduceHandler {
           partitions.map(async ({ index, records }) => {
             if (request.transactionalId !== null)
               return answer(index, KAFKA_ERROR.transactionalIdAuthorizationFailed, NO_TRANSACTIONS)
+            if (!ACKS.has(request.acks))
+              return answer(index, KAFKA_ERROR.invalidRequiredAcks, 'acks is 0, 1 or -1 (all)')
+            const key = partitionKey(name, index)
+            if (named.has(key))
+              return answer(index, KAFKA_ERROR.invalidRequest, 'a request names a partition once')
+            named.add(key)
             return this.#append(name, index, records, caller, deadline)
           }),
         ),
@@ -89,6 +103,11 @@ export class ProduceHandler {
       partition: index,
       partitions: topic.partitions,
     }
+    while (this.#bytesUnderWay >= UNDER_WAY_BYTES_MAX) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+      if (Date.now() > deadline || caller.closed.aborted)
+        return answer(index, KAFKA_ERROR.requestTimedOut, 'the log has no room')
+    }
     const now = Date.now()
     const checked = checkBatch(records, target, principal, now)
     if (checked.errorCode !== KAFKA_ERROR.none) {
@@ -108,7 +127,13 @@ export class ProduceHandler {
       this.records += recordCount
       return answer(index, KAFKA_ERROR.none, null, baseOffset, now)
     }
-    return checked.producerId < 0 ? append() : this.#inTurn(partitionKey(name, index), append)
+    this.#bytesUnderWay += batch.length
+    try {
+      return await (checked.producerId < 0 ? append() : this.#inTurn(partitionKey(name, index), append))
+    } finally {
+      this.#bytesUnderWay -= batch.length
+      for (const resolve of this.#waiting.splice(0)) resolve()
+    }
   }
 
   async #appendInTime(entries: BatchAppend[], deadline: number, caller: Caller): Promise<number | undefined> {

@@ -6,6 +6,7 @@
 // holds the records of all devices. Who may write: every principal of the tenant, to raw topics, records of the
 // devices that it speaks for.
 import { maySubscribe, type Principal } from '../identity/identity.ts'
+import { filterCovers } from '../identity/topic-filter.ts'
 import type { Log, TopicConfig } from '../log/log.ts'
 import { normalizedTopic, rawTopic, rejectedTopic } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
@@ -77,5 +78,12 @@ function isVisible(principal: Principal, topic: PublicTopic): boolean {
 export function mayRead(principal: Principal, topic: PublicTopic): boolean {
   return (
     principal.tenant === topic.stream.tenant && maySubscribe(principal, `devices/+/${topic.stream.stream}`)
+  )
+}
+
+/** Whether there can be a topic in its tenant that it may read. */
+export function mayReadSome({ subscribe }: Principal): boolean {
+  return (
+    subscribe?.some((filter) => filterCovers(filter, `devices/+/${filter.split('/')[2] ?? 'any'}`)) ?? false
   )
 }

@@ -118,6 +118,7 @@ export class WireWriter {
   #view = new DataView(this.#bytes.buffer)
   #at = 0
   #length = 0
+  #referenced = 0
 
   #room(length: number): number {
     if (this.#at + length > this.#bytes.length) {
@@ -189,12 +190,13 @@ export class WireWriter {
     this.#cut()
     this.#chunks.push(bytes)
     this.#length += bytes.length
+    this.#referenced += bytes.length
   }
 
-  /** What was written, in pieces. */
-  finish(): { chunks: Uint8Array[]; length: number } {
+  /** What was written, in pieces; `ownLength` of it is memory of the message's own. */
+  finish(): { chunks: Uint8Array[]; length: number; ownLength: number } {
     this.#cut()
-    return { chunks: this.#chunks, length: this.#length }
+    return { chunks: this.#chunks, length: this.#length, ownLength: this.#length - this.#referenced }
   }
 }
 
