@@ -150,4 +150,19 @@ describe('record sets from Kafka', () => {
     assert.ok(batchCrcMatches(sent, 0, sent.length))
     assert.deepEqual([sent.readBigInt64BE(43), sent.readInt16BE(51), sent.readInt32BE(53)], [3n, 4, 5])
   })
+
+  test('a CRC that is pending is computed; one that is there tells what the records have become since', () => {
+    const batch = stored(0, ['a', 'b'], { id: 9n })
+    batch[CRC]! ^= 1
+    const send = (hasCrc: boolean): Uint8Array => {
+      const prepared = prepareBatch(batch, { recordCount: 2 }, 'none', hasCrc)
+      return Buffer.concat([sealForSend(prepared, { id: 3n, epoch: 4 }, 5, true), prepared.records])
+    }
+    assert.ok(batchCrcMatches(send(false), 0, batch.length))
+    assert.ok(!batchCrcMatches(send(true), 0, batch.length))
+    batch[CRC]! ^= 1
+    assert.ok(batchCrcMatches(send(true), 0, batch.length))
+    batch[batch.length - 1]! ^= 1
+    assert.ok(!batchCrcMatches(send(true), 0, batch.length))
+  })
 })

@@ -1,8 +1,8 @@
 // Batches on their way to Kafka and back, without a look at their records.
 //
-// To Kafka: the header is written anew beside the records (producer id, epoch, sequence, transactional bit, codec),
-// and the CRC computed over both; the caller's bytes stay as they are, because a retry under another producer id
-// must find them so.
+// To Kafka: the header is written anew beside the records (producer id, epoch, sequence, transactional bit, codec); the
+// caller's bytes stay as they are, because a retry under another producer id must find them so. Where the batch has a CRC,
+// that of the new header follows from it: the broker finds out what has become of the records since it was computed.
 //
 // From Kafka: a record set holds whole batches, the last one possibly cut off. Control batches and those of aborted
 // transactions are left out, so offsets have gaps; compressed ones are unpacked; the transactional bit is cleared.
@@ -10,7 +10,7 @@
 import { zstdCompressSync } from 'node:zlib'
 import { compressLz4, KAFKA_CODECS } from '../std/compression.ts'
 import { MillraceError } from '../std/errors.ts'
-import { crc32c } from '../std/hash.ts'
+import { crc32c, crc32cWithHead } from '../std/hash.ts'
 import type { KafkaCompression } from './kafka-options.ts'
 import {
   ATTRIBUTES,
@@ -44,21 +44,25 @@ export interface PreparedBatch {
   records: Uint8Array
   codec: number
   recordCount: number
+  /** Whether `header` has the CRC of itself and `records`. */
+  hasCrc: boolean
 }
 
 export function prepareBatch(
   batch: Uint8Array,
   { recordCount }: Pick<BatchHeader, 'recordCount'>,
   compression: KafkaCompression,
+  hasCrc = true,
 ): PreparedBatch {
   const header = batch.subarray(0, RECORDS)
   const records = batch.subarray(RECORDS)
-  if (compression === 'none') return { header, records, codec: CODECS.none, recordCount }
+  const plain = { header, records, codec: CODECS.none, recordCount, hasCrc }
+  if (compression === 'none') return plain
   // Neither codec takes shared memory.
   const copy = Buffer.from(records)
   const packed = compression === 'zstd' ? zstdCompressSync(copy, ZSTD_OPTIONS) : compressLz4(copy)
-  if (packed.length >= records.length) return { header, records, codec: CODECS.none, recordCount }
-  return { header, records: packed, codec: CODECS[compression], recordCount }
+  if (packed.length >= records.length) return plain
+  return { header, records: packed, codec: CODECS[compression], recordCount, hasCrc: false }
 }
 
 export interface Producer {
@@ -68,7 +72,7 @@ export interface Producer {
 
 /** The header of a prepared batch, sealed for that producer. */
 export function sealForSend(
-  { header, records, codec }: PreparedBatch,
+  { header, records, codec, hasCrc }: PreparedBatch,
   { id, epoch }: Producer,
   sequence: number,
   isTransactional: boolean,
@@ -84,7 +88,13 @@ export function sealForSend(
   view.setBigInt64(PRODUCER_ID, id)
   view.setInt16(PRODUCER_EPOCH, epoch)
   view.setInt32(BASE_SEQUENCE, sequence)
-  view.setUint32(CRC, crc32c(records, crc32c(sealed.subarray(ATTRIBUTES))))
+  const head = crc32c(sealed.subarray(ATTRIBUTES))
+  view.setUint32(
+    CRC,
+    hasCrc
+      ? crc32cWithHead(view.getUint32(CRC), crc32c(header.subarray(ATTRIBUTES)), head, records.length)
+      : crc32c(records, head),
+  )
   return sealed
 }
 
@@ -149,8 +159,10 @@ export function visibleBatches(
       continue
     }
     if ((attributes & TRANSACTIONAL) !== 0) {
+      const head = set.subarray(at + ATTRIBUTES, at + RECORDS)
+      const before = crc32c(head)
       view.setInt16(ATTRIBUTES, attributes & ~TRANSACTIONAL)
-      view.setUint32(CRC, crc32c(set.subarray(at + ATTRIBUTES, at + byteLength)))
+      view.setUint32(CRC, crc32cWithHead(view.getUint32(CRC), before, crc32c(head), byteLength - RECORDS))
     }
     at += byteLength
   }

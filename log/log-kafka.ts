@@ -179,7 +179,8 @@ export class KafkaLog implements Log {
     const isPending = 'batch' in entry && entry.isCrcPending === true
     for (const header of checkBatches(bytes, entry.recordCount, !isPending)) {
       const batch = bytes.subarray(at, (at += header.byteLength))
-      into.push({ topic, partition, batch: prepareBatch(batch, header, this.#cluster.options.compression) })
+      const prepared = prepareBatch(batch, header, this.#cluster.options.compression, !isPending)
+      into.push({ topic, partition, batch: prepared })
     }
   }
 

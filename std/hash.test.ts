@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { crc32c as platformaticCrc32c } from '@platformatic/kafka'
 import fc from 'fast-check'
 import { Partitioners } from 'kafkajs'
-import { crc32c, murmur2, partitionOfKey } from './hash.ts'
+import { crc32c, crc32cWithHead, murmur2, partitionOfKey } from './hash.ts'
 
 const kafkajsMurmur2 = createRequire(import.meta.url)(
   'kafkajs/src/producer/partitioners/default/murmur2',
@@ -28,6 +28,21 @@ test('crc32c continues, takes shared memory, and agrees with another implementat
       assert.equal(platformaticCrc32c(Buffer.from(bytes)) >>> 0, whole)
     }),
   )
+})
+
+test('crc32c of the same bytes after another head', () => {
+  const bytes = fc.uint8Array({ maxLength: 300 })
+  fc.assert(
+    fc.property(bytes, bytes, bytes, (before, after, rest) => {
+      const whole = crc32c(rest, crc32c(before))
+      assert.equal(
+        crc32cWithHead(whole, crc32c(before), crc32c(after), rest.length),
+        crc32c(rest, crc32c(after)),
+      )
+    }),
+  )
+  const long = new Uint8Array(5_000_001).fill(7)
+  assert.equal(crc32cWithHead(crc32c(long, 1), 1, 2, long.length), crc32c(long, 2))
 })
 
 test('murmur2: the values of Kafka’s own test (UtilsTest.testMurmur2)', () => {
