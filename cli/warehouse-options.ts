@@ -26,7 +26,8 @@ export const WAREHOUSE_HELP = `Where the tables are, as for \`millrace up\`, als
 
   --data DIR                 data folder [./data]
   --config FILE              configuration file
-  --catalog sqlite|URL       catalog.db in DIR, or an Iceberg REST catalog [sqlite]
+  --catalog sqlite|sqlite:FILE|URL
+                             catalog.db in DIR, that file, or an Iceberg REST catalog [sqlite]
   --warehouse TEXT           folder or s3://BUCKET/PREFIX [DIR/warehouse]; with a REST catalog its warehouse's name
   --catalog-credential-file, --catalog-token-file, --catalog-oauth2-uri, --catalog-oauth2-scope, --s3-path-style`
 

@@ -59,6 +59,7 @@ export function catalogConformance(kind: string, open: () => Promise<OpenCatalog
       isMillraceError(error, 'table_conflict'),
     )
     const other = { namespace, name: 'other' }
+    await catalog.commit(id, [], [{ action: 'set-properties', updates: { used: 'yes' } }])
     await catalog.rename(id, other)
     assert.deepEqual(await catalog.listTables(namespace), [other])
     const again = await catalog.create(id, conformanceLayout())

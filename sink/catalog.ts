@@ -269,14 +269,18 @@ function unzipped(bytes: Uint8Array, location: string): Uint8Array {
   }
 }
 
+/** First metadata file of a table. */
+const FIRST_METADATA = /\/00000-[^/]*$/
+
 /**
  * The location, or one beside it where a table lies there already: one that was renamed, or dropped and may be registered
  * again, keeps its folder. Two tables in one folder would take each other's files for orphans, and an engine that drops one
- * with its folder would take the other along.
+ * with its folder would take the other along. A table that was only made has no rows to lose: so several processes that
+ * make a table at the same time give it the plain location.
  */
 export async function freeLocation(store: Store, location: string, names: Names): Promise<string> {
-  const isTaken = (await store.list(`${location}/metadata`)).length > 0
-  return isTaken ? `${location}-${names.uuid()}` : location
+  const found = await store.list(`${location}/metadata`)
+  return found.every((uri) => FIRST_METADATA.test(uri)) ? location : `${location}-${names.uuid()}`
 }
 
 /** Adds the line of the predecessor to the metadata log, and says which files fell out of it. */

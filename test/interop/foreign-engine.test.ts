@@ -7,12 +7,16 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import mqtt from 'mqtt'
+import { Names } from '../../sink/file-names.ts'
+import { removeOrphans } from '../../sink/maintenance-orphans.ts'
+import { localWarehouse, openWarehouse } from '../../sink/open-warehouse.ts'
 import { environmentCodec, reading } from '../environment.ts'
 import { account, millrace, query, startProcess, temporaryFolder, until } from '../millrace-process.ts'
 
 const PYTHON = path.resolve(import.meta.dirname, '../../.interop/venv/bin/python')
 const SCRIPT = path.join(import.meta.dirname, 'foreign_engine.py')
 const TABLE = 'default.telemetry'
+const DAY_MS = 86_400_000
 
 test('another engine between our commits', { timeout: 300_000 }, async (t) => {
   const data = temporaryFolder(t)
@@ -130,6 +134,22 @@ test('another engine between our commits', { timeout: 300_000 }, async (t) => {
   await send(2)
   // Made again, and filled from the log as far as it reaches back, here to its beginning.
   await holds('a table that was dropped', all())
+
+  // One that was renamed stays as it is; its successor lies elsewhere, and orphan removal of neither sees the other's files.
+  const rows = Number(await pyiceberg('count'))
+  await pyiceberg('rename', 'default.telemetry_2025')
+  await send(2)
+  await holds('a table in place of one that was renamed', all())
+  const inTwoDays = { now: () => Date.now() + 2 * DAY_MS, sleep: async () => {} }
+  const warehouse = openWarehouse(localWarehouse(data))
+  const tools = { ...warehouse, names: new Names(inTwoDays), clock: inTwoDays }
+  for (const table of ['telemetry', 'telemetry_2025']) {
+    const loaded = (await warehouse.catalog.load({ namespace: 'default', name: table }))!
+    assert.deepEqual(await removeOrphans(tools, loaded, DAY_MS), { files: 0, bytes: 0, rows: 0 }, table)
+  }
+  await warehouse.close()
+  assert.equal(await pyiceberg('count-of', 'default.telemetry_2025'), rows)
+  assert.equal(await pyiceberg('count'), next)
 
   await pyiceberg('drop')
   await pyiceberg('create-foreign')

@@ -3,7 +3,8 @@
     foreign_engine.py DATA_DIR TABLE
 
 Commands are JSON arrays: ["add-column", NAME], ["rename-column", FROM, TO], ["delete", EXPRESSION],
-["rollback", SNAPSHOT_ID], ["expire"], ["drop"], ["create-foreign"], ["current"], ["count"].
+["rollback", SNAPSHOT_ID], ["expire"], ["drop"], ["rename", TO], ["create-foreign"], ["current"], ["count"],
+["count-of", TABLE].
 """
 
 import datetime
@@ -18,6 +19,11 @@ from pyiceberg.types import DoubleType, LongType, NestedField
 def run(catalog, name, command, *arguments):
     if command == "drop":
         return catalog.drop_table(name)
+    if command == "rename":
+        catalog.rename_table(name, arguments[0])
+        return None
+    if command == "count-of":
+        return catalog.load_table(arguments[0]).scan().to_arrow().num_rows
     if command == "create-foreign":
         catalog.create_table(name, Schema(NestedField(1, "x", LongType(), required=False)))
         return None
