@@ -12,10 +12,10 @@ import { LAUNCHER, millrace, startProcess, temporaryFolder, until } from './mill
 const FREE = ['--mqtt', '127.0.0.1:0', '--ws', '127.0.0.1:0', '--http', '127.0.0.1:0']
 const STOP_MS_MAX = 20_000
 
-/** Preloaded, it says whether the process would end in order by then when it comes to load the pipeline. */
+/** Preloaded, it says whether the process would end in order by then when it comes to load more than the first lines. */
 const HOOK = `import { registerHooks } from 'node:module'
 registerHooks({ load(url, context, next) {
-  if (url.endsWith('/main.ts')) process.stderr.write('listens: ' + (process.listenerCount('SIGTERM') > 0))
+  if (url.endsWith('/cli/commands.ts')) process.stderr.write('listens: ' + (process.listenerCount('SIGTERM') > 0))
   return next(url, context)
 } })`
 
