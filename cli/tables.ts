@@ -1,12 +1,12 @@
 // The tables of a warehouse, for operators: which there are, how good they are to read, and their maintenance by hand.
 // Works beside a running Millrace, as one more writer that commits by compare-and-swap, or when none runs.
 import { configOf, mergeOptions } from '../config.ts'
-import type { TableId } from '../sink/catalog.ts'
+import { printTableId, type TableId } from '../sink/catalog.ts'
 import { Names, systemClock } from '../sink/file-names.ts'
 import { type MaintenanceReport, maintainTable, maintenanceOptions } from '../sink/maintenance.ts'
 import { openTables, requireTables } from '../sink/open-tables.ts'
 import { openWarehouse, type Warehouse, warehouseConfig } from '../sink/open-warehouse.ts'
-import { listAllTables } from '../sink/read-tables.ts'
+import { isOthers, listAllTables } from '../sink/read-tables.ts'
 import { type TableHealth, tableHealth } from '../sink/table-health.ts'
 import { isOurs } from '../sink/table-schema.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
@@ -70,7 +70,10 @@ async function list(args: string[]): Promise<number> {
   const { json, ...flags } = values
   const reader = openTables(warehouseOfFlags(flags))
   try {
-    const rows = await reader.stats()
+    const rows = await reader.stats(
+      () => true,
+      (id, reason) => process.stderr.write(`${printTableId(id)} is left out: ${reason}\n`),
+    )
     if (json === true) printLines(rows)
     else
       process.stdout.write(
@@ -142,7 +145,7 @@ async function wantedTables({ catalog }: Warehouse, names: readonly string[]): P
   const ours: TableId[] = []
   for (const id of await listAllTables(catalog)) {
     const table = await catalog.load(id).catch((error: unknown) => {
-      if (!isMillraceError(error, 'table_foreign')) throw error
+      if (!isMillraceError(error, 'table_foreign') && !isOthers(error)) throw error
       return undefined
     })
     if (table !== undefined && isOurs(table.metadata)) ours.push(id)

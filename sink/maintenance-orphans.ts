@@ -12,7 +12,7 @@ import type { CommitTools } from './commit.ts'
 import { madeAtMs } from './file-names.ts'
 import { isLive } from './iceberg/manifest.ts'
 import { footerByteLength, readFooter } from './parquet/footer-reader.ts'
-import { listAllTables } from './read-tables.ts'
+import { isOthers, listAllTables } from './read-tables.ts'
 import { mayDeleteFiles } from './snapshot-retention.ts'
 import { placeKey, type Store } from './store.ts'
 import { entriesOf, manifestsOf } from './table-files.ts'
@@ -79,7 +79,8 @@ async function neighbours(tools: CommitTools, table: LoadedTable): Promise<Loade
       const places = other === undefined ? [] : [`${other.metadata.location}/`, other.metadataLocation]
       if (places.some((place) => placeKey(place).startsWith(folder))) found.push(other!)
     } catch (error) {
-      // A table of others elsewhere that cannot be read here is no hindrance.
+      // A table of others that cannot be read here is no hindrance, unless it lies in this folder.
+      if (isMillraceError(error, 'catalog_refused') && isOthers(error)) continue
       if (!isMillraceError(error, 'table_foreign')) throw error
       const { file, uri = file } = error.details
       if (uri === undefined || placeKey(String(uri)).startsWith(folder)) throw error

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { MillraceError } from '../std/errors.ts'
+import { type Catalog, printTableId, type TableId } from './catalog.ts'
 import { MAINTENANCE_OPTIONS_DEFAULT } from './maintenance.ts'
 import { COMPACTION_OPTIONS_DEFAULT } from './maintenance-compact.ts'
 import { MAINTENANCE_COUNTERS, type MaintenanceCounter } from './maintenance-counters.ts'
 import { MaintenanceRounds } from './maintenance-rounds.ts'
+import { listAllTables } from './read-tables.ts'
 import type { Harness } from './sink-harness.ts'
 import { ID, SmallFiles } from './small-files.ts'
 import { tableHealth } from './table-health.ts'
@@ -91,6 +94,57 @@ test('one table that fails is said, and the others are tended', async () => {
   assert.equal(count('failures'), 1)
   assert.ok(events.some((event) => event.startsWith('warn aaa.broken: maintenance: file:///w/nowhere')))
   assert.equal(count('filesCompacted'), 9)
+})
+
+test('tables of others cost a look an hour, and what is not for us to see holds up nothing', async () => {
+  const w = new SmallFiles()
+  const sink = await w.open()
+  for (let i = 0; i < 9; i++) await w.commit(sink)
+  const { catalog, store } = sink.tools
+  // A table of a later format, one that may not be loaded, and a namespace that may not be listed.
+  const later = 'file:///w/later.metadata.json'
+  const text = JSON.stringify({ ...(await catalog.load(ID))!.metadata, 'format-version': 3 })
+  await store.put([{ uri: later, parts: [new TextEncoder().encode(text)] }])
+  for (const namespace of ['others', 'secret']) await catalog.createNamespace(namespace)
+  for (const name of ['later', 'closed']) await w.pointers.insert({ namespace: 'others', name }, later)
+  const refused = new MillraceError('catalog_refused', 'no', { status: 403 })
+  const loads: string[] = []
+  const shared: Catalog = Object.create(catalog, {
+    load: {
+      value: async (id: TableId) => {
+        loads.push(printTableId(id))
+        if (id.name === 'closed') throw refused
+        return catalog.load(id)
+      },
+    },
+    listNamespaces: { value: () => catalog.listNamespaces() },
+    listTables: {
+      value: async (namespace: string) => {
+        if (namespace === 'secret') throw refused
+        return catalog.listTables(namespace)
+      },
+    },
+    commit: { value: catalog.commit.bind(catalog) },
+  })
+  const { run, count, events } = rounds({ ...sink, tools: { ...sink.tools, catalog: shared } } as Harness)
+  const othersLoaded = () => loads.filter((name) => name.startsWith('others.')).length
+  await run()
+  await run()
+  assert.equal(othersLoaded(), 2)
+  assert.equal(count('filesCompacted'), 9)
+  w.clock.ms += 3_600_000
+  await run()
+  assert.equal(othersLoaded(), 4)
+  assert.equal(count('failures'), 0, events.join('\n'))
+  // Where nothing may be seen at all, that is said.
+  const closed: Catalog = Object.create(shared, {
+    listTables: {
+      value: async () => {
+        throw refused
+      },
+    },
+  })
+  await assert.rejects(listAllTables(closed), refused)
 })
 
 test('health tells small files, order, files a device and lateness', async () => {

@@ -7,7 +7,7 @@ import type { CommitTools } from './commit.ts'
 import { currentSnapshot } from './iceberg/metadata.ts'
 import { type FullMaintenanceOptions, type MaintenanceReport, maintainTable } from './maintenance.ts'
 import type { MaintenanceCounter } from './maintenance-counters.ts'
-import { listAllTables } from './read-tables.ts'
+import { isOthers, listAllTables } from './read-tables.ts'
 import { isOurs } from './table-schema.ts'
 
 export interface RoundTools extends CommitTools {
@@ -32,6 +32,8 @@ interface Look {
 export class MaintenanceRounds {
   readonly #tools: RoundTools
   readonly #looks = new Map<string, Look>()
+  /** When a table of others may be looked at again: a catalog may hold thousands. */
+  readonly #othersUntilMs = new Map<string, number>()
 
   constructor(tools: RoundTools) {
     this.#tools = tools
@@ -46,12 +48,18 @@ export class MaintenanceRounds {
       return this.#failed('catalog', error)
     }
     const known = new Set(ids.map(printTableId))
-    for (const name of this.#looks.keys()) if (!known.has(name)) this.#looks.delete(name)
+    for (const names of [this.#looks, this.#othersUntilMs])
+      for (const name of names.keys()) if (!known.has(name)) names.delete(name)
     for (const id of ids) {
       if (signal.aborted) return
+      const nowMs = this.#tools.clock.now()
+      if (nowMs < (this.#othersUntilMs.get(printTableId(id)) ?? 0)) continue
       try {
-        const table = await this.#tools.catalog.load(id)
-        if (table !== undefined && isOurs(table.metadata)) await this.#tend(table, signal)
+        const table = await this.#tools.catalog.load(id).catch((error: unknown) => {
+          if (!isOthers(error)) throw error
+        })
+        if (table && isOurs(table.metadata)) await this.#tend(table, signal)
+        else this.#othersUntilMs.set(printTableId(id), nowMs + LOOK_MS_MAX)
       } catch (error) {
         this.#failed(printTableId(id), error)
       }

@@ -8,12 +8,15 @@ import type { TableId } from './catalog.ts'
 import { layoutOf, planEvolution } from './ensure-table.ts'
 import { type Fetched, FileFetcher } from './fetch-files.ts'
 import { catalogFile, isSqlite, openWarehouse, type WarehouseConfig } from './open-warehouse.ts'
-import { listAllTables, type TableStats, tableStats, viewStatements } from './read-tables.ts'
+import { isOthers, listAllTables, type TableStats, tableStats, viewStatements } from './read-tables.ts'
 import { shapeOf } from './streams.ts'
 
 export interface TablesReader {
-  /** Of those tables, or of all; without those of others that cannot be read here. */
-  stats(isWanted?: (id: TableId) => boolean): Promise<TableStats[]>
+  /** Of those tables, or of all; without those that cannot be read here, which `onLeft` hears of. */
+  stats(
+    isWanted?: (id: TableId) => boolean,
+    onLeft?: (id: TableId, reason: string) => void,
+  ): Promise<TableStats[]>
   /**
    * Statements that make a view of each table (`tenant.table`). DuckDB reads local files only: those of an object
    * store are fetched first, of the tables that the SQL names. They stay until `close`.
@@ -48,11 +51,12 @@ export function openTables(config: WarehouseConfig): TablesReader {
   const { catalog, store, close } = openWarehouse(config, { readOnly: true })
   const files = new FileFetcher(store)
   return {
-    stats: async (isWanted = () => true) => {
+    stats: async (isWanted = () => true, onLeft = () => {}) => {
       const stats: TableStats[] = []
       for (const id of (await listAllTables(catalog)).filter(isWanted)) {
         const one = await tableStats(catalog, store, id).catch((error: unknown) => {
-          if (!isMillraceError(error, 'table_foreign')) throw error
+          if (!isMillraceError(error, 'table_foreign') && !isOthers(error)) throw error
+          onLeft(id, (error as Error).message)
         })
         if (one) stats.push(one)
       }

@@ -24,11 +24,28 @@ export interface TableStats {
   committedAt: string | undefined
 }
 
-/** All tables of the catalog, by namespace and name. */
+/**
+ * All tables of the catalog, by namespace and name, without those in namespaces that are not for our credentials. Errors:
+ * the catalog's; its refusal where no namespace may be looked into.
+ */
 export async function listAllTables(catalog: Catalog): Promise<TableId[]> {
   const all: TableId[] = []
-  for (const namespace of await catalog.listNamespaces()) all.push(...(await catalog.listTables(namespace)))
+  let refusal: unknown
+  for (const namespace of await catalog.listNamespaces())
+    try {
+      all.push(...(await catalog.listTables(namespace)))
+    } catch (error) {
+      if (!isOthers(error)) throw error
+      refusal ??= error
+    }
+  if (all.length === 0 && refusal !== undefined) throw refusal
   return all
+}
+
+/** Whether the error of a load says that the table is another's: not for our credentials, or in a format that Millrace does not write. */
+export function isOthers(error: unknown): boolean {
+  if (isMillraceError(error, 'catalog_refused')) return error.details['status'] === 403
+  return isMillraceError(error, 'table_foreign') && error.details['formatVersion'] !== undefined
 }
 
 /** Size of the current snapshot; undefined where there is no such table. */

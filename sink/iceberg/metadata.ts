@@ -111,7 +111,7 @@ export function adoptMetadata(parsed: unknown, where: string): TableMetadata {
     throw new MillraceError(
       'table_foreign',
       `${where} has Iceberg format version ${metadata?.['format-version']}; 2 is what is read and written here`,
-      { file: where },
+      { file: where, formatVersion: metadata?.['format-version'] },
     )
   // As the reference implementation does, so that no file's name has two slashes.
   metadata.location = metadata.location.replace(/\/+$/, '')
