@@ -58,8 +58,11 @@ export class SqlitePointers implements Pointers {
         this.#db.exec('PRAGMA synchronous = FULL')
         this.#db.exec(TABLES)
       }
-      // SQLite opens anything; what is no database shows at the first look into it.
-      else this.#db.exec('PRAGMA schema_version')
+      // SQLite opens anything; what is no database, or not a catalog's, shows at the first look into it.
+      else
+        this.#db.exec(
+          'SELECT 1 FROM iceberg_tables LIMIT 0; SELECT 1 FROM iceberg_namespace_properties LIMIT 0',
+        )
     } catch (error) {
       throw new MillraceError(
         'data_unwritable',

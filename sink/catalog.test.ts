@@ -180,4 +180,12 @@ test('sqlite: a file that cannot be opened is said with its name', () => {
     () => new SqlitePointers(path.join(folder, 'no', 'such', 'catalog.db'), 'millrace'),
     (error) => isMillraceError(error, 'data_unwritable') && error.message.includes('catalog.db'),
   )
+  const other = path.join(folder, 'other.db')
+  new DatabaseSync(other).exec('CREATE TABLE t (a)')
+  assert.throws(
+    () => new SqlitePointers(other, 'millrace', { readOnly: true }),
+    (error) =>
+      isMillraceError(error, 'data_unwritable') &&
+      /other\.db.*no such table: iceberg_tables/.test(error.message),
+  )
 })

@@ -80,6 +80,7 @@ async function openRun(store: Store, fields: readonly ParquetField[], dataFile: 
     throw new MillraceError(
       'table_foreign',
       `${name} has ${file.rowCount} rows, its manifest says ${dataFile.record_count}`,
+      { file: name },
     )
   return { name, file, plans: file.plan(fields) }
 }
@@ -91,6 +92,7 @@ function sortedRun(fields: readonly ParquetField[], run: Run, order: TableOrder)
     throw new MillraceError(
       'table_foreign',
       `${name} has ${file.rowCount} rows that are not in the table's order; at most ${UNSORTED_ROWS_MAX} are put in order here`,
+      { file: name },
     )
   const batch = readRows(fields, [{ ...run, from: 0, to: file.rowCount }])
   const keys = orderOf(batch, { ...order.layout, bucket: undefined })

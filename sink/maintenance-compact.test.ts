@@ -272,6 +272,25 @@ test('files of older schemas are rewritten in the current one', async () => {
   assert.deepEqual(await rows(), expected)
 })
 
+test('a file that cannot be read here is left, and those beside it are packed', async () => {
+  const w = new SmallFiles()
+  const sink = await w.open()
+  for (let i = 0; i < 6; i++) await w.commit(sink)
+  w.afterDays(1)
+  const [first, , third] = await sink.files(ID)
+  const read = w.store.read.bind(w.store)
+  // As of another engine that writes something that is not read here.
+  w.store.read = async (uri) => (uri === first || uri === third ? new Uint8Array(20) : read(uri))
+  const report = await compact(sink.tools, ID, OPTIONS)
+  assert.deepEqual([report.filesBefore, report.filesAfter], [4, 1])
+  assert.equal(report.skipped.length, 2)
+  for (const uri of [first, third])
+    assert.ok(report.skipped.some((reason) => reason.startsWith(`${uri} cannot be read here`)))
+  assert.deepEqual((await compact(sink.tools, ID, OPTIONS)).filesBefore, 0, 'nothing is left to do')
+  w.store.read = read
+  await w.check(sink)
+})
+
 test('a full disk fails compaction and leaves nothing; expiry and orphan removal make room', async () => {
   const w = new SmallFiles()
   const sink = await w.open()

@@ -137,13 +137,10 @@ export async function compact(
     for (const job of jobs) {
       if (signal?.aborted === true) break
       if (batch.length === 0) batchSinceMs = tools.clock.now()
-      try {
-        batch.push({ job, file: await rewrite(tools, table, order, job) })
-        batchBytes += bytesOf(job)
-      } catch (error) {
-        // A file that cannot be read here, or that a concurrent maintenance has removed, holds up no other.
-        if (!isMillraceError(error, 'table_foreign')) throw error
-        report.skipped.push(error.message)
+      const rewritten = await rewriteReadable(tools, table, order, job, report.skipped)
+      if (rewritten !== undefined) {
+        batch.push(rewritten)
+        batchBytes += bytesOf(rewritten.job)
       }
       doneBytes += bytesOf(job)
       progress(doneBytes, totalBytes)
@@ -249,6 +246,28 @@ function pack(files: readonly LiveFile[], options: CompactionOptions): LiveFile[
     }
   }
   return bins.map((bin) => bin.files)
+}
+
+/**
+ * A job without the files that cannot be read here (another engine's, without a page index), so that they hold up no
+ * other. Undefined where too few are left, or a concurrent maintenance has removed one.
+ */
+async function rewriteReadable(
+  tools: CommitTools,
+  table: LoadedTable,
+  order: TableOrder,
+  job: CompactionJob,
+  skipped: string[],
+): Promise<Rewritten | undefined> {
+  try {
+    return { job, file: await rewrite(tools, table, order, job) }
+  } catch (error) {
+    if (!isMillraceError(error, 'table_foreign')) throw error
+    skipped.push(error.message)
+    const files = job.files.filter((one) => one.entry.data_file.file_path !== error.details['file'])
+    if (files.length === job.files.length || files.length < 2) return undefined
+    return rewriteReadable(tools, table, order, { ...job, files }, skipped)
+  }
 }
 
 /** The rows of a job in one new file, durable. */
