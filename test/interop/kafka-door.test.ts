@@ -32,7 +32,7 @@ const TOOLS: Record<string, string> = {
   'kafka-consumer-groups.sh': 'org.apache.kafka.tools.consumer.group.ConsumerGroupCommand',
   'kafka-consumer-perf-test.sh': 'org.apache.kafka.tools.ConsumerPerformance',
   'kafka-console-producer.sh': 'org.apache.kafka.tools.ConsoleProducer',
-  'kafka-configs.sh': 'org.apache.kafka.tools.ConfigCommand',
+  'kafka-configs.sh': 'kafka.admin.ConfigCommand',
 }
 
 const run = promisify(execFile)
@@ -131,6 +131,34 @@ test('kafka-consumer-perf-test reads all; kafka-consumer-groups shows its lag', 
   assert.equal(sum(3), COUNT)
   assert.equal(sum(4), COUNT)
   assert.equal(sum(5), 0)
+})
+
+test('kafka-consumer-groups sets a group back and removes it', async () => {
+  const groups = (args: string) =>
+    tool(`bin/kafka-consumer-groups.sh --bootstrap-server 127.0.0.1:9092 ${args}`)
+  assert.match(await groups('--list'), /^perf$/m)
+  assert.match(await groups('--describe --group perf --state'), /perf .* Empty +0/)
+  const reset = await groups(`--reset-offsets --group perf --topic ${NORMALIZED} --to-earliest --execute`)
+  assert.equal([...reset.matchAll(new RegExp(`${NORMALIZED} +\\d +0`, 'g'))].length, 4)
+  const described = await groups('--describe --group perf')
+  assert.equal([...described.matchAll(new RegExp(`${NORMALIZED} +\\d +0 +\\d+`, 'g'))].length, 4)
+  assert.match(await groups('--delete --group perf'), /successful/)
+  assert.doesNotMatch(await groups('--list'), /perf/)
+})
+
+test('kafka-configs describes topics and the broker, and changes nothing', async () => {
+  const configs = (args: string) => tool(`bin/kafka-configs.sh --bootstrap-server 127.0.0.1:9092 ${args}`)
+  assert.match(
+    await configs(`--describe --entity-type topics --entity-name ${NORMALIZED}`),
+    /cleanup\.policy=delete/,
+  )
+  assert.match(
+    await configs('--describe --entity-type brokers --entity-name 1 --all'),
+    /auto\.create\.topics\.enable=false/,
+  )
+  await assert.rejects(
+    configs(`--alter --entity-type topics --entity-name ${NORMALIZED} --add-config retention.ms=1`),
+  )
 })
 
 test('the Python program of the docs prints every reading', async () => {
