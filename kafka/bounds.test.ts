@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { zstdCompressSync } from 'node:zlib'
+import { IdentityRefusal } from '../identity/identity.ts'
 import type { Log, ReadResult } from '../log/log.ts'
 import { MemoryLog } from '../log/log-memory.ts'
 import { ATTRIBUTES, BATCH_LENGTH, CRC, RECORDS } from '../log/record-batch.ts'
@@ -244,23 +245,66 @@ test('without acknowledgement: what is taken gets no answer, what is refused end
   )
 })
 
+/** SaslHandshake 1, which has no flexible version. */
+const HANDSHAKE = Buffer.from('000000110011000100000001ffff0005504c41494e', 'hex')
+
 test('a wrong password is told, and another guess costs another connection', async (t) => {
   const { door, warnings } = await openDoor(t, undefined, false)
   const { socket, call } = await connect(t, door.port)
-  const handshake = Buffer.alloc(4 + 2 + 2 + 4 + 2 + 2 + 5)
-  handshake.writeInt32BE(handshake.length - 4)
-  handshake.writeInt16BE(17, 4)
-  handshake.writeInt16BE(1, 6)
-  handshake.writeInt16BE(-1, 12)
-  handshake.writeInt16BE(5, 14)
-  handshake.write('PLAIN', 16)
-  socket.write(handshake)
+  socket.write(HANDSHAKE)
   await once(socket, 'data')
   const closed = once(socket, 'close')
   const { errorCode } = await call('saslAuthenticate', 2, { authBytes: Buffer.from('\0user\0wrong') })
   assert.equal(errorCode, KAFKA_ERROR.saslAuthenticationFailed)
   await closed
   assert.match(warnings.join('\n'), /authentication failed/)
+})
+
+test('a password that there is no time for is not called wrong', async (t) => {
+  const { door, warnings } = await openDoor(t, undefined, false)
+  door.identity.authenticate = () => IdentityRefusal.busy
+  const { socket, call } = await connect(t, door.port)
+  socket.write(HANDSHAKE)
+  await once(socket, 'data')
+  const answered = call('saslAuthenticate', 2, { authBytes: Buffer.from('\0user\0right') }).then(
+    () => 'answered',
+  )
+  const closed = once(socket, 'close').then(() => 'closed')
+  assert.equal(await Promise.race([answered, closed]), 'closed')
+  assert.match(warnings.join('\n'), /too many passwords/)
+})
+
+test('a request that does not come whole in two minutes ends its connection', async (t) => {
+  const { door, warnings } = await openDoor(t)
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { socket } = await connect(t, door.port)
+  const whole = frameOf('heartbeat', 4, ALIVE)
+  socket.write(whole.subarray(0, 9))
+  const turns = async (): Promise<void> => {
+    for (let i = 0; i < 1000; i++) await new Promise(setImmediate)
+  }
+  await turns()
+  t.mock.timers.tick(119_999)
+  await turns()
+  assert.deepEqual(warnings, [])
+  const closed = once(socket, 'close')
+  t.mock.timers.tick(1)
+  await closed
+  assert.match(warnings.join('\n'), /not come whole in 120 s/)
+})
+
+test('connections without credentials do not keep out those that come after them', {
+  timeout: TEST_MS_MAX,
+}, async (t) => {
+  const { door, failures } = await openDoor(t, undefined, false)
+  const idle: Client[] = []
+  for (let i = 0; i < 1000; i++) idle.push(await connect(t, door.port))
+  const client = await connect(t, door.port)
+  client.socket.write(HANDSHAKE)
+  await once(client.socket, 'data')
+  await until('the oldest is closed', () => idle[0]!.socket.closed)
+  assert.ok(!idle[1]!.socket.closed)
+  assert.deepEqual(failures, [])
 })
 
 const BATCH_BYTES = 4 << 20

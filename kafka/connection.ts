@@ -96,6 +96,10 @@ export class Connection {
     return this.credentialId === '' ? this.#peer : `${this.#peer} (${this.credentialId})`
   }
 
+  get isKnown(): boolean {
+    return this.#principal !== undefined
+  }
+
   close(reason: string | undefined): void {
     this.#close(reason, () => this.#socket.destroy())
   }

@@ -202,6 +202,12 @@ export class KafkaDoor implements ConnectionHost {
   }
 
   #accept(socket: net.Socket): void {
+    // Whoever has shown no credentials yet makes room, the oldest first: so they cannot keep out those who have some.
+    if (this.#connections.size >= CONNECTIONS_MAX)
+      this.#connections
+        .values()
+        .find((one) => !one.isKnown)
+        ?.close('it made room for another')
     if (this.#connections.size >= CONNECTIONS_MAX) {
       this.#counters.add('connectionsRefused', 1)
       this.#warn(`a connection was refused: ${CONNECTIONS_MAX} are open`)

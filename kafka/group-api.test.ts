@@ -4,6 +4,7 @@ import { type TestContext, test } from 'node:test'
 import type { Principal } from '../identity/identity.ts'
 import { MemoryLog } from '../log/log-memory.ts'
 import { rawTopic } from '../schemas/names.ts'
+import { MillraceError } from '../std/errors.ts'
 import type { Caller } from './caller.ts'
 import { connect, openDoor, RAW, streamOf } from './door-harness.ts'
 import { KAFKA_ERROR } from './error-codes.ts'
@@ -222,6 +223,20 @@ test('committed offsets are bounded in bytes, over a restart too; what is there 
     await held.remove('default', 'g0')
     assert.equal(await held.commit('default', 'g0', [one(3)]), true)
   }
+})
+
+test('a commit that finds the disk full is one to be sent again', async (t) => {
+  const log = new MemoryLog()
+  const { door, failures } = await openDoor(t, log)
+  const client = await connect(t, door.port)
+  const append = log.append.bind(log)
+  log.append = () => Promise.reject(new MillraceError('log_full', 'no room'))
+  const codeOf = async () =>
+    (await client.call('offsetCommit', 8, committing('g', RAW))).topics[0]!.partitions[0]!.errorCode
+  assert.equal(await codeOf(), KAFKA_ERROR.coordinatorNotAvailable)
+  log.append = append
+  assert.equal(await codeOf(), KAFKA_ERROR.none)
+  assert.deepEqual(failures, [])
 })
 
 test('an offset that is named many times is told once', async (t) => {
