@@ -291,6 +291,8 @@ test('a request that does not come whole in two minutes ends its connection', as
   t.mock.timers.tick(1)
   await closed
   assert.match(warnings.join('\n'), /not come whole in 120 s/)
+  // What was begun with real timers is ended with them.
+  t.mock.timers.reset()
 })
 
 test('connections without credentials do not keep out those that come after them', {
