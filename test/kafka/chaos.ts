@@ -1,6 +1,7 @@
 // Chaos on Kafka: devices send QoS 1 to two ingest processes, two normalize and two sink processes work it off, and a
-// seeded hand kills, stops and restarts all of them, the brokers too. Afterwards every acknowledged message must be in
-// the normalized topic and in the table exactly once, each device's in the order in which it sent them.
+// seeded hand kills, stops and restarts all of them, the brokers too, and lets members of the groups come and go
+// (chaos-disturb.ts). Afterwards every acknowledged message must be in the normalized topic and in the table exactly
+// once, each device's in the order in which it sent them.
 //
 //   ./test/node test/kafka/chaos.ts [--minutes 5] [--brokers 3] [--seed N] [--transactions 2] [--keep]
 //
@@ -9,7 +10,6 @@
 // A device that loses its connection sends again what was not acknowledged, first of all and in order, as MQTT wants
 // it; so the raw topic has duplicates, and normalize takes them out.
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,9 +18,11 @@ import { parseArgs } from 'node:util'
 import mqtt, { type MqttClient } from 'mqtt'
 import { seededRandom } from '../../std/random.ts'
 import { type EnvironmentCodec, environmentCodec, reading } from '../environment.ts'
-import { LAUNCHER, until } from '../millrace-process.ts'
+import { until } from '../millrace-process.ts'
 import { type KafkaBrokers, startKafka } from './broker.ts'
+import { disturb, type GroupRole } from './chaos-disturb.ts'
 import { type Judgement, judge, SETTLE_MS_MAX } from './chaos-judge.ts'
+import { Supervised } from './supervised.ts'
 
 const ROLES = ['ingest', 'normalize', 'sink'] as const
 const INSTANCES = 2
@@ -28,106 +30,6 @@ const DEVICES = 16
 const IN_FLIGHT_MAX = 20
 /** Pause of a device between two looks at its window: bounds the load, which is not the point here. */
 const DEVICE_PAUSE_MS = 200
-
-/** One of our processes, started again whenever it has ended. */
-class Supervised {
-  readonly name: string
-  readonly #args: string[]
-  #child: ChildProcess | undefined
-  #text = ''
-  #isOver = false
-  /** Ends that nobody asked for, with what was said last. */
-  readonly ends: { code: number | null; text: string }[] = []
-  #expected = false
-  starts = 0
-
-  constructor(name: string, args: string[]) {
-    this.name = name
-    this.#args = args
-  }
-
-  start(): void {
-    this.starts++
-    this.#text = ''
-    this.#expected = false
-    const child = spawn(LAUNCHER, ['up', ...this.#args], { stdio: ['ignore', 'pipe', 'pipe'] })
-    this.#child = child
-    for (const stream of [child.stdout!, child.stderr!])
-      stream.setEncoding('utf8').on('data', (chunk: string) => {
-        this.#text = (this.#text + chunk).slice(-20_000)
-      })
-    child.once('exit', (code) => {
-      if (!this.#expected) this.ends.push({ code, text: this.#text.slice(-2000) })
-      if (!this.#isOver) setTimeout(() => this.#isOver || this.start(), 300)
-    })
-  }
-
-  get mqttPort(): number | undefined {
-    const match = /mqtt:\/\/127\.0\.0\.1:(\d+)/.exec(this.#text)
-    return match ? Number(match[1]) : undefined
-  }
-
-  get http(): string | undefined {
-    return /http:\/\/127\.0\.0\.1:\d+/.exec(this.#text)?.[0]
-  }
-
-  get text(): string {
-    return this.#text
-  }
-
-  async isReady(): Promise<boolean> {
-    if (this.http === undefined) return false
-    const answer = await fetch(`${this.http}/readyz`, { signal: AbortSignal.timeout(2000) }).catch(
-      () => undefined,
-    )
-    return answer?.status === 200
-  }
-
-  /** For whoever has to find out what stopped: readiness, lags, and what was said last. */
-  async condition(): Promise<string> {
-    const ask = async (path: string): Promise<string> => {
-      const answer = await fetch(`${this.http}${path}`, { signal: AbortSignal.timeout(5000) })
-      return answer.text()
-    }
-    const parts = [`${this.name}, start ${this.starts}`]
-    try {
-      parts.push(await ask('/readyz'))
-      parts.push(
-        ...(await ask('/metrics')).split('\n').filter((line) => /^[^#].*(lag|backlog|age)/.test(line)),
-      )
-    } catch (error) {
-      parts.push(String(error))
-    }
-    return [...parts, this.#text.slice(-4000)].join('\n')
-  }
-
-  /** An end on purpose; the supervisor starts it again. */
-  end(signal: 'SIGKILL' | 'SIGTERM'): void {
-    this.#expected = true
-    this.#child?.kill(signal)
-  }
-
-  pause(): void {
-    this.#child?.kill('SIGSTOP')
-  }
-
-  resume(): void {
-    this.#child?.kill('SIGCONT')
-  }
-
-  async stop(): Promise<void> {
-    this.#isOver = true
-    this.#expected = true
-    const child = this.#child
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-    const ended = new Promise((resolve) => child.once('exit', resolve))
-    child.kill('SIGCONT')
-    child.kill('SIGTERM')
-    const timer = setTimeout(() => child.kill('SIGKILL'), 20_000)
-    await ended
-    clearTimeout(timer)
-  }
-}
 
 /** One device: sends in order, sends again what was not acknowledged. */
 class Device {
@@ -250,6 +152,13 @@ export async function chaos({
     const codec = await environmentCodec(processes[0]!.http!)
     const ingest = processes.filter(({ name }) => name.startsWith('ingest'))
     const devices = Array.from({ length: DEVICES }, (_, i) => new Device(`chaos-${i}`))
+    const guests: Supervised[] = []
+    const another = (role: GroupRole): Supervised => {
+      const name = `${role}-${INSTANCES + guests.length}`
+      const guest = new Supervised(name, argsOf(folder, kafka, role, name))
+      guests.push(guest)
+      return guest
+    }
     let isOver = false
     const running = devices.map((device) =>
       device.run(
@@ -258,7 +167,15 @@ export async function chaos({
         () => isOver,
       ),
     )
-    const actions = await disturb({ kafka, processes, devices, below, say, until: Date.now() + durationMs })
+    const actions = await disturb({
+      kafka,
+      processes,
+      devices,
+      another,
+      below,
+      say,
+      until: Date.now() + durationMs,
+    })
     say('undisturbed from here on: devices send what is left')
     isOver = true
     let found: Judgement
@@ -274,7 +191,7 @@ export async function chaos({
       if (isKept) say(`kept: ${kafka.folder}, ${folder}`)
       throw error
     }
-    const ends = processes.flatMap(({ name, ends }) => ends.map((end) => ({ name, ...end })))
+    const ends = [...processes, ...guests].flatMap(({ name, ends }) => ends.map((end) => ({ name, ...end })))
     for (const { name, code, text } of ends) say(`${name} ended with ${code} by itself:\n${text}`)
     const connects = devices.reduce((sum, one) => sum + one.connects, 0)
     const starts = processes.reduce((sum, one) => sum + one.starts, 0)
@@ -308,102 +225,6 @@ function argsOf(folder: string, kafka: KafkaBrokers, role: string, name: string)
     ...['--status', 'off', '--log-level', 'warn'],
     ...['--sink-commit-age-ms', '1000', '--sink-encoders', '0'],
   ]
-}
-
-interface Disturbed {
-  kafka: KafkaBrokers
-  processes: Supervised[]
-  devices: Device[]
-  below: (max: number) => number
-  say: (line: string) => void
-  until: number
-}
-
-/** One disturbance after the other; all are undone when it returns. */
-async function disturb({
-  kafka,
-  processes,
-  devices,
-  below,
-  say,
-  until,
-}: Disturbed): Promise<Record<string, number>> {
-  const counts: Record<string, number> = {}
-  const brokers = kafka.pids.length
-  const undone: Promise<void>[] = []
-  const started = Date.now()
-  let brokerIsDown = false
-  let failure: unknown
-  const actions: [weight: number, name: string, act: () => Promise<void>][] = [
-    [4, 'kill -9', async () => one().end('SIGKILL')],
-    [2, 'stop and start', async () => one().end('SIGTERM')],
-    [
-      3,
-      'pause',
-      async () => {
-        const process = one()
-        const ms = 1000 + below(14_000)
-        process.pause()
-        await sleep(ms)
-        process.resume()
-      },
-    ],
-    [
-      2,
-      'kill -9 of a broker',
-      async () => {
-        const index = below(brokers)
-        await kafka.kill(index)
-        await sleep(500 + below(4000))
-        kafka.start(index)
-        await kafka.ready()
-        await sleep(2000)
-      },
-    ],
-    [
-      1,
-      'pause of a broker',
-      async () => {
-        const index = below(brokers)
-        kafka.signal(index, 'SIGSTOP')
-        await sleep(1000 + below(9000))
-        kafka.signal(index, 'SIGCONT')
-        await sleep(2000)
-      },
-    ],
-    [
-      3,
-      'dropped connections',
-      async () => devices.forEach((device) => void (below(2) === 0 && device.drop())),
-    ],
-  ]
-  const one = (): Supervised => processes[below(processes.length)]!
-  const weights = actions.reduce((sum, [weight]) => sum + weight, 0)
-  while (Date.now() < until) {
-    await sleep(1000 + below(4000))
-    let at = below(weights)
-    const [, name, act] = actions.find(([weight]) => (at -= weight) < 0)!
-    const isBroker = name.endsWith('broker')
-    // Of three brokers one may be gone; of one, none for longer than it takes to come back.
-    if (isBroker && brokerIsDown) continue
-    counts[name] = (counts[name] ?? 0) + 1
-    const sent = devices.reduce((sum, device) => sum + device.acknowledged.size, 0)
-    say(`${((Date.now() - started) / 1000).toFixed(1)} s: ${name} (${sent} acknowledged)`)
-    if (isBroker) brokerIsDown = true
-    undone.push(
-      act()
-        .catch((error: unknown) => {
-          failure ??= error
-        })
-        .finally(() => {
-          if (isBroker) brokerIsDown = false
-        }),
-    )
-    if (failure !== undefined) break
-  }
-  await Promise.all(undone)
-  if (failure !== undefined) throw failure
-  return counts
 }
 
 async function withDeadline<T>(work: Promise<T>, what: () => string): Promise<T> {
