@@ -148,6 +148,41 @@ test('a missing segment that only an empty one follows', () => {
   again.close()
 })
 
+test('the power fails at any operation of a repair: done again, it comes to the same', () => {
+  const made: (() => SimulatedDisk)[] = [
+    () => {
+      const disk = journalOf40(false)
+      for (const record of [0, 13, 38]) damage(disk, record)
+      return disk
+    },
+    () => {
+      const disk = journalOf40(true)
+      for (const record of [3, 30]) damage(disk, record)
+      disk.unlink(`${DIR}/0000000003.segment`)
+      disk.syncDir(DIR)
+      return disk
+    },
+  ]
+  for (const make of made) {
+    const counted = make()
+    const before = counted.operationCount
+    repairJournal(counted, DIR)
+    const expected = offsets(counted)
+    for (let n = 1; n <= counted.operationCount - before; n++) {
+      for (let seed = 0; seed < 10; seed++) {
+        const disk = make()
+        disk.powerFailsAt = disk.operationCount + n
+        assert.throws(() => repairJournal(disk, DIR), { name: 'PowerLoss' })
+        if (seed === 0) disk.kill()
+        else disk.crash(seed * 100 + n)
+        disk.restart()
+        repairJournal(disk, DIR)
+        assert.deepEqual(offsets(disk), expected, `operation ${n}, seed ${seed}`)
+      }
+    }
+  }
+})
+
 /** Three topics, made one after the other, with ten records each in turn. */
 function journalOf3Topics(): SimulatedDisk {
   const disk = new SimulatedDisk()
