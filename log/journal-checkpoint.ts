@@ -230,40 +230,46 @@ export function readCheckpoint(disk: Disk, dir: string, state: JournalState): Ch
   const file = disk.open(name, 'read')
   try {
     return decode(file, name, state)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error
+    throw damaged(name, 0, error)
   } finally {
     file.close()
   }
 }
 
+const damaged = (file: string, position: number, cause?: unknown): MillraceError =>
+  new MillraceError(
+    'log_corrupt',
+    `${file}: damaged checkpoint at byte ${position}`,
+    { file, position },
+    cause,
+  )
+
 function decode(file: DiskFile, name: string, state: JournalState): CheckpointHead {
   const size = file.size()
-  const damaged = (position: number): MillraceError =>
-    new MillraceError('log_corrupt', `${name}: damaged checkpoint at byte ${position}`, {
-      file: name,
-      position,
-    })
   let head: CheckpointHead | undefined
   let at = 0
   const frameHeader = Buffer.alloc(FRAME_HEADER)
   for (;;) {
-    if (file.read(frameHeader, at) < FRAME_HEADER) throw damaged(at)
+    if (file.read(frameHeader, at) < FRAME_HEADER) throw damaged(name, at)
     const length = frameHeader.readUInt32LE(0)
-    if (length < PAYLOAD || at + FRAME_HEADER + length > size) throw damaged(at)
+    if (length < PAYLOAD || at + FRAME_HEADER + length > size) throw damaged(name, at)
     const payload = Buffer.alloc(length)
     file.read(payload, at + FRAME_HEADER)
-    if (crc32c(payload) !== frameHeader.readUInt32LE(4)) throw damaged(at)
+    if (crc32c(payload) !== frameHeader.readUInt32LE(4)) throw damaged(name, at)
     const kind = payload.readUInt32LE(0)
-    if ((kind === KIND_HEAD) !== (head === undefined)) throw damaged(at)
+    if ((kind === KIND_HEAD) !== (head === undefined)) throw damaged(name, at)
     if (kind === KIND_END) break
     const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength)
     if (kind === KIND_HEAD) {
       const text = payload.toString('utf8', PAYLOAD)
-      if (!text.startsWith(MAGIC)) throw damaged(at)
+      if (!text.startsWith(MAGIC)) throw damaged(name, at)
       head = JSON.parse(text.slice(MAGIC.length)) as CheckpointHead
       state.sequence = head.sequence
       for (const segment of head.segments) state.addSegment(segment)
       if (!state.segments.has(head.segment)) state.addSegment(head.segment)
-    } else if (!applyFrame(state, kind, payload, view)) throw damaged(at)
+    } else if (!applyFrame(state, kind, payload, view)) throw damaged(name, at)
     at += FRAME_HEADER + length
   }
   for (const partition of state.partitions) if (partition !== undefined) state.restored(partition)

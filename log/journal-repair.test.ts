@@ -8,14 +8,16 @@ import { TOPIC_DEFAULTS, textBatch } from './log-conformance.ts'
 
 const DIR = '/data/log'
 const NOW = 1_700_000_000_000
+/** Bytes of a segment of which a page, the least that a disk cannot read, is a small part. */
+const LARGE = 1 << 15
 
-/** 40 one-record batches in `t` over several segments; killed, or closed with a checkpoint. */
-function journalOf40(closed: boolean): SimulatedDisk {
+/** 40 one-record batches in `t` over four segments; killed, or closed with a checkpoint. */
+function journalOf40(closed: boolean, segmentBytes = 2048): SimulatedDisk {
   const disk = new SimulatedDisk()
-  const journal = new Journal({ disk, dir: DIR, segmentBytes: 2048, now: () => NOW })
+  const journal = new Journal({ disk, dir: DIR, segmentBytes, now: () => NOW })
   journal.createTopic('t', { ...TOPIC_DEFAULTS, partitions: 1 })
   for (let i = 0; i < 40; i++) {
-    const batch = textBatch([['k', `value ${i}.`.padEnd(150)]], NOW)
+    const batch = textBatch([['k', `value ${i}.`.padEnd(segmentBytes >>> 4)]], NOW)
     const entries = [{ topic: 't', partition: 0, batch, recordCount: 1 }]
     const pending = { request: { entries }, baseOffsets: undefined, error: undefined }
     journal.commit([pending])
@@ -26,24 +28,29 @@ function journalOf40(closed: boolean): SimulatedDisk {
   return disk
 }
 
-/** Puts an X where the value of that record, or that text, begins; returns the file. */
-function damage(disk: SimulatedDisk, what: number | string): string {
+/** File and position at which the value of that record, or that text, begins. */
+function placeOf(disk: SimulatedDisk, what: number | string): [name: string, position: number] {
   const text = typeof what === 'number' ? `value ${what}.` : what
   for (const name of disk.list(DIR)) {
     if (!name.endsWith('.segment')) continue
-    const file = disk.open(`${DIR}/${name}`, 'write')
+    const file = disk.open(`${DIR}/${name}`, 'read')
     const bytes = Buffer.alloc(file.size())
     file.read(bytes, 0)
-    const at = bytes.indexOf(text)
-    if (at >= 0) {
-      file.write([Buffer.from('X')], at)
-      file.sync()
-      file.close()
-      return name
-    }
     file.close()
+    const at = bytes.indexOf(text)
+    if (at >= 0) return [name, at]
   }
   throw new Error(`${text} not found`)
+}
+
+/** Puts an X there; returns the file. */
+function damage(disk: SimulatedDisk, what: number | string): string {
+  const [name, at] = placeOf(disk, what)
+  const file = disk.open(`${DIR}/${name}`, 'write')
+  file.write([Buffer.from('X')], at)
+  file.sync()
+  file.close()
+  return name
 }
 
 const offsets = (disk: SimulatedDisk): number[] =>
@@ -148,6 +155,56 @@ test('a missing segment that only an empty one follows', () => {
   again.close()
 })
 
+test('a sector that cannot be read is no torn tail; it is written over, and what it was part of cut out', () => {
+  for (const record of [17, 39]) {
+    const disk = journalOf40(false, LARGE)
+    const [name, at] = placeOf(disk, record)
+    disk.spoilSector(`${DIR}/${name}`, at)
+    assert.throws(() => new Journal({ disk, dir: DIR }), {
+      code: 'log_corrupt',
+      message: new RegExp(`${name}: the disk cannot read`),
+    })
+    const report = repairJournal(disk, DIR)
+    assert.deepEqual(disk.list(report.copies!), [name])
+    const kept = offsets(disk)
+    assert.ok(!kept.includes(record) && kept.length > 35, `${kept}`)
+    const journal = new Journal({ disk, dir: DIR, segmentBytes: LARGE, now: () => NOW })
+    append(journal, 't', 40, 0)
+    journal.close()
+    assert.deepEqual(offsets(disk).slice(0, kept.length), kept)
+  }
+})
+
+test('a sector of a batch that a checkpoint covers, of the checkpoint itself, of a segment header', () => {
+  const covered = journalOf40(true, LARGE)
+  const [name, at] = placeOf(covered, 5)
+  covered.spoilSector(`${DIR}/${name}`, at)
+  assert.ok(repairJournal(covered, DIR).lost.some(({ from, to }) => from <= 5 && to > 5))
+  assert.deepEqual(
+    offsets(covered).filter((offset) => offset > 6),
+    without().filter((offset) => offset > 6),
+  )
+  assert.ok(!offsets(covered).includes(5))
+
+  const checkpoint = journalOf40(true)
+  checkpoint.spoilSector(`${DIR}/checkpoint`, 0)
+  assert.throws(() => new Journal({ disk: checkpoint, dir: DIR }), { code: 'log_corrupt' })
+  assert.deepEqual(repairJournal(checkpoint, DIR).lost, [])
+  assert.deepEqual(offsets(checkpoint), without())
+
+  const header = journalOf40(false, LARGE)
+  header.spoilSector(`${DIR}/0000000002.segment`, 0)
+  assert.throws(() => new Journal({ disk: header, dir: DIR }), { code: 'log_corrupt' })
+  const lostFrom = repairJournal(header, DIR).lost[0]!.from
+  new Journal({ disk: header, dir: DIR, segmentBytes: LARGE, now: () => NOW }).close()
+  // With the first page goes the salt, by which the segment's groups are known: it is lost, the others are not.
+  const found = offsets(header)
+  assert.deepEqual(
+    without().filter((offset) => !found.includes(offset)),
+    Array.from({ length: 40 - found.length }, (_, i) => lostFrom + i),
+  )
+})
+
 test('the power fails at any operation of a repair: done again, it comes to the same', () => {
   const made: (() => SimulatedDisk)[] = [
     () => {
@@ -194,10 +251,10 @@ function journalOf3Topics(): SimulatedDisk {
   return disk
 }
 
-function append(journal: Journal, topic: string, record: number): void {
+function append(journal: Journal, topic: string, record: number, partition = 1): void {
   const batch = textBatch([['k', `value ${record}.`]], NOW)
   const pending = {
-    request: { entries: [{ topic, partition: 1, batch, recordCount: 1 }] },
+    request: { entries: [{ topic, partition, batch, recordCount: 1 }] },
     baseOffsets: undefined,
     error: undefined,
   }

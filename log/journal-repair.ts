@@ -1,5 +1,6 @@
 // Repair of a journal that recovery refuses: what is damaged is copied, cut out and named; what is whole stays.
 //
+//   unreadable sector zeros take its place, in another one that the disk finds for them; then what it was part of is damaged
 //   damaged group     a void group takes its place, up to the next valid group
 //   segment header    written again, with the salt that its first group shows
 //   missing segment   an empty one takes its place; where it is the first and there is no checkpoint, the repair gives up:
@@ -12,7 +13,7 @@
 // has to be rolled back to before them.
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
-import { type Disk, makeDirDurable } from '../std/disk.ts'
+import { type Disk, type DiskFile, makeDirDurable } from '../std/disk.ts'
 import { MillraceError } from '../std/errors.ts'
 import {
   CHECKPOINT_NAME,
@@ -70,6 +71,36 @@ export function repairJournal(disk: Disk, dir: string): RepairReport {
 const isCorrupt = (error: unknown): error is MillraceError =>
   error instanceof MillraceError && error.code === 'log_corrupt'
 
+/** What is read as one where the disk cannot read all: a page, so that it is written without being read. */
+const BLOCK_BYTES = 4096
+
+/** Reads as `DiskFile.read` does, zeros where the disk cannot; `unreadable` gets those blocks, and where they lie. */
+function readAround(
+  file: DiskFile,
+  into: Uint8Array,
+  position: number,
+  unreadable?: (zeros: Uint8Array, position: number) => void,
+): number {
+  const isUnreadable = (bytes: Uint8Array, at: number): boolean => {
+    try {
+      file.read(bytes, at)
+      return false
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error
+      return true
+    }
+  }
+  const count = Math.max(0, Math.min(into.length, file.size() - position))
+  if (!isUnreadable(into.subarray(0, count), position)) return count
+  for (let at = 0; at < count; at += BLOCK_BYTES) {
+    const block = into.subarray(at, Math.min(at + BLOCK_BYTES, count))
+    if (!isUnreadable(block, position + at)) continue
+    block.fill(0)
+    unreadable?.(block, position + at)
+  }
+  return count
+}
+
 class Repair {
   readonly #disk: Disk
   readonly #dir: string
@@ -105,24 +136,35 @@ class Repair {
       this.#repair(error)
     } catch (other) {
       if (!isCorrupt(other)) throw other
-      const { file } = other.details
-      if (file === undefined || file === error.details['file']) throw other
+      const { file, isUnreadable } = other.details
+      if (file === undefined || (file === error.details['file'] && isUnreadable !== true)) throw other
       this.#repair(other)
     }
   }
 
   #repair(error: MillraceError): void {
-    const { file, position, segment, sequence } = error.details as {
+    const { file, position, segment, sequence, isUnreadable } = error.details as {
       file: string
       position: number
       segment?: number
       sequence?: number
+      isUnreadable?: boolean
     }
-    if (segment !== undefined && sequence !== undefined) this.#cutGroup(segment, position, sequence)
+    if (segment !== undefined && isUnreadable === true) this.#overwriteUnreadable(segmentName(segment))
+    else if (segment !== undefined && sequence !== undefined) this.#cutGroup(segment, position, sequence)
     else if (segment !== undefined) this.#restoreSegment(segment)
     else if (path.basename(file) === CHECKPOINT_NAME) this.#setCheckpointAside(error)
     else throw error
     this.#repaired.push({ file, position, what: error.message })
+  }
+
+  /** Of a sector that is written a disk makes one that can be read. */
+  #overwriteUnreadable(name: string): void {
+    this.#change(name)
+    const file = this.#disk.open(path.join(this.#dir, name), 'write')
+    readAround(file, new Uint8Array(file.size()), 0, (zeros, position) => file.write([zeros], position))
+    file.sync()
+    file.close()
   }
 
   /** Puts a void group over what is not valid at `position`, up to the next valid group. */
@@ -323,7 +365,7 @@ class Repair {
     const from = this.#disk.open(path.join(this.#dir, name), 'read')
     const to = this.#disk.open(path.join(this.#copies, name), 'create')
     const piece = new Uint8Array(1 << 20)
-    for (let at = 0, count = from.read(piece, 0); count > 0; count = from.read(piece, at)) {
+    for (let at = 0, count = readAround(from, piece, 0); count > 0; count = readAround(from, piece, at)) {
       to.write([piece.subarray(0, count)], at)
       at += count
     }

@@ -16,12 +16,12 @@ import {
 const WINDOW_BYTES = 1 << 20
 const ZEROS = Buffer.alloc(WINDOW_BYTES)
 
-/** `details` tells repair more: the segment, and the sequence that was expected at the position. */
+/** `details` tells repair more: the segment, the sequence that was expected at the position, whether the disk cannot read it. */
 export function corrupt(
   file: string,
   position: number,
   what: string,
-  details: { segment?: number; sequence?: number } = {},
+  details: { segment?: number; sequence?: number; isUnreadable?: boolean } = {},
 ): MillraceError {
   return new MillraceError('log_corrupt', `${file}: ${what} at byte ${position}`, {
     file,
@@ -40,6 +40,7 @@ export class SegmentScanner {
   /** The group that `readGroup` found. */
   readonly group = new GroupReader()
   readonly #handle: DiskFile
+  readonly #segment: number
   #window: Buffer
   #from = 0
   #filled = 0
@@ -53,9 +54,10 @@ export class SegmentScanner {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
       throw missingSegment(dir, segment)
     }
+    this.#segment = segment
     this.size = this.#handle.size()
     this.#window = Buffer.alloc(Math.min(WINDOW_BYTES, this.size))
-    const identity = decodeSegmentHeader(this.#bytes(0, SEGMENT_HEADER))
+    const identity = this.#header()
     if (identity === undefined || identity.segment !== segment) {
       this.close()
       throw corrupt(this.file, 0, 'damaged segment header', { segment })
@@ -69,6 +71,15 @@ export class SegmentScanner {
 
   close(): void {
     this.#handle.close()
+  }
+
+  #header(): SegmentIdentity | undefined {
+    try {
+      return decodeSegmentHeader(this.#bytes(0, SEGMENT_HEADER))
+    } catch (error) {
+      this.close()
+      throw error
+    }
   }
 
   /** Whether a whole valid group begins at `position`; `group` is before its first entry then. */
@@ -129,7 +140,15 @@ export class SegmentScanner {
     const wanted = Math.min(length, this.size - position)
     if (wanted > this.#window.length) this.#window = Buffer.alloc(Math.max(wanted, this.#window.length * 2))
     this.#from = position
-    this.#filled = this.#handle.read(this.#window, position)
+    this.#filled = 0
+    try {
+      this.#filled = this.#handle.read(this.#window, position)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error
+      // No torn tail, whatever comes after it: what is there may have been acknowledged.
+      const segment = this.#segment
+      throw corrupt(this.file, position, 'the disk cannot read all of it', { segment, isUnreadable: true })
+    }
     return this.#window.subarray(0, Math.min(length, this.#filled))
   }
 }

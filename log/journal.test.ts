@@ -327,7 +327,8 @@ test('what the disk cannot read is damage to whoever reads it, and nothing to th
   const journal = open(disk, { tailBytes: 16_384, compactionBytesMin: 1000 })
   journal.createTopic('keyed', { ...TOPIC_DEFAULTS, cleanup: 'compact' })
   for (let i = 0; i < 40; i++) write(journal, 'keyed', 0, ['k', '.'.repeat(1500)])
-  disk.readFails = (file) => file === SEGMENT
+  const { length } = bytesOf(disk, SEGMENT)
+  for (let at = 0; at < length; at += 512) disk.spoilSector(SEGMENT, at)
   assert.deepEqual(contents(journal, 'keyed'), ['unreadable'])
   journal.maintainAll()
   assert.equal(journal.stopped, undefined)

@@ -234,8 +234,17 @@ test('errors are those of the system', () => {
   assert.throws(() => disk.rename('/d/none', '/d/g'), { code: 'ENOENT' })
   assert.throws(() => disk.unlink('/d/none'), { code: 'ENOENT' })
   assert.deepEqual(disk.list('/none'), [])
-  disk.readFails = (file, position) => file === '/d/f' && position > 4
-  const file = disk.open('/d/f', 'read')
-  assert.equal(file.read(new Uint8Array(4), 0), 4)
-  assert.throws(() => file.read(new Uint8Array(4), 5), { code: 'EIO' })
+})
+
+test('a sector that cannot be read reports it until it is written again', () => {
+  const disk = diskWithFile(1300)
+  disk.spoilSector('/d/f', 600)
+  const file = disk.open('/d/f', 'write')
+  assert.equal(file.read(new Uint8Array(512), 0), 512)
+  assert.throws(() => file.read(new Uint8Array(513), 0), { code: 'EIO' })
+  file.write([new Uint8Array(100)], 600)
+  assert.throws(() => file.read(new Uint8Array(10), 1020), { code: 'EIO' })
+  assert.equal(file.read(new Uint8Array(100), 1024), 100)
+  file.write([new Uint8Array(512)], 512)
+  assert.equal(file.read(new Uint8Array(1300), 0), 1300)
 })

@@ -11,6 +11,7 @@
 //               having written them (as Linux does): readable until the power fails, then gone
 //   direct      a write past the page cache is the disk's when it returns, but only in its own volatile cache: until
 //               `sync` it may be lost or torn sector by sector as any other. What is no whole block gets EINVAL
+//   bad sector  reads that touch it report EIO until it is written again
 //   full        writes stop short with ENOSPC
 //
 // A sector that was written several times holds the state after one of those writes: the page cache keeps
@@ -52,9 +53,14 @@ class Inode {
   pending: PendingWrite[] = []
   /** Names and open handles: at none the space is free again. */
   references = 0
+  /** Numbers of the sectors that cannot be read. */
+  readonly badSectors = new Set<number>()
 
   write(bytes: Uint8Array, position: number): void {
     const end = position + bytes.length
+    for (const sector of this.badSectors)
+      if (sector * SECTOR >= position && Math.min((sector + 1) * SECTOR, this.size) <= end)
+        this.badSectors.delete(sector)
     if (end > this.current.length) this.current = grown(this.current, Math.max(end, this.current.length * 2))
     this.current.set(bytes, position)
     if (end > this.size) this.size = end
@@ -168,8 +174,10 @@ class SimulatedFile implements DiskFile {
 
   read(into: Uint8Array, position: number): number {
     this.#check()
-    this.#disk.beforeRead(this.path, position, into.length)
     const count = Math.max(0, Math.min(into.length, this.#inode.size - position))
+    for (const sector of this.#inode.badSectors)
+      if (sector * SECTOR < position + count && (sector + 1) * SECTOR > position)
+        throw errno('EIO', `i/o error, read '${this.path}'`)
     into.set(this.#inode.current.subarray(position, position + count))
     return count
   }
@@ -244,8 +252,6 @@ export class SimulatedDisk implements Disk {
   capacity = Number.POSITIVE_INFINITY
   /** This many syncs succeed before one fails with EIO. */
   syncFailsAfter = Number.POSITIVE_INFINITY
-  /** Reads that touch a position for which this returns true fail with EIO. */
-  readFails: ((file: string, position: number, length: number) => boolean) | undefined
   /** What the file system says to direct writes: `no` when the file is opened, `refused` at the first write. */
   directWrites: 'work' | 'no' | 'refused' = 'work'
   /** Number of the boot; a handle of an earlier one is dead. */
@@ -360,6 +366,13 @@ export class SimulatedDisk implements Disk {
     this.syncDir(dir)
   }
 
+  /** The sector of that position cannot be read any more. */
+  spoilSector(file: string, position: number): void {
+    const inode = this.#entries.get(path.resolve(file))
+    if (inode === undefined || inode === 'dir') throw errno('ENOENT', `no such file '${file}'`)
+    inode.badSectors.add(Math.floor(position / SECTOR))
+  }
+
   freeBytes(_dir: string): number {
     this.checkPower()
     if (this.capacity === Number.POSITIVE_INFINITY) return this.capacity
@@ -402,7 +415,6 @@ export class SimulatedDisk implements Disk {
     this.#off = false
     this.powerFailsAt = Number.POSITIVE_INFINITY
     this.syncFailsAfter = Number.POSITIVE_INFINITY
-    this.readFails = undefined
   }
 
   /** @internal Counts an operation; true when the power fails at it. */
@@ -426,11 +438,6 @@ export class SimulatedDisk implements Disk {
     if (this.syncFailsAfter-- > 0) return false
     this.syncFailsAfter = Number.POSITIVE_INFINITY
     return true
-  }
-
-  /** @internal */
-  beforeRead(file: string, position: number, length: number): void {
-    if (this.readFails?.(file, position, length)) throw errno('EIO', `i/o error, read '${file}'`)
   }
 
   /** @internal Bytes of [at, end) that the file may have now. */

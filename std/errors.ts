@@ -57,7 +57,7 @@ export const ERROR_CODES = {
     action: 'stop',
     exit: EXIT.ioError,
     meaning:
-      'The journal holds an invalid group with valid groups after it: not a torn tail but damage. The message names file and offset; `millrace log repair` cuts it out and keeps a copy.',
+      'The journal holds an invalid group with valid groups after it, or a sector that the disk cannot read: not a torn tail but damage. The message names file and offset; `millrace log repair` cuts it out and keeps a copy.',
   },
   log_stopped: {
     action: 'stop',
