@@ -133,7 +133,7 @@ export async function run(args: CaseArguments): Promise<CaseResult> {
   const pinned = pinSelf()
   const folder = temporaryFolder()
   const thread = await startLogThread({ dir: path.join(folder, 'log') })
-  const log = await connectLog(thread.newPort())
+  const log = await connectLog(thread.newPort(), { readsAhead: true })
   for (const name of [normalizedTopic, rejectedTopic])
     await log.createTopic(name('default', 'telemetry'), TOPIC)
   const names = new Names(systemClock)

@@ -6,8 +6,9 @@
 // says, CRC included, and a reader that finds something else asks for the place again.
 import path from 'node:path'
 import type { Disk, DiskFile } from '../std/disk.ts'
+import type { AheadReader } from './journal-ahead.ts'
 import { segmentName } from './journal-format.ts'
-import { type SharedTail, TailReader } from './journal-tail.ts'
+import type { TailReader } from './journal-tail.ts'
 import { batchCrcMatches, patchBaseOffset, readBatchHeader } from './record-batch.ts'
 
 /** Numbers of a place in a flat list: segment, position, bytes, base offset. */
@@ -22,16 +23,18 @@ export class SegmentReader {
   readonly #dir: string
   readonly #verifyCrc: boolean
   readonly #tail: TailReader | undefined
+  readonly #ahead: AheadReader | undefined
   /** Most recently used last. */
   readonly #files = new Map<number, DiskFile>()
   #buffer = new Uint8Array(0)
   #generation = 0
 
-  constructor(disk: Disk, dir: string, verifyCrc = true, tail?: SharedTail) {
+  constructor(disk: Disk, dir: string, verifyCrc = true, tail?: TailReader, ahead?: AheadReader) {
     this.#disk = disk
     this.#dir = dir
     this.#verifyCrc = verifyCrc
-    this.#tail = tail === undefined ? undefined : new TailReader(tail)
+    this.#tail = tail
+    this.#ahead = ahead
   }
 
   /**
@@ -72,6 +75,7 @@ export class SegmentReader {
 
   #fill(segment: number, position: number, into: Uint8Array): boolean {
     if (this.#tail?.read(segment, position, into) === true) return true
+    if (this.#ahead?.take(segment, position, into) === true) return true
     const file = this.#open(segment)
     try {
       return file !== undefined && file.read(into, position) === into.length

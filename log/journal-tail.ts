@@ -153,6 +153,15 @@ export class TailReader {
     this.#words = new Int32Array(words)
   }
 
+  /** Whether the ring holds what begins at a durable place, at this moment. */
+  holds(segment: number, position: number): boolean {
+    const words = this.#words
+    const slot = SEGMENTS + (segment & 1) * 2
+    if (Atomics.load(words, slot) !== segment) return false
+    const block = (Atomics.load(words, slot + 1) + Math.floor(position / BLOCK)) | 0
+    return ((block - Atomics.load(words, START)) | 0) >= 0
+  }
+
   /** Fills `into` with what lies at a durable place; false where the ring does not hold it, or not any more. */
   read(segment: number, position: number, into: Uint8Array): boolean {
     const words = this.#words

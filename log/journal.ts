@@ -22,7 +22,7 @@ import { type Recovered, recoverJournal, type TornTail } from './journal-recover
 import { SegmentStore } from './journal-segments.ts'
 import { AppendStage } from './journal-stage.ts'
 import { JournalState, topicToJson } from './journal-state.ts'
-import { JournalTail, type SharedTail } from './journal-tail.ts'
+import { JournalTail, type SharedTail, TailReader } from './journal-tail.ts'
 import { JournalWriter } from './journal-writer.ts'
 import type { AppendRequest, BatchAppend, Changes, PartitionRange, Topic, TopicConfig } from './log.ts'
 
@@ -147,7 +147,7 @@ export class Journal {
     if (!this.#state.segments.has(identity.segment)) this.#state.addSegment(identity.segment)
     this.#writer = new JournalWriter(disk, dir, this.#store, this.#state, settings.reserveBytes, settings.now)
     this.#stage = new AppendStage(this.#state, this.#writer.builder, settings.verifyAppends)
-    this.#reader = new SegmentReader(disk, dir, settings.verifyReads, this.tail)
+    this.#reader = new SegmentReader(disk, dir, settings.verifyReads, new TailReader(this.tail))
     this.#maintenance = new JournalMaintenance(
       { ...settings, logId: this.id, disk, dir },
       this.#state,
@@ -161,6 +161,16 @@ export class Journal {
   /** Number of frees so far; a reader of segment files closes them when it changes. */
   get generation(): number {
     return this.#maintenance.freedCount
+  }
+
+  /** The segment that is being written; those before it are whole. */
+  get segment(): number {
+    return this.#store.segment
+  }
+
+  /** Up to where that one is durable. */
+  get durablePosition(): number {
+    return this.#store.position
   }
 
   /** Sequence of the last durable group. */

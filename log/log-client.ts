@@ -6,9 +6,11 @@
 import { once } from 'node:events'
 import type { MessagePort } from 'node:worker_threads'
 import { copyShared } from '../std/copy.ts'
-import { NodeDisk } from '../std/disk.ts'
+import { type Disk, NodeDisk } from '../std/disk.ts'
 import { type ErrorCode, MillraceError } from '../std/errors.ts'
+import { AheadReader } from './journal-ahead.ts'
 import { SegmentReader } from './journal-read.ts'
+import { TailReader } from './journal-tail.ts'
 import type {
   AppendRequest,
   AppendResult,
@@ -48,18 +50,28 @@ interface Waiting {
 
 interface Places {
   generation: number
+  /** Every segment before this one is durable, and this one up to `position`. */
+  segment: number
+  position: number
   nextOffset: number
   places: number[]
 }
 
+export interface LogClientOptions {
+  /** Whether a backlog is read past the page cache (journal-ahead.ts): for who comes by once, and works meanwhile. */
+  readsAhead?: boolean
+  /** Where the segment files are read. */
+  disk?: Disk
+}
+
 /** Waits for the log thread's greeting and returns the log behind the port. */
-export async function connectLog(port: MessagePort): Promise<Log> {
+export async function connectLog(port: MessagePort, options: LogClientOptions = {}): Promise<Log> {
   const greeting = once(port, 'message')
   port.start()
   const [message] = (await greeting) as [Answer]
   if (!('type' in message) || message.type !== 'welcome')
     throw new MillraceError('log_stopped', 'the log is closed')
-  return new LogClient(port, message)
+  return new LogClient(port, message, options)
 }
 
 class LogClient implements Log {
@@ -67,6 +79,7 @@ class LogClient implements Log {
   readonly #dir: string
   readonly #port: MessagePort
   readonly #reader: SegmentReader
+  readonly #ahead: AheadReader | undefined
   readonly #ring = new SharedRing(RING_BYTES)
   readonly #waiting = new Map<number, Waiting>()
   readonly #names = new Map<string, number>()
@@ -75,11 +88,13 @@ class LogClient implements Log {
   #nextRequest = 0
   #closed: MillraceError | undefined
 
-  constructor(port: MessagePort, welcome: Welcome) {
+  constructor(port: MessagePort, welcome: Welcome, { readsAhead, disk = new NodeDisk() }: LogClientOptions) {
     this.id = welcome.id
     this.#dir = welcome.dir
     this.#port = port
-    this.#reader = new SegmentReader(new NodeDisk(), welcome.dir, welcome.verifyReads, welcome.tail)
+    const tail = new TailReader(welcome.tail)
+    this.#ahead = readsAhead === true ? new AheadReader(disk, welcome.dir, tail) : undefined
+    this.#reader = new SegmentReader(disk, welcome.dir, welcome.verifyReads, tail, this.#ahead)
     port.on('message', (message: number[] | Answer) => this.#receive(message))
     port.on('close', () => this.#fail(new MillraceError('log_stopped', 'the log thread ended')))
   }
@@ -150,6 +165,12 @@ class LogClient implements Log {
     let answer: Places
     for (let attempt = 1; ; attempt++) {
       answer = await this.#locate(topic, partition, offset, bytesMax)
+      const ahead = this.#ahead?.prepare(answer.places, answer.segment, answer.position)
+      if (ahead !== undefined) {
+        await ahead
+        // Nobody would close the files that are opened from here on.
+        if (this.#closed !== undefined) throw this.#closed
+      }
       const batches = this.#reader.read(answer.places, answer.generation)
       if (batches !== undefined) return { batches, nextOffset: answer.nextOffset }
       if (attempt === READ_ATTEMPTS) throw unreadable(this.#dir, answer.places)
@@ -235,8 +256,10 @@ class LogClient implements Log {
       else if (message[0] === OP_PLACES)
         this.#settle(message[1]!)?.resolve({
           generation: message[2]!,
-          nextOffset: message[3]!,
-          places: message.slice(4),
+          segment: message[3]!,
+          position: message[4]!,
+          nextOffset: message[5]!,
+          places: message.slice(6),
         } as never)
       return
     }

@@ -9,7 +9,7 @@
 //     position   [stage, topic, partition, next offset]
 //   appended [OP_APPENDED, sequence, (request, base offset count, base offsets …) …]: one message a group
 //   read     [OP_READ, request, topic, partition, offset, bytesMax]
-//   places   [OP_PLACES, request, generation, next offset, places …]
+//   places   [OP_PLACES, request, generation, segment being written, where it ends, next offset, places …]
 //
 // Everything else is rare and goes as objects: `Call` and `Answer`.
 import type { ThreadError } from '../std/thread.ts'

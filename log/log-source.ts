@@ -2,16 +2,16 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { KafkaOptions } from './kafka-options.ts'
 import type { Log } from './log.ts'
-import { connectLog } from './log-client.ts'
+import { connectLog, type LogClientOptions } from './log-client.ts'
 
 export type LogSource =
   | { kind: 'embedded'; port: MessagePort }
   /** `role`: the thread's name among those of its process. */
   | { kind: 'kafka'; options: KafkaOptions; role: string }
 
-/** Kafka's client is loaded only where the log is there. */
-export async function openLogSource(source: LogSource): Promise<Log> {
-  if (source.kind === 'embedded') return connectLog(source.port)
+/** Kafka's client is loaded only where the log is there. `options`: of the embedded log. */
+export async function openLogSource(source: LogSource, options: LogClientOptions = {}): Promise<Log> {
+  if (source.kind === 'embedded') return connectLog(source.port, options)
   const { openKafkaLog } = await import('./log-kafka.ts')
   return openKafkaLog(source.options, source.role)
 }

@@ -201,8 +201,9 @@ class LogServer {
       number,
     ]
     try {
-      const answer = [OP_PLACES, number, this.#journal.generation, 0]
-      answer[3] = this.#journal.locate(client.names[topic]!, partition, offset, bytesMax, answer)
+      const journal = this.#journal
+      const answer = [OP_PLACES, number, journal.generation, journal.segment, journal.durablePosition, 0]
+      answer[5] = this.#journal.locate(client.names[topic]!, partition, offset, bytesMax, answer)
       client.send(answer)
     } catch (error) {
       this.#refuse(client, number, error)

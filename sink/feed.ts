@@ -21,8 +21,13 @@ import type { TableShape } from './table-schema.ts'
 
 export const SINK_STAGE = 'sink'
 
-/** Bytes asked of the log at once. */
-const READ_BYTES = 2 * 1024 * 1024
+/**
+ * Bytes asked of the log at once, of all partitions together and of each: they lie among each other, and what is read of the
+ * log for one of them is still at hand for the next.
+ */
+const READ_BYTES = 4 * 1024 * 1024
+const READ_BYTES_MIN = 512 * 1024
+const READ_BYTES_MAX = 2 * 1024 * 1024
 
 /** Rows after which a commit reads no further, whatever their bytes: decoded they take more room than in the log. */
 export const COMMIT_ROWS_MAX = 1024 * 1024
@@ -290,13 +295,15 @@ export class TableFeed {
     const decoder = decoders.take(this.spec, (isShared) => this.spec.decoder(isShared))
     const to = this.#committed.map((_, partition) => this.#next(partition))
     let bytes = 0
+    const share = READ_BYTES / (this.#owned?.size ?? to.length)
+    const readBytes = Math.min(READ_BYTES_MAX, Math.max(READ_BYTES_MIN, share))
     // A piece of each partition in turn: under overload none is held back behind another.
     for (let progress = true; progress && bytes < bytesMax && decoder.rowCount < COMMIT_ROWS_MAX; ) {
       progress = false
       for (let partition = 0; partition < to.length; partition++) {
         const from = to[partition]!
         if (!this.owns(partition) || from >= (this.#ends[partition] ?? 0)) continue
-        const result = await log.read(this.spec.topic, partition, from, READ_BYTES)
+        const result = await log.read(this.spec.topic, partition, from, readBytes)
         if (result.nextOffset <= from) continue
         decoder.append(result.batches, partition, from)
         bytes += result.batches.length

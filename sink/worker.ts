@@ -60,7 +60,7 @@ const STATUS_MS = 500
 
 async function start(port: MessagePort, data: SinkWorkerData): Promise<void> {
   const report = (message: SinkReport): void => port.postMessage(message)
-  const log = await openLogSource(data.log)
+  const log = await openLogSource(data.log, { readsAhead: true })
   const { catalog, store, close } = openWarehouse(data.warehouse)
   const files = createFileEncoder(data.encoders)
   const stage = new SinkStage({

@@ -34,6 +34,8 @@ export interface DiskFile {
   size(): number
   /** Reads up to `into.length` bytes at `position`; returns the count, short only at the end of the file. */
   read(into: Uint8Array, position: number): number
+  /** The same beside the thread's other work, in one go: short where the system says so. */
+  readLater?(into: Uint8Array, position: number): Promise<number>
   /** Writes all parts, one after the other, from `position`. Parts may view shared memory. */
   write(parts: readonly Uint8Array[], position: number): void
   /** fdatasync: content and size are durable when it returns. Never retried after a failure. */
@@ -93,6 +95,14 @@ class NodeFile implements DiskFile {
       done += count
     }
     return done
+  }
+
+  readLater(into: Uint8Array, position: number): Promise<number> {
+    return new Promise((resolve, reject) =>
+      fs.read(this.#fd, into, 0, into.length, position, (error, count) =>
+        error ? reject(error) : resolve(count),
+      ),
+    )
   }
 
   write(parts: readonly Uint8Array[], position: number): void {
