@@ -18,6 +18,7 @@ import { DAY_MS, FIRST, ID, SmallFiles } from './small-files.ts'
 import { tableColumns } from './table-columns.ts'
 import { liveFiles, manifestsOf } from './table-files.ts'
 import { tableOrder } from './table-order.ts'
+import { tableRows } from './table-rows.ts'
 
 const load = async (sink: Harness) => (await sink.catalog.load(ID))!
 const OPTIONS = COMPACTION_OPTIONS_DEFAULT
@@ -372,6 +373,8 @@ test('a table with row-level deletes of another engine is left alone', async () 
   const report = await compact(sink.tools, ID, OPTIONS)
   assert.equal(report.filesBefore, 0)
   assert.match(report.skipped[0]!, /row-level deletes of another engine/)
+  // Nor does a replay get a row of it, before it hears that some are deleted.
+  await assert.rejects(tableRows(w.store, await load(sink)).next(), { code: 'table_foreign' })
 })
 
 test('maintenance: power loss at every third operation (every one with MILLRACE_LONG=1), then everything is exact after a restart', async () => {

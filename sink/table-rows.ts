@@ -22,12 +22,14 @@ export async function* tableRows(
   const all = tableColumns(
     currentSchema(table.metadata).fields.filter((field) => names?.includes(field.name) ?? true),
   )
-  for (const { manifest, entry } of await liveFiles({ store }, table.metadata)) {
-    if (manifest.content !== CONTENT_DATA)
-      throw new MillraceError(
-        'table_foreign',
-        `table ${printTableId(table.id)} has row-level deletes of another engine, which are not applied here`,
-      )
+  const live = await liveFiles({ store }, table.metadata)
+  // Before the first row: a reader that acts on rows must not get those that are deleted.
+  if (live.some(({ manifest }) => manifest.content !== CONTENT_DATA))
+    throw new MillraceError(
+      'table_foreign',
+      `table ${printTableId(table.id)} has row-level deletes of another engine, which are not applied here: let that engine rewrite its data files`,
+    )
+  for (const { entry } of live) {
     const { file_path: name } = entry.data_file
     const file = new ParquetFile(name, await store.read(name))
     const plans = file.plan(all)

@@ -354,3 +354,25 @@ function offsetsOf(lists: readonly { length: number }[]): Int32Array {
   })
   return offsets
 }
+
+/** What a type is called once it is in a table: times in microseconds, enums as strings. */
+export function storedType(type: ColumnType): ColumnType {
+  switch (type.kind) {
+    case 'int':
+      return type.logical === 'time-millis' ? { kind: 'long', logical: 'time-micros' } : type
+    case 'long':
+      return type.logical === 'timestamp-millis' ? { kind: 'long', logical: 'timestamp-micros' } : type
+    case 'enum':
+      return { kind: 'string' }
+    case 'struct':
+      return { kind: 'struct', fields: type.fields.map(storedField) }
+    case 'list':
+      return { kind: 'list', element: storedField(type.element) }
+    case 'map':
+      return { kind: 'map', key: type.key, value: storedField(type.value) }
+    default:
+      return type
+  }
+}
+
+export const storedField = (field: ColumnField): ColumnField => ({ ...field, type: storedType(field.type) })

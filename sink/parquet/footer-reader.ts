@@ -41,8 +41,14 @@ export interface LogicalType {
 export interface FileChunk {
   codec: number
   dictionaryOffset: number | undefined
+  /** Of the first data page. */
+  dataOffset: number
+  /** Of all its pages with their headers. */
+  compressedBytes: number
   /** Of the offset index; undefined where there is none. */
   offsetIndexAt: number | undefined
+  /** Once they are known. */
+  pages: PageLocation[] | undefined
 }
 
 export interface FileGroup {
@@ -161,11 +167,20 @@ function readGroup(reader: ThriftReader): FileGroup {
 }
 
 function readChunk(reader: ThriftReader): FileChunk {
-  const chunk: FileChunk = { codec: 0, dictionaryOffset: undefined, offsetIndexAt: undefined }
+  const chunk: FileChunk = {
+    codec: 0,
+    dictionaryOffset: undefined,
+    dataOffset: 0,
+    compressedBytes: 0,
+    offsetIndexAt: undefined,
+    pages: undefined,
+  }
   reader.struct((id) => {
     if (id === 3)
       reader.struct((member) => {
         if (member === 4) chunk.codec = reader.zigzag()
+        else if (member === 7) chunk.compressedBytes = reader.zigzag()
+        else if (member === 9) chunk.dataOffset = reader.zigzag()
         else if (member === 11) chunk.dictionaryOffset = reader.zigzag()
         else return false
         return true

@@ -19,24 +19,32 @@ const LENGTH_BYTES = 4
 /** More values than any writer puts into a page: a damaged header must not ask for gigabytes. */
 const PAGE_VALUES_MAX = 1 << 24
 
-export interface Page {
+export interface PageHeader {
   isDictionary: boolean
   valueCount: number
   encoding: number
-  body: Uint8Array
+  bodyAt: number
+  /** Of the body as it lies, and decompressed. */
+  compressedBytes: number
+  bodyBytes: number
 }
 
-/** Reads and decompresses the page at `at`. Throws RangeError for pages that are not written here (version 2, other codecs). */
-export function readPage(bytes: Uint8Array, at: number, codec: number): Page {
+/** Throws RangeError for pages that are not written here (version 2). */
+export function readPageHeader(bytes: Uint8Array, at: number): PageHeader {
   const reader = new ThriftReader(bytes, at)
-  const page: Page = { isDictionary: false, valueCount: 0, encoding: -1, body: bytes }
+  const header: PageHeader = {
+    isDictionary: false,
+    valueCount: 0,
+    encoding: -1,
+    bodyAt: 0,
+    compressedBytes: 0,
+    bodyBytes: 0,
+  }
   let type = -1
-  let bodyBytes = 0
-  let compressedBytes = 0
   const content = (): boolean => {
     reader.struct((id) => {
-      if (id === 1) page.valueCount = reader.zigzag()
-      else if (id === 2) page.encoding = reader.zigzag()
+      if (id === 1) header.valueCount = reader.zigzag()
+      else if (id === 2) header.encoding = reader.zigzag()
       else return false
       return true
     })
@@ -44,21 +52,37 @@ export function readPage(bytes: Uint8Array, at: number, codec: number): Page {
   }
   reader.struct((id) => {
     if (id === 1) type = reader.zigzag()
-    else if (id === 2) bodyBytes = reader.zigzag()
-    else if (id === 3) compressedBytes = reader.zigzag()
+    else if (id === 2) header.bodyBytes = reader.zigzag()
+    else if (id === 3) header.compressedBytes = reader.zigzag()
     else if (id === 5 || id === 7) return content()
     else return false
     return true
   })
   if (type !== DATA_PAGE && type !== DICTIONARY_PAGE) throw new RangeError(`a page of type ${type}`)
-  if (page.valueCount > PAGE_VALUES_MAX) throw new RangeError(`a page of ${page.valueCount} values`)
-  page.isDictionary = type === DICTIONARY_PAGE
-  const body = bytes.subarray(reader.at, reader.at + compressedBytes)
-  if (codec === CODEC_ZSTD) page.body = zlib.zstdDecompressSync(body)
-  else if (codec === CODEC_UNCOMPRESSED) page.body = body
-  else throw new RangeError(`compression codec ${codec}`)
-  if (page.body.length !== bodyBytes) throw new RangeError('a page of another length than it says')
-  return page
+  if (header.valueCount > PAGE_VALUES_MAX) throw new RangeError(`a page of ${header.valueCount} values`)
+  if (header.compressedBytes < 0) throw new RangeError(`a page of ${header.compressedBytes} bytes`)
+  header.isDictionary = type === DICTIONARY_PAGE
+  header.bodyAt = reader.at
+  return header
+}
+
+/** The page's bytes, decompressed. Throws RangeError for codecs that are not written here. */
+export function pageBody(bytes: Uint8Array, header: PageHeader, codec: number): Uint8Array {
+  const stored = bytes.subarray(header.bodyAt, header.bodyAt + header.compressedBytes)
+  if (codec !== CODEC_ZSTD && codec !== CODEC_UNCOMPRESSED) throw new RangeError(`compression codec ${codec}`)
+  const body = codec === CODEC_ZSTD ? zlib.zstdDecompressSync(stored) : stored
+  if (body.length !== header.bodyBytes) throw new RangeError('a page of another length than it says')
+  return body
+}
+
+export interface Page extends PageHeader {
+  body: Uint8Array
+}
+
+/** Reads and decompresses the page at `at`. Throws RangeError for pages that are not written here. */
+export function readPage(bytes: Uint8Array, at: number, codec: number): Page {
+  const header = readPageHeader(bytes, at)
+  return { ...header, body: pageBody(bytes, header, codec) }
 }
 
 // One page is read at a time, so a thread needs these once.

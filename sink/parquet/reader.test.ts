@@ -5,7 +5,14 @@ import { gatherColumn } from '../../schemas/column-ops.ts'
 import { readCell } from '../../schemas/column-rows.ts'
 import type { ColumnField, ColumnType } from '../../schemas/columns.ts'
 import { isMillraceError } from '../../std/errors.ts'
-import { batchOf, type Table, tableArbitrary, type Value } from './batch-arbitraries.ts'
+import {
+  batchOf,
+  storedField,
+  storedType,
+  type Table,
+  tableArbitrary,
+  type Value,
+} from './batch-arbitraries.ts'
 import { parquetFields } from './number-fields.ts'
 import { ParquetFile, readRows } from './reader.ts'
 import { DuckReader, expectedRows, expectedValue, type Plain } from './readers.ts'
@@ -26,28 +33,6 @@ function encode(
   writer.writeRowGroup(batchOf(table))
   return new Uint8Array(Buffer.concat(writer.finish().parts))
 }
-
-/** What a type is called once it is in a table: times in microseconds, enums as strings. */
-function storedType(type: ColumnType): ColumnType {
-  switch (type.kind) {
-    case 'int':
-      return type.logical === 'time-millis' ? { kind: 'long', logical: 'time-micros' } : type
-    case 'long':
-      return type.logical === 'timestamp-millis' ? { kind: 'long', logical: 'timestamp-micros' } : type
-    case 'enum':
-      return { kind: 'string' }
-    case 'struct':
-      return { kind: 'struct', fields: type.fields.map(storedField) }
-    case 'list':
-      return { kind: 'list', element: storedField(type.element) }
-    case 'map':
-      return { kind: 'map', key: type.key, value: storedField(type.value) }
-    default:
-      return type
-  }
-}
-
-const storedField = (field: ColumnField): ColumnField => ({ ...field, type: storedType(field.type) })
 
 /** A cell of column-rows.ts in the form of `expectedValue`. */
 function plain(cell: unknown, type: ColumnType): Plain {

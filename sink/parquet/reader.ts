@@ -4,21 +4,16 @@
 // in memory decoded.
 //
 // Read are: data pages of version 1 in zstd or uncompressed, levels in RLE, PLAIN, RLE_DICTIONARY,
-// DELTA_BINARY_PACKED, BYTE_STREAM_SPLIT, with an offset index. A file of another writer that has anything else is
+// DELTA_BINARY_PACKED, BYTE_STREAM_SPLIT, with an offset index or without (page-scan.ts). A file of another writer that has anything else is
 // refused with `table_foreign`, before or while it is read; nothing is guessed.
 import type { ColumnBatch } from '../../schemas/columns.ts'
 import { isMillraceError, MillraceError } from '../../std/errors.ts'
 import { assembleColumns } from './assemble.ts'
-import {
-  type FileFooter,
-  type FileGroup,
-  type PageLocation,
-  readFooter,
-  readOffsetIndex,
-} from './footer-reader.ts'
+import { type FileFooter, type FileGroup, readFooter, readOffsetIndex } from './footer-reader.ts'
 import { LeafCollector } from './leaf-collector.ts'
 import { type LeafPlan, planLeaves } from './leaf-plan.ts'
 import { type OpenDictionary, readDataPage, readDictionary, readPage } from './page-reader.ts'
+import { scanPages } from './page-scan.ts'
 import { leavesOf, type ParquetField } from './schema.ts'
 
 export class ParquetFile {
@@ -59,8 +54,12 @@ export class ParquetFile {
 
   #readGroup(group: FileGroup, plan: LeafPlan, from: number, to: number, into: LeafCollector): void {
     const chunk = group.chunks[plan.fileLeaf]
-    if (chunk?.offsetIndexAt === undefined) throw new RangeError('a column without an offset index')
-    const pages: PageLocation[] = readOffsetIndex(this.#bytes, chunk.offsetIndexAt)
+    if (chunk === undefined) throw new RangeError('a row group without a column of the schema')
+    chunk.pages ??=
+      chunk.offsetIndexAt === undefined
+        ? scanPages(this.#bytes, chunk, plan.maxRepetition, group.rowCount)
+        : readOffsetIndex(this.#bytes, chunk.offsetIndexAt)
+    const { pages } = chunk
     let dictionary: OpenDictionary | undefined
     if (chunk.dictionaryOffset !== undefined && plan.conversion !== undefined) {
       const page = readPage(this.#bytes, chunk.dictionaryOffset, chunk.codec)
