@@ -6,39 +6,12 @@ import { test } from 'node:test'
 import { BLOCKS, blocksIn, DOCUMENTS as FILES, renew } from './docs-blocks.ts'
 import type { Results } from './docs-text.ts'
 import { picture } from './report-picture.ts'
-import type { CaseResult, Peer, Table } from './result.ts'
+import type { CaseResult, Table } from './result.ts'
+import { samplePeer, sampleResult } from './result-sample.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
 const DOCUMENTS = FILES.map((file) => fs.readFileSync(path.join(ROOT, file), 'utf8'))
 const fails = (block: string, reason: string): never => assert.fail(`${block}: ${reason}`)
-
-function result(name: string, median: number, more: Partial<CaseResult> = {}): CaseResult {
-  return {
-    case: name,
-    machine: '2 × Processor, 8 GiB, Linux 6',
-    node: 'v26.0.0',
-    seed: 1,
-    runs: 5,
-    unit: 'msg/s',
-    median,
-    min: median,
-    max: median,
-    cpuUsPerMessage: 0.5,
-    verified: 'counted',
-    peers: [],
-    calibration: { wall: 1, cpu: 1 },
-    ...more,
-  }
-}
-
-const peer = (name: string, median: number): Peer => ({
-  name,
-  version: '1.26.2',
-  median,
-  cpuUsPerMessage: 12.34,
-  ratio: 1,
-  ratioOf: 'throughput',
-})
 
 /** Every case that a block asks for, so that a new one is not forgotten here. */
 function allResults(): Map<string, CaseResult> {
@@ -59,11 +32,12 @@ function allResults(): Map<string, CaseResult> {
     get: (target, name) =>
       name === 'get'
         ? (key: string) => {
-            const made = result(key, 1_234_567, {
+            const made = sampleResult(key, {
+              median: 1_234_567,
               tables: { 'normalize-kafka': [rewritten], 'scale-out': [scaled] }[key] ?? tables,
               latencyMs,
               brokerUsPerMessage: 0.25,
-              peers: [peer('flashmq', 76_543)],
+              peers: [samplePeer('flashmq', { median: 76_543 })],
             })
             target.set(key, target.get(key) ?? made)
             return target.get(key)
@@ -99,7 +73,7 @@ test('a cell is what was measured; what was not is said, and its block stays as 
   assert.match(text, /\(`tcp-qos0`\) \| 1\.23 M · 0\.50 µs \| – \| – \| 77 k · 12\.3 µs \| – \|/)
   assert.match(text, /FlashMQ 1\.26/)
   assert.match(text, /p50 1\.0 ms, p99 7\.0 ms, p99\.9 10\.0 ms/)
-  results.set('json-qos1', result('json-qos1', 10, { runs: 3 }))
+  results.set('json-qos1', sampleResult('json-qos1', { runs: 3 }))
   assert.match(renew(readme, results, fails), /medians\sof\s3\sto\s5\sruns/)
   results.delete('tcp-qos0')
   const told: string[] = []

@@ -3,45 +3,17 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { verdict } from './compare-verdict.ts'
 import { page } from './report-page.ts'
-import type { CaseResult, Peer } from './result.ts'
-
-function result(name: string, more: Partial<CaseResult> = {}): CaseResult {
-  return {
-    case: name,
-    machine: '2 × Processor, 8 GiB, Linux 6',
-    node: 'v26.0.0',
-    seed: 1,
-    runs: 5,
-    unit: 'msg/s',
-    median: 1_000_000,
-    min: 900_000,
-    max: 1_100_000,
-    cpuUsPerMessage: 0.5,
-    verified: 'counted <all>',
-    peers: [],
-    calibration: { wall: 500, cpu: 500 },
-    ...more,
-  }
-}
-
-const peer = (name: string): Peer => ({
-  name,
-  version: '1.2.3',
-  median: 250_000,
-  cpuUsPerMessage: 2,
-  ratio: 4,
-  ratioOf: 'throughput',
-  latencyMs: { p50: 3, p99: 9, p999: 12 },
-})
+import type { CaseResult } from './result.ts'
+import { samplePeer, sampleResult } from './result-sample.ts'
 
 test('the page shows every case with its peers, needs no network, and no text of a result is HTML', () => {
   const html = page([
-    result('tcp-qos1-8x64', {
-      peers: [peer('flashmq'), peer('mosquitto')],
+    sampleResult('tcp-qos1-8x64', {
+      peers: [samplePeer('flashmq'), samplePeer('mosquitto')],
       latencyMs: { p50: 1, p99: 2, p999: 3 },
     }),
-    result('normalize-pass', { unit: 'records/s' }),
-    result('growth', {
+    sampleResult('normalize-pass', { unit: 'records/s' }),
+    sampleResult('growth', {
       tables: [
         {
           title: 'Connections',
@@ -64,8 +36,8 @@ test('the page shows every case with its peers, needs no network, and no text of
 })
 
 test('a case is slower by its CPU, or by its rate with twice the tolerance, and not because the machine is', () => {
-  const before = result('tcp-qos0')
-  const of = (more: Partial<CaseResult>) => verdict(result('tcp-qos0', more), before, 0.25).isSlower
+  const before = sampleResult('tcp-qos0')
+  const of = (more: Partial<CaseResult>) => verdict(sampleResult('tcp-qos0', more), before, 0.25).isSlower
   assert.equal(of({}), false)
   assert.equal(of({ cpuUsPerMessage: 0.62 }), false)
   assert.equal(of({ cpuUsPerMessage: 0.63 }), true)
@@ -81,7 +53,7 @@ test('a case is slower by its CPU, or by its rate with twice the tolerance, and 
   assert.equal(of({ case: 'latency-half', median: 100_000 }), false)
   assert.equal(of({ case: 'latency-half', cpuUsPerMessage: 0.63 }), true)
   // More bytes of a connection are worse.
-  const size = result('idle-10k', { unit: 'B/connection', median: 4000, cpuUsPerMessage: 0 })
+  const size = sampleResult('idle-10k', { unit: 'B/connection', median: 4000, cpuUsPerMessage: 0 })
   assert.equal(verdict({ ...size, median: 7000 }, size, 0.25).isSlower, true)
   assert.equal(verdict({ ...size, median: 2000 }, size, 0.25).isSlower, false)
 })
