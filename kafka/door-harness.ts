@@ -2,12 +2,14 @@
 import net from 'node:net'
 import type { TestContext } from 'node:test'
 import avsc from 'avsc'
+import type { Principal } from '../identity/identity.ts'
 import type { Log, TopicConfig } from '../log/log.ts'
 import { MemoryLog } from '../log/log-memory.ts'
 import { RecordBatchBuilder } from '../log/record-batch.ts'
 import { normalizedTopic, rawTopic, rejectedTopic } from '../schemas/names.ts'
 import type { StreamDescriptor } from '../schemas/stream.ts'
 import { partitionOfKey } from '../std/hash.ts'
+import type { Caller } from './caller.ts'
 import { KafkaDoor } from './door.ts'
 import { APIS, type ApiName, type RequestOf, type ResponseOf } from './messages.ts'
 import { WireReader, type WireType, WireWriter } from './wire.ts'
@@ -51,6 +53,27 @@ export const streamOf = (tenant: string): StreamDescriptor => ({
   ruleSets: [],
   plausible: { pastMs: 1e12, futureMs: 1e9 },
   table: {},
+})
+
+/** Who asks, where a handler is asked without a connection. */
+export const callerOf = (tenant: string, subscribe: string[] | undefined = ['#']): Caller => ({
+  principal: {
+    tenant,
+    kind: 'gateway',
+    id: 'reader',
+    family: '',
+    credentialId: '',
+    ownershipEpoch: 0,
+    devices: ['*'],
+    publish: undefined,
+    subscribe,
+  } satisfies Principal,
+  clientId: 'c',
+  clientHost: '/127.0.0.1',
+  host: '127.0.0.1',
+  port: 1,
+  closed: new AbortController().signal,
+  whenSent: () => {},
 })
 
 interface DoorHarness {

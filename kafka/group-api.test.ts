@@ -1,12 +1,11 @@
 // Whose groups are whose, and how much of them there may be.
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import type { Principal } from '../identity/identity.ts'
 import { MemoryLog } from '../log/log-memory.ts'
 import { rawTopic } from '../schemas/names.ts'
 import { MillraceError } from '../std/errors.ts'
 import type { Caller } from './caller.ts'
-import { connect, openDoor, RAW, streamOf } from './door-harness.ts'
+import { callerOf, connect, openDoor, RAW, streamOf } from './door-harness.ts'
 import { KAFKA_ERROR } from './error-codes.ts'
 import { Groups } from './group-api.ts'
 import { GroupOffsets, type OffsetToCommit } from './group-offsets.ts'
@@ -14,26 +13,6 @@ import { PublicTopics } from './public-topics.ts'
 
 const TENANTS = ['default', 'other'] as const
 const METADATA_MAX = 'm'.repeat(4096)
-
-const callerOf = (tenant: string, subscribe: string[] | undefined = ['#']): Caller => ({
-  principal: {
-    tenant,
-    kind: 'gateway',
-    id: 'reader',
-    family: '',
-    credentialId: '',
-    ownershipEpoch: 0,
-    devices: ['none'],
-    publish: undefined,
-    subscribe,
-  } satisfies Principal,
-  clientId: 'c',
-  clientHost: '/127.0.0.1',
-  host: '127.0.0.1',
-  port: 1,
-  closed: new AbortController().signal,
-  whenSent: () => {},
-})
 
 async function open(t: TestContext): Promise<Groups> {
   const log = new MemoryLog()

@@ -14,8 +14,15 @@ import type { PublicTopic, PublicTopics } from './public-topics.ts'
 
 const TIMEOUT_MS_MAX = 60_000
 const RETRY_MS = 100
-/** Of batches that are checked and not yet durable: a small request may hold what decompresses to gigabytes. */
+/** Of one tenant's batches that are checked and not yet durable: a small request may hold what decompresses to gigabytes. */
 const UNDER_WAY_BYTES_MAX = 32 << 20
+
+/** Of one tenant: another's stream that is behind holds nobody else up. */
+interface UnderWay {
+  bytes: number
+  /** Who waits for others' batches to be durable, in the order in which they came. */
+  readonly waiting: (() => void)[]
+}
 /** Of a log that has no room now. */
 const RETRIABLE = ['backlog_full', 'log_full'] as const
 
@@ -36,9 +43,7 @@ export class ProduceHandler {
   readonly #validators = new WeakMap<object, StreamValidators>()
   /** Appends of idempotent producers, one after the other in each partition: a sequence is checked against the last. */
   readonly #tails = new Map<string, Promise<unknown>>()
-  #bytesUnderWay = 0
-  /** Who waits for others' batches to be durable, in the order in which they came. */
-  readonly #waiting: (() => void)[] = []
+  readonly #underWay = new Map<string, UnderWay>()
 
   constructor(log: Log, topics: PublicTopics, producers: Producers) {
     this.#log = log
@@ -103,8 +108,9 @@ export class ProduceHandler {
       partition: index,
       partitions: topic.partitions,
     }
-    while (this.#bytesUnderWay >= UNDER_WAY_BYTES_MAX) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    const underWay = this.#underWayOf(principal.tenant)
+    while (underWay.bytes >= UNDER_WAY_BYTES_MAX) {
+      await new Promise<void>((resolve) => underWay.waiting.push(resolve))
       if (Date.now() > deadline || caller.closed.aborted)
         return answer(index, KAFKA_ERROR.requestTimedOut, 'the log has no room')
     }
@@ -127,13 +133,19 @@ export class ProduceHandler {
       this.records += recordCount
       return answer(index, KAFKA_ERROR.none, null, baseOffset, now)
     }
-    this.#bytesUnderWay += batch.length
+    underWay.bytes += batch.length
     try {
       return await (checked.producerId < 0 ? append() : this.#inTurn(partitionKey(name, index), append))
     } finally {
-      this.#bytesUnderWay -= batch.length
-      for (const resolve of this.#waiting.splice(0)) resolve()
+      underWay.bytes -= batch.length
+      for (const resolve of underWay.waiting.splice(0)) resolve()
     }
+  }
+
+  #underWayOf(tenant: string): UnderWay {
+    let underWay = this.#underWay.get(tenant)
+    if (underWay === undefined) this.#underWay.set(tenant, (underWay = { bytes: 0, waiting: [] }))
+    return underWay
   }
 
   async #appendInTime(entries: BatchAppend[], deadline: number, caller: Caller): Promise<number | undefined> {
