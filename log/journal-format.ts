@@ -55,9 +55,9 @@ const SEGMENT_CRC = SEGMENT_SALT + 8
 /** Where the first group of a segment begins. */
 export const SEGMENT_HEADER = 64
 
-const GROUP_MAGIC = Buffer.from('MRG1')
-const GROUP_SALT = 4
-const SALT_BYTES = 8
+export const GROUP_MAGIC = Buffer.from('MRG1')
+export const GROUP_SALT = 4
+export const SALT_BYTES = 8
 const GROUP_CRC = GROUP_SALT + SALT_BYTES
 const SEQUENCE = GROUP_CRC + 4
 const BYTE_LENGTH = SEQUENCE + 8

@@ -5,6 +5,7 @@ import { LogDump } from './dump.ts'
 import { Journal } from './journal.ts'
 import { repairJournal } from './journal-repair.ts'
 import { TOPIC_DEFAULTS, textBatch } from './log-conformance.ts'
+import { sealBatch } from './record-batch.ts'
 
 const DIR = '/data/log'
 const NOW = 1_700_000_000_000
@@ -197,12 +198,47 @@ test('a sector of a batch that a checkpoint covers, of the checkpoint itself, of
   assert.throws(() => new Journal({ disk: header, dir: DIR }), { code: 'log_corrupt' })
   const lostFrom = repairJournal(header, DIR).lost[0]!.from
   new Journal({ disk: header, dir: DIR, segmentBytes: LARGE, now: () => NOW }).close()
-  // With the first page goes the salt, by which the segment's groups are known: it is lost, the others are not.
+  // The groups behind the first page still say the salt.
   const found = offsets(header)
+  assert.ok(found.length > 35)
   assert.deepEqual(
     without().filter((offset) => !found.includes(offset)),
     Array.from({ length: 40 - found.length }, (_, i) => lostFrom + i),
   )
+})
+
+test('a payload that imitates groups does not give a lost header its salt', () => {
+  const imitated = new SimulatedDisk()
+  const stranger = new Journal({ disk: imitated, dir: DIR, segmentBytes: LARGE, now: () => NOW })
+  stranger.createTopic('t', { ...TOPIC_DEFAULTS, partitions: 1 })
+  for (let i = 0; i < 9; i++) append(stranger, 't', i, 0)
+  stranger.close()
+  const file = imitated.open(`${DIR}/0000000001.segment`, 'read')
+  const groups = Buffer.alloc(2000)
+  file.read(groups, 64)
+
+  const disk = new SimulatedDisk()
+  const journal = new Journal({ disk, dir: DIR, segmentBytes: LARGE, now: () => NOW })
+  journal.createTopic('t', { ...TOPIC_DEFAULTS, partitions: 1 })
+  const batch = textBatch([['k', groups.toString('latin1')]], NOW)
+  batch.set(groups, batch.length - groups.length - 1)
+  sealBatch(batch, 0, batch.length, 1, NOW, NOW)
+  for (let i = 0; i < 3; i++) {
+    const entries = [{ topic: 't', partition: 0, batch: batch.slice(), recordCount: 1 }]
+    journal.commit([{ request: { entries }, baseOffsets: undefined, error: undefined }])
+  }
+  disk.kill()
+  // The header of the segment, and all of the first batch's group that lies before the imitation.
+  const segment = disk.open(`${DIR}/0000000001.segment`, 'write')
+  const bytes = Buffer.alloc(segment.size())
+  segment.read(bytes, 0)
+  const imitation = bytes.indexOf(groups.subarray(0, 12))
+  const group = bytes.lastIndexOf('MRG1', imitation - 1)
+  segment.write([new Uint8Array(64)], 0)
+  segment.write([new Uint8Array(imitation - group)], group)
+  segment.sync()
+  assert.deepEqual(repairJournal(disk, DIR).lost, [{ topic: 't', partition: 0, from: 0, to: 1 }])
+  assert.deepEqual(offsets(disk), [1, 2])
 })
 
 test('the power fails at any operation of a repair: done again, it comes to the same', () => {

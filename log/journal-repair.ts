@@ -2,7 +2,7 @@
 //
 //   unreadable sector zeros take its place, in another one that the disk finds for them; then what it was part of is damaged
 //   damaged group     a void group takes its place, up to the next valid group
-//   segment header    written again, with the salt that its first group shows
+//   segment header    written again, with the salt that its groups show
 //   missing segment   an empty one takes its place; where it is the first and there is no checkpoint, the repair gives up:
 //                     nobody knows what the topics are called
 //   damaged batch     (CRC) its entry is forgotten; `log repair` reads every batch for that
@@ -32,6 +32,7 @@ import {
 } from './journal-format.ts'
 import { SegmentReader } from './journal-read.ts'
 import { listSegments, type Recovered, recoverJournal } from './journal-recovery.ts'
+import { findSalt } from './journal-salt.ts'
 import { SegmentScanner } from './journal-scan.ts'
 import { JournalState } from './journal-state.ts'
 
@@ -220,7 +221,7 @@ class Repair {
     return undefined
   }
 
-  /** A header for a segment that has none, with the salt of its first group; an empty file where there is no file. */
+  /** A header for a segment that has none, with the salt of its groups; an empty file where there is no file. */
   #restoreSegment(segment: number): void {
     const name = segmentName(segment)
     const file = path.join(this.#dir, name)
@@ -232,13 +233,10 @@ class Repair {
         `${this.#dir}: there is neither a checkpoint nor segment ${segment}, and ${first} is the first: what the topics are called is lost with them`,
       )
     const logId = this.#logId(segment)
-    let salt = newSalt()
+    const salt = (exists ? findSalt(this.#disk, this.#dir, logId, segment) : undefined) ?? newSalt()
     if (exists) {
       this.#change(name)
-      const head = new Uint8Array(SEGMENT_HEADER + 12)
       const handle = this.#disk.open(file, 'write')
-      handle.read(head, 0)
-      if (head[SEGMENT_HEADER] === 0x4d) salt = head.slice(SEGMENT_HEADER + 4)
       handle.write([encodeSegmentHeader({ logId, segment, salt })], 0)
       handle.sync()
       handle.close()

@@ -45,8 +45,17 @@ export class SegmentScanner {
   #from = 0
   #filled = 0
 
-  /** Opens the segment for reading. Throws `log_corrupt` where its header is damaged or belongs to another log or number. */
-  constructor(disk: Disk, dir: string, segment: number, logId: string | undefined) {
+  /**
+   * Opens the segment for reading. Throws `log_corrupt` where its header is damaged or belongs to another log or number.
+   * `assumed`: what it should say, where it is known to be damaged.
+   */
+  constructor(
+    disk: Disk,
+    dir: string,
+    segment: number,
+    logId: string | undefined,
+    assumed?: SegmentIdentity,
+  ) {
     this.file = path.join(dir, segmentName(segment))
     try {
       this.#handle = disk.open(this.file, 'read')
@@ -57,7 +66,7 @@ export class SegmentScanner {
     this.#segment = segment
     this.size = this.#handle.size()
     this.#window = Buffer.alloc(Math.min(WINDOW_BYTES, this.size))
-    const identity = this.#header()
+    const identity = assumed ?? this.#header()
     if (identity === undefined || identity.segment !== segment) {
       this.close()
       throw corrupt(this.file, 0, 'damaged segment header', { segment })
@@ -117,6 +126,16 @@ export class SegmentScanner {
         if (this.readHead(at + hit) && this.group.sequence >= sequenceMin) return at + hit
       if (window.length <= pattern.length) break
       at += window.length - pattern.length + 1
+    }
+    return -1
+  }
+
+  /** Position of the first such bytes from `from` on; -1 where there are none. */
+  find(pattern: Buffer, from: number): number {
+    for (let at = from; at + pattern.length <= this.size; at += WINDOW_BYTES - pattern.length + 1) {
+      const { buffer, byteOffset, byteLength } = this.#bytes(at, WINDOW_BYTES)
+      const hit = Buffer.from(buffer, byteOffset, byteLength).indexOf(pattern)
+      if (hit >= 0) return at + hit
     }
     return -1
   }
