@@ -100,6 +100,11 @@ export class TableEncoder {
     this.#files = files
   }
 
+  /** Takes the parts of a file that is stored, once. */
+  giveBack(parts: readonly Uint8Array[]): void {
+    this.#files.giveBack(parts)
+  }
+
   async *encode(
     table: LoadedTable,
     layout: TableLayout,

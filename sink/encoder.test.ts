@@ -27,6 +27,33 @@ test('a file from a thread is the file that is made in place', async () => {
   }
 })
 
+/** Some blocks long. */
+const [longRows, otherRows] = [telemetryRows(200_000, 100, 6), telemetryRows(180_000, 100, 7)]
+
+for (const threads of [0, 1])
+  test(`what a stored file gave back is the memory of the next one, ${threads === 0 ? 'in place' : 'in a thread'}`, async () => {
+    const encoder = createFileEncoder(threads)
+    try {
+      const alone = new ParquetWriter(fields)
+      alone.writeRowGroup(otherRows)
+      const expected = Buffer.concat(alone.finish().parts)
+      const first = await encoder.encode(fields, longRows)
+      const blocks = new Set(first.parts.map((part) => part.buffer))
+      encoder.giveBack(first.parts)
+      const second = await encoder.encode(fields, otherRows)
+      assert.ok(Buffer.concat(second.parts).equals(expected), 'of what lay there before nothing is left')
+      // What was moved to a thread is not here any more; in place it is the same.
+      const moved = first.parts.filter((part) => part.buffer.byteLength === 0)
+      const same = second.parts.filter((part) => blocks.has(part.buffer))
+      assert.ok((threads === 0 ? same : moved).length >= 1, `${same.length} the same, ${moved.length} moved`)
+      const third = await encoder.encode(fields, longRows)
+      assert.ok(Buffer.concat(second.parts).equals(expected), 'what was not given back is left alone')
+      assert.equal(third.recordCount, 200_000)
+    } finally {
+      await encoder.close()
+    }
+  })
+
 test('several threads read one batch in shared memory, each the rows of its file', async () => {
   const batch = shared(telemetryRows(12_000, 10))
   const halves = [0, 1].map((half) => Uint32Array.from({ length: 6000 }, (_, i) => 2 * i + half))

@@ -3,12 +3,14 @@
 // and the simulated disk use.
 //
 // Columns in shared memory, as the sink decodes them (decode.ts), are read by a thread where they are; all others are
-// copied to it. The batch is the caller's again when the file is made. The file's bytes are moved back.
+// copied to it. The batch is the caller's again when the file is made. The file's bytes are moved back, and once more to a thread
+// when the file is stored: its memory serves the next one.
 //
 // Nothing is queued without end: each caller waits for its file, and holds the batch either way.
 import { Piscina } from 'piscina'
 import type { ColumnBatch } from '../schemas/columns.ts'
 import { MillraceError } from '../std/errors.ts'
+import { giveBackParts, isWholeBlock, SPARE_BLOCKS_MAX } from './parquet/file-parts.ts'
 import { type EncodedFile, type ParquetField, type ParquetOptions, ParquetWriter } from './parquet/writer.ts'
 
 /** Fewer rows are encoded in less time than it takes to hand them to a thread and back. */
@@ -25,6 +27,8 @@ export interface FileEncoder {
     options?: ParquetOptions,
     order?: Uint32Array,
   ): Promise<EncodedFile>
+  /** Takes the parts of a file that is stored, once: the next files are made in them. */
+  giveBack(parts: readonly Uint8Array[]): void
 }
 
 export interface FileEncoderPool extends FileEncoder {
@@ -38,6 +42,8 @@ export interface EncodeTask {
   batch: ColumnBatch
   options: ParquetOptions
   order: Uint32Array | undefined
+  /** Parts of files that are stored: moved to the thread. */
+  spare: readonly Uint8Array[]
 }
 
 /** `threads` 0: in the calling thread. */
@@ -45,7 +51,8 @@ export function createFileEncoder(threads: number): FileEncoderPool {
   return threads === 0 ? new InlineEncoder() : new ThreadEncoder(threads)
 }
 
-export function encodeInline({ fields, batch, options, order }: EncodeTask): EncodedFile {
+export function encodeInline({ fields, batch, options, order, spare }: EncodeTask): EncodedFile {
+  giveBackParts(spare)
   const writer = new ParquetWriter(fields, options)
   writer.writeSlices([{ batch, from: 0, to: order?.length ?? batch.rowCount, order }])
   return writer.finish()
@@ -58,7 +65,11 @@ class InlineEncoder implements FileEncoderPool {
     options: ParquetOptions = {},
     order?: Uint32Array,
   ): Promise<EncodedFile> {
-    return encodeInline({ fields, batch, options, order })
+    return encodeInline({ fields, batch, options, order, spare: [] })
+  }
+
+  giveBack(parts: readonly Uint8Array[]): void {
+    giveBackParts(parts)
   }
 
   async close(): Promise<void> {}
@@ -66,6 +77,8 @@ class InlineEncoder implements FileEncoderPool {
 
 class ThreadEncoder implements FileEncoderPool {
   readonly #pool: Piscina
+  /** Blocks of stored files, until a thread is sent a task. */
+  #spare: Uint8Array[] = []
 
   constructor(threads: number) {
     this.#pool = new Piscina({
@@ -84,14 +97,23 @@ class ThreadEncoder implements FileEncoderPool {
     options: ParquetOptions = {},
     order?: Uint32Array,
   ): Promise<EncodedFile> {
-    const task: EncodeTask = { fields, batch, options, order }
+    const task: EncodeTask = { fields, batch, options, order, spare: [] }
     if ((order?.length ?? batch.rowCount) < THREAD_ROWS_MIN) return encodeInline(task)
+    const spare = this.#spare
+    this.#spare = []
     try {
-      return (await this.#pool.run(task)) as EncodedFile
+      // Its type is that of browsers.
+      const transferList = spare.map(({ buffer }) => buffer) as never
+      return (await this.#pool.run({ ...task, spare }, { transferList })) as EncodedFile
     } catch (error) {
       // An error loses its class and code on the way from a thread; all that the encoder throws are defects.
       throw new MillraceError('internal', `Parquet encoder: ${(error as Error).message}`, {}, error)
     }
+  }
+
+  giveBack(parts: readonly Uint8Array[]): void {
+    for (const part of parts)
+      if (isWholeBlock(part) && this.#spare.length < SPARE_BLOCKS_MAX) this.#spare.push(part)
   }
 
   async close(): Promise<void> {

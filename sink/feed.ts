@@ -321,6 +321,7 @@ export class TableFeed {
       for await (const file of this.#tools.encoder.encode(table, this.#layout!, rows, this.#tools.names)) {
         files.push(file.dataFile)
         await this.#tools.store.put([{ uri: file.dataFile.file_path, parts: file.parts }])
+        this.#tools.encoder.giveBack(file.parts)
       }
       return files
     } catch (error) {

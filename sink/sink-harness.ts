@@ -146,6 +146,8 @@ export type PlainRow = Record<string, unknown>
 
 /** Rows of a file are JSON by field id, as a reader of Iceberg finds them. */
 export class JsonFileEncoder {
+  giveBack(): void {}
+
   async encode(
     fields: readonly ParquetField[],
     batch: ColumnBatch,
