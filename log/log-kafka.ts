@@ -37,6 +37,7 @@ import {
   TransactionalProducer,
   type TransactionBatch,
 } from './kafka-transaction.ts'
+import { TransactionTurns } from './kafka-turns.ts'
 import { committedOffsets } from './kafka-wire.ts'
 import type {
   AppendRequest,
@@ -82,14 +83,12 @@ export class KafkaLog implements Log {
   readonly #topics: KafkaTopics
   readonly #follower: KafkaFollower
   readonly #reads: KafkaReads
-  readonly #transactions: TransactionalProducer
+  readonly #transactions: TransactionTurns
   /** Producers of partitions with one writer, by `topic/partition`. */
   readonly #writers = new Map<string, TransactionalProducer>()
   readonly #groups = new Map<string, KafkaGroup>()
   #sender: Promise<BatchSender> | undefined
   #abortedInARow = 0
-  /** What the last transaction wrote to. */
-  #lastCommitted: readonly TransactionBatch[] = []
 
   constructor(cluster: KafkaCluster, role: string) {
     this.#cluster = cluster
@@ -99,7 +98,7 @@ export class KafkaLog implements Log {
     this.#follower = new KafkaFollower(cluster)
     this.#reads = new KafkaReads(cluster)
     const { prefix, instance } = cluster.options
-    this.#transactions = new TransactionalProducer(cluster, `${prefix}millrace-${instance}-${role}`)
+    this.#transactions = new TransactionTurns(cluster, `${prefix}millrace-${instance}-${role}`)
   }
 
   // Topics
@@ -230,10 +229,7 @@ export class KafkaLog implements Log {
       for (;;) {
         try {
           const offsets = await this.#transactions.commit(batches, await this.#groupOffsets(positions))
-          if (batches.length > 0) this.#lastCommitted = batches
           this.#abortedInARow = 0
-          // While the next one is made, so that its beginning need not.
-          void this.#transactions.exclusively(() => this.#transactions.awaitMarkers()).catch(() => {})
           return offsets
         } catch (error) {
           if (!(error instanceof TransactionAborted)) throw error
@@ -458,21 +454,15 @@ export class KafkaLog implements Log {
     })
     this.#groups.set(stage, group)
     // What a former self left open or half ended holds others up.
-    await this.#transactions.exclusively(() => this.#transactions.begin([this.#groupName(stage)]))
+    await this.#transactions.exclusively(() => this.#transactions.begin(this.#groupName(stage)))
     await group.joined
     return group
   }
 
   /** Afterwards others can read what was committed here: markers reach the partitions a moment after the commit. */
   async close(): Promise<void> {
-    const { prefix } = this.#cluster.options
-    const written = new Map(
-      this.#lastCommitted.map(({ topic, partition }) => [`${topic}/${partition}`, { topic, partition }]),
-    )
-    const visible = [...written.values()].map(({ topic, partition }) =>
-      this.#stableEnd(topic.slice(prefix.length), partition).catch(() => {}),
-    )
-    await Promise.race([Promise.all(visible), this.#cluster.sleep(CLOSE_MS_MAX)])
+    const ended = this.#transactions.exclusively(() => this.#transactions.awaitMarkers()).catch(() => {})
+    await Promise.race([ended, this.#cluster.sleep(CLOSE_MS_MAX)])
     await Promise.all([...this.#groups.values()].map((group) => group.leave()))
     await this.#cluster.close()
     this.#follower.close()

@@ -74,43 +74,47 @@ for (const [name, settings] of [
     }
   })
 
-test('a transaction that a former self left open holds nobody for long', async () => {
-  const settings = await options()
-  const role = 'left'
-  const log = await openKafkaLog(settings, role)
-  const t = (await log.createTopic('left', { ...TOPIC_DEFAULTS, partitions: 1 })).name
-  await log.append({
-    entries: [entry(t, 0, [['a', 'b']])],
-    positions: [{ stage: 'left', topic: t, partition: 0, nextOffset: 1 }],
+/** Ends of the transactional ids that a log has by turns. */
+const TURNS = ['', '-2']
+
+for (const turn of TURNS)
+  test(`a transaction that a former self left open under its id${turn} holds nobody for long`, async () => {
+    const settings = await options()
+    const role = 'left'
+    const log = await openKafkaLog(settings, role)
+    const t = (await log.createTopic('left', { ...TOPIC_DEFAULTS, partitions: 1 })).name
+    await log.append({
+      entries: [entry(t, 0, [['a', 'b']])],
+      positions: [{ stage: 'left', topic: t, partition: 0, nextOffset: 1 }],
+    })
+    const cluster = await KafkaCluster.connect(settings, 'former')
+    const id = `${settings.prefix}millrace-${settings.instance}-${role}${turn}`
+    const group = `${settings.prefix}millrace-left`
+    const attempt = <T>(kind: 'group' | 'transaction', key: string, act: (c: Connection) => Promise<T>) =>
+      cluster.onCoordinator(kind, key, 'left open', act)
+    const { producerId, producerEpoch } = await attempt('transaction', id, (c) =>
+      initProducerIdV4.api.async(c, id, 60_000, -1n, -1),
+    )
+    await attempt('transaction', id, (c) =>
+      addOffsetsToTxnV3.api.async(c, id, producerId, producerEpoch, group),
+    )
+    const partition = {
+      partitionIndex: 0,
+      committedOffset: 7n,
+      committedLeaderEpoch: -1,
+      committedMetadata: '',
+    }
+    const topics = [{ name: settings.prefix + t, partitions: [partition] }]
+    await attempt('group', group, (c) =>
+      txnOffsetCommitV3.api.async(c, id, group, producerId, producerEpoch, -1, '', null, topics),
+    )
+    const startedAt = performance.now()
+    assert.equal(await log.position('left', t, 0), 1)
+    const tookMs = performance.now() - startedAt
+    assert.ok(tookMs > 1000 && tookMs < 20_000, `${tookMs} ms: open, and ended long before its 60 s`)
+    await log.close()
+    await cluster.close()
   })
-  const cluster = await KafkaCluster.connect(settings, 'former')
-  const id = `${settings.prefix}millrace-${settings.instance}-${role}`
-  const group = `${settings.prefix}millrace-left`
-  const attempt = <T>(kind: 'group' | 'transaction', key: string, act: (c: Connection) => Promise<T>) =>
-    cluster.onCoordinator(kind, key, 'left open', act)
-  const { producerId, producerEpoch } = await attempt('transaction', id, (c) =>
-    initProducerIdV4.api.async(c, id, 60_000, -1n, -1),
-  )
-  await attempt('transaction', id, (c) =>
-    addOffsetsToTxnV3.api.async(c, id, producerId, producerEpoch, group),
-  )
-  const partition = {
-    partitionIndex: 0,
-    committedOffset: 7n,
-    committedLeaderEpoch: -1,
-    committedMetadata: '',
-  }
-  const topics = [{ name: settings.prefix + t, partitions: [partition] }]
-  await attempt('group', group, (c) =>
-    txnOffsetCommitV3.api.async(c, id, group, producerId, producerEpoch, -1, '', null, topics),
-  )
-  const startedAt = performance.now()
-  assert.equal(await log.position('left', t, 0), 1)
-  const tookMs = performance.now() - startedAt
-  assert.ok(tookMs > 1000 && tookMs < 20_000, `${tookMs} ms: open, and ended long before its 60 s`)
-  await log.close()
-  await cluster.close()
-})
 
 test('a member that was dropped and has joined again commits nothing that it began before', async () => {
   const settings = await options()
@@ -227,15 +231,19 @@ test('what is left of an ended transaction is refused, however late it comes', a
       entries: [entry(t, 0, [['a', 'b']])],
       positions: [{ stage: 'late', topic: t, partition: 0, nextOffset }],
     })
-  await commit(1)
-  await commit(2)
+  for (const nextOffset of [1, 2, 3, 4]) await commit(nextOffset)
   await log.settled(t, 0)
   const { folder } = await brokers!
   const written = storedRecords(join(folder, 'data-0'), settings.prefix + t, 0)
   const batches = written.filter(({ marker }) => marker === undefined)
-  const [first, second] = batches as [StoredRecord, StoredRecord]
-  assert.equal(second.producerId, first.producerId)
-  assert.equal(second.producerEpoch, first.producerEpoch + 1, 'each transaction has an epoch of its own')
+  const [first, second, ...later] = batches as [StoredRecord, StoredRecord, ...StoredRecord[]]
+  assert.notEqual(second.producerId, first.producerId, 'two producers by turns')
+  const next = ({ producerId, producerEpoch }: StoredRecord) => [producerId, producerEpoch + 1]
+  assert.deepEqual(
+    later.map(({ producerId, producerEpoch }) => [producerId, producerEpoch]),
+    [next(first), next(second)],
+    'each transaction has an epoch of its own',
+  )
 
   const cluster = await KafkaCluster.connect(settings, 'test')
   const id = `${settings.prefix}millrace-${settings.instance}-late`
@@ -247,59 +255,108 @@ test('what is left of an ended transaction is refused, however late it comes', a
     committedMetadata: '',
   }
   const topics = [{ name: settings.prefix + t, partitions: [partition] }]
-  for (const { producerId, producerEpoch } of batches)
+  for (const [i, { producerId, producerEpoch }] of batches.entries())
     await assert.rejects(
       cluster.onCoordinator('group', group, 'late', (connection) =>
-        txnOffsetCommitV5.async(connection, id, group, producerId, producerEpoch, -1, '', null, topics),
+        txnOffsetCommitV5.async(
+          connection,
+          id + TURNS[i % 2],
+          group,
+          producerId,
+          producerEpoch,
+          -1,
+          '',
+          null,
+          topics,
+        ),
       ),
       /INVALID_PRODUCER_EPOCH|PRODUCER_FENCED/,
     )
-  assert.equal(await log.position('late', t, 0), 2)
+  assert.equal(await log.position('late', t, 0), 4)
   await log.close()
   await cluster.close()
 })
 
-test('what a committed transaction wrote where its marker is missing is committed by who takes over', async () => {
-  const settings = await oldOptions()
-  const setup = await openKafkaLog(settings, 'setup')
-  const topic = await setup.createTopic('half', { ...TOPIC_DEFAULTS, partitions: 2 })
-  await setup.close()
-  const name = settings.prefix + topic.name
-  const cluster = await KafkaCluster.connect(settings, 'former')
-  const id = `${settings.prefix}millrace-${settings.instance}-half`
-  const group = `${settings.prefix}millrace-half`
-  const attempt = <T>(kind: 'group' | 'transaction', key: string, act: (c: Connection) => Promise<T>) =>
-    cluster.onCoordinator(kind, key, 'half', act)
-  const begun = await attempt('transaction', id, (c) => initProducerIdV4.api.async(c, id, 60_000, -1n, -1))
-  const producer = { id: begun.producerId, epoch: begun.producerEpoch }
-  await attempt('transaction', id, (c) =>
-    addPartitionsToTransaction(c, id, producer.id, producer.epoch, [{ name, partitions: [1] }]),
-  )
-  await attempt('transaction', id, (c) => endTxnV3.api.async(c, id, producer.id, producer.epoch, true))
-  // Like the coordinator that did without them: a partition and a group that it does not think of.
-  const batch = prepareBatch(textBatch([['a', 'b']]), { recordCount: 1 }, 'none')
-  const parts = [sealForSend(batch, producer, 0, true), batch.records]
-  const [produced] = await cluster.onLeader(name, 0, 'write', 'half', (c) =>
-    produce(c, { id, version: 1 }, [{ topic: name, partition: 0, parts }]),
-  )
-  assert.equal(produced!.errorCode, 0)
-  const position = {
-    partitionIndex: 0,
-    committedOffset: 7n,
-    committedLeaderEpoch: -1,
-    committedMetadata: topic.id,
-  }
-  await attempt('group', group, (c) =>
-    txnOffsetCommitV3.api.async(c, id, group, producer.id, producer.epoch, -1, '', null, [
-      { name, partitions: [position] },
-    ]),
-  )
+for (const turn of TURNS)
+  test(`what a committed transaction wrote where its marker is missing is committed by who takes over its id${turn}`, async () => {
+    const settings = await oldOptions()
+    const setup = await openKafkaLog(settings, 'setup')
+    const topic = await setup.createTopic('half', { ...TOPIC_DEFAULTS, partitions: 2 })
+    await setup.close()
+    const name = settings.prefix + topic.name
+    const cluster = await KafkaCluster.connect(settings, 'former')
+    const id = `${settings.prefix}millrace-${settings.instance}-half${turn}`
+    const group = `${settings.prefix}millrace-half`
+    const attempt = <T>(kind: 'group' | 'transaction', key: string, act: (c: Connection) => Promise<T>) =>
+      cluster.onCoordinator(kind, key, 'half', act)
+    const begun = await attempt('transaction', id, (c) => initProducerIdV4.api.async(c, id, 60_000, -1n, -1))
+    const producer = { id: begun.producerId, epoch: begun.producerEpoch }
+    await attempt('transaction', id, (c) =>
+      addPartitionsToTransaction(c, id, producer.id, producer.epoch, [{ name, partitions: [1] }]),
+    )
+    await attempt('transaction', id, (c) => endTxnV3.api.async(c, id, producer.id, producer.epoch, true))
+    // Like the coordinator that did without them: a partition and a group that it does not think of.
+    const batch = prepareBatch(textBatch([['a', 'b']]), { recordCount: 1 }, 'none')
+    const parts = [sealForSend(batch, producer, 0, true), batch.records]
+    const [produced] = await cluster.onLeader(name, 0, 'write', 'half', (c) =>
+      produce(c, { id, version: 1 }, [{ topic: name, partition: 0, parts }]),
+    )
+    assert.equal(produced!.errorCode, 0)
+    const position = {
+      partitionIndex: 0,
+      committedOffset: 7n,
+      committedLeaderEpoch: -1,
+      committedMetadata: topic.id,
+    }
+    await attempt('group', group, (c) =>
+      txnOffsetCommitV3.api.async(c, id, group, producer.id, producer.epoch, -1, '', null, [
+        { name, partitions: [position] },
+      ]),
+    )
 
-  const log = await openKafkaLog(settings, 'half')
-  assert.deepEqual(await readAll(log, topic.name, 0), [])
-  assert.equal(await log.position('half', topic.name, 0), 7)
-  await log.settled(topic.name, 0)
-  assert.deepEqual(await readAll(log, topic.name, 0), ['0:a=b'])
+    const log = await openKafkaLog(settings, 'half')
+    assert.deepEqual(await readAll(log, topic.name, 0), [])
+    assert.equal(await log.position('half', topic.name, 0), 7)
+    await log.settled(topic.name, 0)
+    assert.deepEqual(await readAll(log, topic.name, 0), ['0:a=b'])
+    await log.close()
+    await cluster.close()
+  })
+
+test('of two transactions that move a position the later offset stays, whichever ends last', async () => {
+  const settings = await options()
+  const log = await openKafkaLog(settings, 'order')
+  const topic = await log.createTopic('order', { ...TOPIC_DEFAULTS, partitions: 1 })
+  const cluster = await KafkaCluster.connect(settings, 'test')
+  const group = `${settings.prefix}millrace-order`
+  const attempt = <T>(kind: 'group' | 'transaction', key: string, act: (c: Connection) => Promise<T>) =>
+    cluster.onCoordinator(kind, key, 'order', act)
+  const ends: (() => Promise<unknown>)[] = []
+  for (const [i, turn] of TURNS.entries()) {
+    const id = `${settings.prefix}millrace-order${turn}`
+    const { producerId, producerEpoch } = await attempt('transaction', id, (c) =>
+      initProducerIdV4.api.async(c, id, 60_000, -1n, -1),
+    )
+    await attempt('transaction', id, (c) =>
+      addOffsetsToTxnV3.api.async(c, id, producerId, producerEpoch, group),
+    )
+    const position = {
+      partitionIndex: 0,
+      committedOffset: BigInt(i + 1),
+      committedLeaderEpoch: -1,
+      committedMetadata: topic.id,
+    }
+    const topics = [{ name: settings.prefix + topic.name, partitions: [position] }]
+    await attempt('group', group, (c) =>
+      txnOffsetCommitV3.api.async(c, id, group, producerId, producerEpoch, -1, '', null, topics),
+    )
+    ends.push(() =>
+      attempt('transaction', id, (c) => endTxnV3.api.async(c, id, producerId, producerEpoch, true)),
+    )
+  }
+  await ends[1]!()
+  await ends[0]!()
+  assert.equal(await log.position('order', topic.name, 0), 2)
   await log.close()
   await cluster.close()
 })
@@ -404,6 +461,24 @@ test('what another has committed atomically can be read once it is settled', asy
     assert.equal((await readAll(reader, t, 0)).length, i)
   }
   await Promise.all([writer.close(), reader.close()])
+})
+
+test('what was committed can be read by others when the log is closed', async () => {
+  const settings = await options()
+  const reader = await openKafkaLog(settings, 'reader')
+  const t = (await reader.createTopic('closed', { ...TOPIC_DEFAULTS, partitions: 2 })).name
+  for (let round = 0; round < 5; round++) {
+    const log = await openKafkaLog(settings, 'writer')
+    for (const partition of [0, 1])
+      await log.append({
+        entries: [entry(t, partition, [['a', `${round}`]])],
+        positions: [{ stage: 'closed', topic: t, partition, nextOffset: 1 }],
+      })
+    await log.close()
+    for (const partition of [0, 1])
+      assert.equal((await readAll(reader, t, partition)).at(-1)?.split('=')[1], `${round}`)
+  }
+  await reader.close()
 })
 
 test('no broker at the address', async () => {
