@@ -1,7 +1,7 @@
 // The atomic append: batches to several partitions and offsets of groups, all or nothing, one transaction at a time.
 //
 //   InitProducerId (once; ends what a former self left open, and fences it)
-//   Produce … (in parallel, by the sender) ─► TxnOffsetCommit … ─► EndTxn, whose answer names the next epoch
+//   Produce … (in parallel, by the sender), TxnOffsetCommit … ─► EndTxn, whose answer names the next epoch
 //
 // That is version 2 of transactions (KIP-890, the default of clusters since 4.0). Every transaction has an epoch of its
 // own: a request of an earlier one that a broker gets to late (it lay in a buffer while the broker stood still, and was sent
@@ -219,13 +219,19 @@ export class TransactionalProducer {
     let baseOffsets: number[]
     try {
       if (this.#version < 2) await this.#addPartitions(sender, batches)
-      const sends = batches.map(({ topic, partition, batch }) => sender.send(topic, partition, batch))
+      /** Of each partition. */
+      const firsts = new Map<string, Promise<number>>()
+      const sends = batches.map(({ topic, partition, batch }) => {
+        const sent = sender.send(topic, partition, batch)
+        const key = `${topic}/${partition}`
+        if (!firsts.has(key)) firsts.set(key, sent)
+        return sent
+      })
+      const offsetsSent = this.#sendAllOffsets(sender, offsets, [...firsts.values()])
       // All must be back before the end, whichever fails first.
-      await Promise.allSettled(sends)
+      await Promise.allSettled([...sends, offsetsSent])
       baseOffsets = await Promise.all(sends)
-      // One after the other: two that add to a transaction at the same time make one of them wait.
-      for (const [group, own] of Map.groupBy(offsets, ({ group }) => group))
-        await this.#sendOffsets(sender, group, own)
+      await offsetsSent
     } catch (error) {
       await this.#abort(sender)
       throw this.#failure(error)
@@ -266,6 +272,20 @@ export class TransactionalProducer {
     await this.#onCoordinator(`transaction ${this.#id}`, (connection) =>
       addOffsetsToTxnV3.api.async(connection, this.#id, id, epoch, group),
     )
+  }
+
+  /**
+   * While the batches are on their way, but one after the other: two that add to a transaction at the same time make one of
+   * them wait. A partition was added when it has taken its first batch.
+   */
+  async #sendAllOffsets(
+    sender: BatchSender,
+    offsets: readonly GroupOffset[],
+    added: readonly Promise<unknown>[],
+  ): Promise<void> {
+    await Promise.all(added)
+    for (const [group, own] of Map.groupBy(offsets, ({ group }) => group))
+      await this.#sendOffsets(sender, group, own)
   }
 
   async #sendOffsets(sender: BatchSender, group: string, offsets: readonly GroupOffset[]): Promise<void> {
