@@ -46,14 +46,21 @@ export class Committer<Stream extends Refusable> {
   readonly #options: CommitterOptions
   readonly #spare: OutputBatches[] = []
   #inFlight: Promise<void> | undefined
+  #isBusy = false
   #failure: unknown
 
   constructor(options: CommitterOptions) {
     this.#options = options
   }
 
+  /** Nothing is in flight, and what was has been heard of. */
   get isIdle(): boolean {
     return this.#inFlight === undefined
+  }
+
+  /** Whether the log is at work on a step. */
+  get isBusy(): boolean {
+    return this.#isBusy
   }
 
   /** An empty buffer for a step; it comes back by `submit` or `release`. */
@@ -71,9 +78,14 @@ export class Committer<Stream extends Refusable> {
   async submit(parts: Parts<Stream>, output: OutputBatches): Promise<void> {
     await this.settle()
     // An error is thrown by whoever settles; until then nobody awaits the promise.
-    this.#inFlight = this.#commit(parts.all, output).catch((error) => {
-      this.#failure = error
-    })
+    this.#isBusy = true
+    this.#inFlight = this.#commit(parts.all, output)
+      .catch((error) => {
+        this.#failure = error
+      })
+      .finally(() => {
+        this.#isBusy = false
+      })
   }
 
   /** Waits for the append in flight; throws what it threw. */

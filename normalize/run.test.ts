@@ -448,6 +448,39 @@ test('streams that could not be taken over, because a partition was lost, are ta
   assert.equal((await log.range(normalizedTopic('default', 'telemetry'), 0)).end, 5)
 })
 
+test('a step is short while nothing is under way to the log, which waits for it, and long otherwise', async () => {
+  const stream = plainDescriptor({ partitions: 1 })
+  const log = new MemoryLog()
+  await createTopics(log, stream)
+  const { promise: released, resolve: release } = Promise.withResolvers<void>()
+  const slow: Log = Object.assign(Object.create(log) as Log, {
+    ...bound(log),
+    append: async (request: AppendRequest) => {
+      await released
+      return log.append(request)
+    },
+  })
+  const { stage, counters } = await start(slow, { streams: [stream], references: false })
+  // What it holds does not matter: most of them are duplicates.
+  const records = readings('d', 0, 8000)
+  const batch = rawBatch(records)
+  const topic = rawTopic('default', 'telemetry')
+  const entries = [{ topic, partition: 0, batch, recordCount: records.length }]
+  const batches = Math.ceil((12 << 20) / batch.length)
+  for (let i = 0; i < batches; i++) await log.append({ entries })
+  const first = await stage.step()
+  const bytes = counters.get('bytes_in')
+  assert.ok(bytes >= 2 << 20 && bytes < 5 << 20, `${bytes} bytes`)
+  // It waits for the first one's append when it has read all.
+  const second = stage.step()
+  while (counters.get('records_in') === first) await sleep(1)
+  assert.equal(counters.get('records_in'), batches * records.length)
+  assert.ok(counters.get('bytes_in') - bytes > 6 << 20)
+  release()
+  await second
+  await drain(stage)
+})
+
 test('a big state is saved in pieces while input goes on, and a restart makes the same one of it', async () => {
   const stream = plainDescriptor({ partitions: 1 })
   const raw = rawTopic('default', 'telemetry')

@@ -43,6 +43,8 @@ import { compileTransform } from './transform.ts'
 const STEP_BYTES_MAX_DEFAULT = 4 * 1024 * 1024
 /** Of a log without references (Kafka): there an append is a transaction, whose round trips cost the same whatever is in it. */
 const STEP_BYTES_MAX_TRANSACTION = 16 * 1024 * 1024
+/** With so much a step ends where nothing else is under way to the log, which would have to wait for more. */
+const STEP_BYTES_MIN = 2 * 1024 * 1024
 /** Part of a step that one partition is read for at a time, and that snapshots may add to it. */
 const READ_PART = 4
 /** At most; between two reads the answers of a log on the network have their turn, and what waits for them is sent. */
@@ -85,6 +87,7 @@ export class NormalizeStage {
   readonly #limits: StateLimits
   readonly #now: () => number
   readonly #stepBytesMax: number
+  readonly #stepBytesMin: number
   readonly #readBytesMax: number
   readonly #streams = new Map<string, Stream>()
   readonly #follower: Follower
@@ -106,6 +109,7 @@ export class NormalizeStage {
     this.#stepBytesMax =
       options.stepBytesMax ??
       ((options.references ?? true) ? STEP_BYTES_MAX_DEFAULT : STEP_BYTES_MAX_TRANSACTION)
+    this.#stepBytesMin = Math.min(this.#stepBytesMax, STEP_BYTES_MIN)
     this.#readBytesMax = Math.min(Math.ceil(this.#stepBytesMax / READ_PART), READ_BYTES_MAX)
     this.#committer = new Committer({
       log: this.#log,
@@ -416,7 +420,7 @@ export class NormalizeStage {
     let bytesIn = 0
     // What the step is bounded by: bytes read, or made of them, where that is more.
     let bytes = 0
-    while (bytes < this.#stepBytesMax) {
+    while (bytes < (this.#committer.isBusy ? this.#stepBytesMax : this.#stepBytesMin)) {
       const partition = this.#follower.next()
       if (partition === undefined) break
       const { stream } = partition
