@@ -43,6 +43,23 @@ test('a file goes from its end, in pieces, by other threads; the next ones after
   await gone(path.join(folder, 'third'))
 })
 
+test('a file that somebody else removed is removed', async () => {
+  const remover = new BackgroundRemover()
+  const none = path.join(folder, 'none')
+  const taken = fileOf('taken', 4 * PIECE_BYTES)
+  const last = fileOf('last', 1)
+  // Throws what the removals before were refused with.
+  const goOn = async (): Promise<void> => {
+    remover.remove(none)
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+  remover.remove(taken)
+  while (fs.statSync(taken).size === 4 * PIECE_BYTES) await goOn()
+  fs.unlinkSync(taken)
+  remover.remove(last)
+  while (fs.existsSync(last)) await goOn()
+})
+
 test('whoever closes waits for nothing: what is left is removed at once', async () => {
   const files = ['a', 'b'].map((name) => fileOf(name, 100 * PIECE_BYTES))
   const remover = new BackgroundRemover()

@@ -57,12 +57,21 @@ export class BackgroundRemover implements FileRemover {
   async #run(): Promise<void> {
     try {
       for (let file = this.#files[0]; file !== undefined; file = this.#files[0]) {
-        await this.#shrink(file)
-        await unlink(file)
+        await this.#remove(file)
         this.#files.shift()
       }
     } catch (error) {
       if (this.#files.length > 0) this.#error = error
+    }
+  }
+
+  /** Somebody who wants the space may have been quicker. */
+  async #remove(file: string): Promise<void> {
+    try {
+      await this.#shrink(file)
+      await unlink(file)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     }
   }
 
