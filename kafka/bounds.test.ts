@@ -18,13 +18,16 @@ import {
   connect,
   frameOf,
   openDoor,
+  PARTITIONS,
   partitionOf,
   payloadOf,
   RAW,
   streamOf,
 } from './door-harness.ts'
 import { KAFKA_ERROR } from './error-codes.ts'
+import { Fetcher } from './fetch.ts'
 import type { RequestOf } from './messages.ts'
+import { PartitionEnds } from './partition-ends.ts'
 import { ProduceHandler } from './produce.ts'
 import { Producers } from './producers.ts'
 import { PublicTopics } from './public-topics.ts'
@@ -77,7 +80,7 @@ test('large requests that never come whole leave room for small ones', {
   const { door, warnings, failures } = await openDoor(t)
   const half = Buffer.alloc(15 << 20)
   half.writeInt32BE(16 << 20)
-  for (let i = 0; i < 9; i++) {
+  for (let i = 0; i < 7; i++) {
     const { socket } = await connect(t, door.port)
     await new Promise((resolve) => socket.write(half, resolve))
   }
@@ -337,13 +340,13 @@ test('connections without credentials do not keep out those that come after them
 
 const BATCH_BYTES = 4 << 20
 
-/** A log whose reads of the raw topic are one batch of 4 MiB each. */
+/** A log whose reads of raw topics are one batch of 4 MiB each. */
 class LargeBatches extends MemoryLog {
   readonly #batch = Buffer.alloc(BATCH_BYTES)
 
   override async read(...asked: Parameters<Log['read']>): Promise<ReadResult> {
     const [topic, , offset] = asked
-    return topic === RAW ? { batches: this.#batch, nextOffset: offset + 1 } : super.read(...asked)
+    return topic.endsWith('.raw') ? { batches: this.#batch, nextOffset: offset + 1 } : super.read(...asked)
   }
 }
 
@@ -394,11 +397,43 @@ test('batches that are fetched and not read are bounded, also those larger than 
   const client = await connect(t, door.port)
   const bytesOf = async (): Promise<number> =>
     (await client.call('fetch', 12, fetching(1))).responses[0]!.partitions[0]!.records.length
-  // 32 of them hold 128 MiB.
+  // 24 of them hold 96 MiB.
   assert.equal(await bytesOf(), 0)
   for (const { socket } of deaf.slice(0, 20)) socket.destroy()
   let bytes = 0
   while (bytes === 0) bytes = await bytesOf()
   assert.equal(bytes, BATCH_BYTES)
   assert.deepEqual(failures, [])
+})
+
+test('a tenant that does not read what it fetches leaves room for others', {
+  timeout: TEST_MS_MAX,
+}, async (t) => {
+  const log = new LargeBatches()
+  const topics = new PublicTopics(log)
+  const ends = new PartitionEnds(log)
+  t.after(() => ends.close())
+  for (const tenant of ['default', 'other']) {
+    const topic = rawTopic(tenant, 'telemetry')
+    await log.createTopic(topic, { ...TABLE_TOPIC, partitions: PARTITIONS })
+    const batch = batchOf(DEVICE, [payloadOf(1)])
+    await log.append({ entries: [{ topic, partition: PARTITION, batch, recordCount: 1 }] })
+  }
+  await topics.setStreams([streamOf('default'), streamOf('other')])
+  void ends.follow()
+  const fetcher = new Fetcher(log, topics, ends)
+  const bytesOf = async (tenant: string): Promise<number> => {
+    const request = fetching(1)
+    request.topics[0]!.topic = rawTopic(tenant, 'telemetry')
+    const { responses } = await fetcher.fetch(request, callerOf(tenant), 12)
+    return responses[0]!.partitions[0]!.records.length
+  }
+  await until(
+    'both are known',
+    () => ends.end(RAW, PARTITION) + ends.end('other.telemetry.raw', PARTITION) === 2,
+  )
+  let answers = 0
+  while ((await bytesOf('default')) > 0) answers++
+  assert.equal(answers, 24)
+  assert.equal(await bytesOf('other'), BATCH_BYTES)
 })

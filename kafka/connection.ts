@@ -65,6 +65,8 @@ export class Connection {
   #frameBytes = 0
   #frameLength = -1
   #reserved = 0
+  /** For whom: the request may be the one by which the connection becomes another's. */
+  #holder = ''
   #receiveTimer: NodeJS.Timeout | undefined
   /** Received while a request is handled. */
   readonly #waiting: Uint8Array[] = []
@@ -96,6 +98,10 @@ export class Connection {
     return this.credentialId === '' ? this.#peer : `${this.#peer} (${this.credentialId})`
   }
 
+  get #tenant(): string {
+    return this.#principal?.tenant ?? ''
+  }
+
   get isKnown(): boolean {
     return this.#principal !== undefined
   }
@@ -109,7 +115,7 @@ export class Connection {
     this.#ended.abort()
     clearTimeout(this.#authenticateTimer)
     clearTimeout(this.#receiveTimer)
-    this.#host.requests.give(this.#reserved)
+    this.#host.requests.give(this.#reserved, this.#holder)
     this.#reserved = 0
     endSocket()
     this.#host.closed(this, reason)
@@ -138,7 +144,7 @@ export class Connection {
         this.#receiveTimer = undefined
         await this.#request(frame)
         if (this.#ended.signal.aborted) return
-        this.#host.requests.give(bytes)
+        this.#host.requests.give(bytes, this.#holder)
         this.#reserved = 0
       }
     } catch (error) {
@@ -172,7 +178,8 @@ export class Connection {
         : Math.min(this.#frameLength, Math.max(FRAME_BYTES_START, this.#frame.length * 2, end))
       const grown = bytes - FRAME_BYTES_FREE - this.#reserved
       if (grown > 0) {
-        if (!this.#host.requests.take(grown))
+        this.#holder = this.#tenant
+        if (!this.#host.requests.take(grown, this.#holder))
           throw new Malformed('too many bytes of requests are being received')
         this.#reserved += grown
       }
@@ -302,9 +309,10 @@ export class Connection {
 
   async #drained(bytes: number): Promise<void> {
     const { answers } = this.#host
-    if (!answers.take(bytes)) return this.close('too many bytes of answers are not read')
+    const tenant = this.#tenant
+    if (!answers.take(bytes, tenant)) return this.close('too many bytes of answers are not read')
     await once(this.#socket, 'drain', { signal: this.#ended.signal }).catch(() => {})
-    answers.give(bytes)
+    answers.give(bytes, tenant)
   }
 
   // SASL PLAIN (KIP-152; RFC 4616)

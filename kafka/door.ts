@@ -29,6 +29,8 @@ const CONNECTIONS_MAX = 1000
 const REQUESTS_BYTES_MAX = 128 << 20
 /** Of answers that wait for their clients, but for the batches in them (fetch.ts bounds those), over all connections. */
 const ANSWERS_BYTES_MAX = 128 << 20
+/** Of either, of one tenant. */
+const TENANT_BYTES_MAX = 96 << 20
 /** Reasons that are written to the log in one second; others are counted. */
 const WARNINGS_PER_SECOND_MAX = 10
 const EXPIRE_MS = 3_600_000
@@ -71,8 +73,8 @@ type Handlers = {
 export class KafkaDoor implements ConnectionHost {
   readonly advertised: { host: string; port: number } | undefined
   readonly identity: IdentityProvider
-  readonly requests = new Budget(REQUESTS_BYTES_MAX)
-  readonly answers = new Budget(ANSWERS_BYTES_MAX)
+  readonly requests = new Budget(REQUESTS_BYTES_MAX, TENANT_BYTES_MAX)
+  readonly answers = new Budget(ANSWERS_BYTES_MAX, TENANT_BYTES_MAX)
   readonly #counters: CounterBlock<KafkaCounter>
   readonly #options: KafkaDoorOptions
   readonly #topics: PublicTopics

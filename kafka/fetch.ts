@@ -3,6 +3,7 @@
 // is over. Fetch sessions (KIP-227) are not kept: the answer's session id is 0, which tells the client so.
 import type { Log } from '../log/log.ts'
 import { isMillraceError } from '../std/errors.ts'
+import { Budget } from './budget.ts'
 import type { Caller } from './caller.ts'
 import { KAFKA_ERROR, type KafkaError } from './error-codes.ts'
 import { FetchReads, type Piece } from './fetch-reads.ts'
@@ -12,8 +13,9 @@ import { mayRead, type PublicTopic, type PublicTopics } from './public-topics.ts
 
 /** Bytes of one answer, whatever the client asks for, but for a batch that is larger. */
 const RESPONSE_BYTES_MAX = 8 << 20
-/** Of all answers that are not yet sent: above it each has at most so much, and no batch that is larger. */
+/** Of all answers that are not yet sent, and of one tenant's: above it each has at most so much, and no larger batch. */
 const RESPONSES_BYTES_MAX = 128 << 20
+const RESPONSES_BYTES_PER_TENANT_MAX = 96 << 20
 const RESPONSE_BYTES_MIN = 64 << 10
 const WAIT_MS_MAX = 60_000
 /** A fetch that waits for more than one byte looks again at most this often. */
@@ -41,12 +43,10 @@ export class Fetcher {
   readonly #topics: PublicTopics
   readonly #ends: PartitionEnds
   readonly #reads: FetchReads
-  readonly #bytesMax: number
-  /** Bytes of answers that are being made, or not yet sent. */
-  #bytesUnsent = 0
+  /** Of answers that are being made, or not yet sent. */
+  readonly #unsent = new Budget(RESPONSES_BYTES_MAX, RESPONSES_BYTES_PER_TENANT_MAX)
 
-  constructor(log: Log, topics: PublicTopics, ends: PartitionEnds, bytesMax = RESPONSES_BYTES_MAX) {
-    this.#bytesMax = bytesMax
+  constructor(log: Log, topics: PublicTopics, ends: PartitionEnds) {
     this.#log = log
     this.#topics = topics
     this.#ends = ends
@@ -65,14 +65,14 @@ export class Fetcher {
     const keys = this.#keysOf(request, caller, version)
     let pieces: readonly Piece[] = []
     caller.whenSent(() => {
-      this.#release(pieces)
+      this.#release(pieces, caller)
       for (const piece of pieces)
         if (piece.nextOffset < this.#ends.end(piece.topic, piece.partition))
           this.#reads.readAhead(caller.closed, piece)
     })
     for (;;) {
-      this.#release(pieces)
-      const into = this.#nothing(request)
+      this.#release(pieces, caller)
+      const into = this.#nothing(request, caller)
       pieces = into.pieces
       const seen = this.#ends.sumOf(keys)
       const responses = await this.#collect(request, caller, version, into)
@@ -84,9 +84,9 @@ export class Fetcher {
     }
   }
 
-  #release(pieces: readonly Piece[]): void {
+  #release(pieces: readonly Piece[], { principal }: Caller): void {
     for (const piece of pieces) {
-      this.#bytesUnsent -= piece.batches.length
+      this.#unsent.give(piece.batches.length, principal.tenant)
       this.#reads.release(piece)
     }
   }
@@ -108,8 +108,8 @@ export class Fetcher {
     return keys
   }
 
-  #nothing(request: Request): Gathered {
-    const room = Math.max(RESPONSE_BYTES_MIN, this.#bytesMax - this.#bytesUnsent)
+  #nothing(request: Request, { principal }: Caller): Gathered {
+    const room = Math.max(RESPONSE_BYTES_MIN, this.#unsent.left(principal.tenant))
     const bytesMax = Math.min(Math.max(request.maxBytes, 1), RESPONSE_BYTES_MAX, room)
     return { bytesMax, pieces: [], bytes: 0, isFinal: false }
   }
@@ -175,14 +175,17 @@ export class Fetcher {
       const want = Math.max(1, Math.min(partitionMaxBytes, bytesLeft))
       const piece = await this.#reads.read(caller.closed, topic.name, partition, fetchOffset, want)
       // Who does not read its answers must not make others pile up behind them: this one is asked for again.
-      if (piece.batches.length > bytesLeft && this.#bytesUnsent + piece.batches.length > this.#bytesMax) {
+      const { length } = piece.batches
+      const { tenant } = caller.principal
+      if (length > bytesLeft && length > this.#unsent.left(tenant)) {
         this.#reads.release(piece)
         return data(KAFKA_ERROR.none, end)
       }
       into.pieces.push(piece)
-      into.bytes += piece.batches.length
+      into.bytes += length
       into.isFinal ||= piece.nextOffset < end
-      this.#bytesUnsent += piece.batches.length
+      // Less than the least that an answer may have is taken although there is no room for it.
+      this.#unsent.give(-length, tenant)
       return data(KAFKA_ERROR.none, Math.max(end, piece.nextOffset), piece.batches)
     } catch (error) {
       if (isMillraceError(error, 'offset_below_start') || isMillraceError(error, 'offset_above_end'))
