@@ -1,6 +1,5 @@
 // The bytes of a file as they come: copied into blocks that can be handed to another thread and written with
-// one call. Blocks that are given back serve the thread's next files: new memory for each would have to be faulted in, and V8
-// would look for garbage after every second file or third.
+// one call. Blocks that are given back serve the thread's next files: V8 looks for garbage when so much memory is new.
 
 /** The first block, and what each following one doubles up to: a small file costs no large memory. */
 const BLOCK_BYTES_FIRST = 1 << 15
