@@ -209,10 +209,39 @@ test('who takes little of what is read is left to the page cache for a while, an
     const before = disk.readBytes
     await ahead.prepare([1, piece * PIECE_BYTES, into.length, 0], 2, 0)
     if (ahead.take(1, piece * PIECE_BYTES, into)) reads.push(piece)
-    else assert.equal(disk.readBytes, before, 'a pause reads nothing')
+    else {
+      assert.equal(disk.readBytes, before, 'a pause reads nothing')
+      ahead.note(into.length, 10)
+    }
   }
   assert.ok(reads.length > 20 && reads.length < 120, `${reads.length} of 400`)
   assert.ok(reads.at(-1)! > 200, `${reads.at(-1)} is the last one`)
+})
+
+test('the page cache is tried again after 64 MiB, and keeps what follows while it is warm', async (t) => {
+  if (!hasDirect) return t.skip('no direct reads here')
+  const { disk, dir, ahead } = segments(Buffer.alloc(0))
+  fs.truncateSync(path.join(dir, segmentName(1)), 2 ** 29)
+  const into = new Uint8Array(PIECE_BYTES)
+  let next = 0
+  /** Pieces that were taken until one was not, of at most so many. */
+  const takenOf = async (pieces: number): Promise<number> => {
+    for (let taken = 0; taken < pieces; taken++) {
+      const start = next++ * PIECE_BYTES
+      await ahead.prepare([1, start, into.length, 0], 2, 0)
+      if (!ahead.take(1, start, into)) return taken
+    }
+    return pieces
+  }
+  const first = await takenOf(100)
+  // Those that were on their way then are taken as well.
+  assert.ok(first >= 32 && first <= 36, `${first} pieces`)
+  ahead.note(into.length, 0.2)
+  const reads = disk.reads
+  assert.equal(await takenOf(10), 0)
+  assert.equal(disk.reads, reads, 'warm')
+  ahead.note(into.length, 4)
+  assert.ok((await takenOf(10)) === 10 && disk.reads > reads, 'cold')
 })
 
 for (const answer of ['none', 'EINVAL', 'EIO'] as const)

@@ -8,6 +8,9 @@
 //   prepare   before a read: waits for the pieces that hold its batches, and has the next ones on their way
 //   take      the read itself: copies out of pieces. What they do not hold, for whatever reason, comes from the file
 //
+// Whether the page cache is warm, because normalize has just read the same batches, nobody says: after COLD_BYTES it is tried
+// again, and has what follows as long as it takes no longer than a copy would.
+//
 // The partitions of a stream lie among each other: what one of them leaves of a piece another one takes. Where most of the log
 // are other streams, more is read than taken, and then the page cache has to do for a while.
 import path from 'node:path'
@@ -26,6 +29,11 @@ const READ_BYTES_MIN = 128 << 10
 /** Whenever so much was read: if less than half of it was taken, so much is left to the page cache. */
 const JUDGED_BYTES = 32 << 20
 const PAUSED_BYTES = 64 << 20
+
+/** So much is read in pieces before the page cache is tried again, with so much, and has to take less for a MiB: it may be warm. */
+const COLD_BYTES = 64 << 20
+const TRIED_BYTES = 2 << 20
+const WARM_MS_PER_MIB_MAX = 0.4
 
 interface Piece {
   memory: Buffer
@@ -49,6 +57,10 @@ export class AheadReader {
   #readBytes = 0
   #takenBytes = 0
   #pausedBytes = 0
+  /** Bytes that are still read in pieces. */
+  #coldBytes = COLD_BYTES
+  #triedBytes = 0
+  #triedMs = 0
   #isOff = false
 
   constructor(disk: Disk, dir: string, tail: TailReader) {
@@ -82,7 +94,7 @@ export class AheadReader {
       this.#fill(piece, durable(piece.segment))
       if (last === undefined || (piece.segment - last.segment || piece.start - last.start) > 0) last = piece
     }
-    if (isSequence && last !== undefined) this.#readOn(last, durable(last.segment))
+    if (isSequence && last !== undefined && this.#coldBytes > 0) this.#readOn(last, durable(last.segment))
     const waiting = wanted.flatMap(({ reading }) => reading ?? [])
     return waiting.length === 0 ? undefined : Promise.all(waiting)
   }
@@ -100,7 +112,17 @@ export class AheadReader {
       done += count
     }
     this.#takenBytes += into.length
+    this.#coldBytes = Math.max(0, this.#coldBytes - into.length)
     return true
+  }
+
+  /** What a read by the page cache took. */
+  note(bytes: number, ms: number): void {
+    this.#triedBytes += bytes
+    this.#triedMs += ms
+    if (this.#triedBytes < TRIED_BYTES) return
+    if (this.#triedMs > (this.#triedBytes / (1 << 20)) * WARM_MS_PER_MIB_MAX) this.#coldBytes = COLD_BYTES
+    this.#triedBytes = this.#triedMs = 0
   }
 
   /** The pieces of `places`, those that are there and those that are not; and bytes, without what the tail holds. */
@@ -142,7 +164,7 @@ export class AheadReader {
       if (this.#takenBytes < this.#readBytes / 2) this.#pausedBytes = PAUSED_BYTES
       this.#readBytes = this.#takenBytes = 0
     }
-    const isPaused = this.#pausedBytes > 0
+    const isPaused = this.#pausedBytes > 0 || this.#coldBytes === 0
     this.#pausedBytes = Math.max(0, this.#pausedBytes - bytes)
     return isPaused
   }
