@@ -8,11 +8,8 @@
 //   prepare   before a read: waits for the pieces that hold its batches, and has the next ones on their way
 //   take      the read itself: copies out of pieces. What they do not hold, for whatever reason, comes from the file
 //
-// Whether the page cache is warm, because normalize has just read the same batches, nobody says: after COLD_BYTES it is tried
-// again, and has what follows as long as it takes no longer than a copy would.
-//
-// The partitions of a stream lie among each other: what one of them leaves of a piece another one takes. Where most of the log
-// are other streams, more is read than taken, and then the page cache has to do for a while.
+// The partitions of a stream lie among each other: what one of them leaves of a piece another one takes. Where much of the log are
+// other streams, the disk would be asked for more than is taken, and then the page cache has to do for a while, longer each time.
 import path from 'node:path'
 import { DIRECT_BLOCK_BYTES, type Disk } from '../std/disk.ts'
 import { segmentName } from './journal-format.ts'
@@ -26,14 +23,12 @@ const PIECES = 8
 const AHEAD = 3
 /** For less no piece is read: whoever asks for little is no backlog's reader, or at its end. */
 const READ_BYTES_MIN = 128 << 10
-/** Whenever so much was read: if less than half of it was taken, so much is left to the page cache. */
+/** Whenever so much was read it is seen which share of it was taken. */
 const JUDGED_BYTES = 32 << 20
+const TAKEN_SHARE_MIN = 0.75
+/** Below that share so much is left to the page cache, twice as much each time. */
 const PAUSED_BYTES = 64 << 20
-
-/** So much is read in pieces before the page cache is tried again, with so much, and has to take less for a MiB: it may be warm. */
-const COLD_BYTES = 64 << 20
-const TRIED_BYTES = 2 << 20
-const WARM_MS_PER_MIB_MAX = 0.4
+const PAUSED_BYTES_MAX = 1 << 30
 
 interface Piece {
   memory: Buffer
@@ -57,10 +52,7 @@ export class AheadReader {
   #readBytes = 0
   #takenBytes = 0
   #pausedBytes = 0
-  /** Bytes that are still read in pieces. */
-  #coldBytes = COLD_BYTES
-  #triedBytes = 0
-  #triedMs = 0
+  #nextPauseBytes = PAUSED_BYTES
   #isOff = false
 
   constructor(disk: Disk, dir: string, tail: TailReader) {
@@ -78,12 +70,9 @@ export class AheadReader {
     this.#calls++
     const { wanted, missing, bytes } = this.#look(places)
     if (bytes === 0) return undefined
+    const isPaused = this.#isPaused(bytes)
     const isSequence = wanted.length > 0 || missing.length > 1
-    if (
-      bytes >= READ_BYTES_MIN &&
-      wanted.length + missing.length <= PIECES - AHEAD &&
-      !this.#isPaused(missing.length === 0 ? 0 : bytes)
-    )
+    if (!isPaused && bytes >= READ_BYTES_MIN && wanted.length + missing.length <= PIECES - AHEAD)
       for (const { segment, start } of missing) {
         const piece = this.#find(segment, start) ?? this.#begin(segment, start)
         if (piece !== undefined) wanted.push(piece)
@@ -94,7 +83,7 @@ export class AheadReader {
       this.#fill(piece, durable(piece.segment))
       if (last === undefined || (piece.segment - last.segment || piece.start - last.start) > 0) last = piece
     }
-    if (isSequence && last !== undefined && this.#coldBytes > 0) this.#readOn(last, durable(last.segment))
+    if (isSequence && !isPaused && last !== undefined) this.#readOn(last, durable(last.segment))
     const waiting = wanted.flatMap(({ reading }) => reading ?? [])
     return waiting.length === 0 ? undefined : Promise.all(waiting)
   }
@@ -112,17 +101,7 @@ export class AheadReader {
       done += count
     }
     this.#takenBytes += into.length
-    this.#coldBytes = Math.max(0, this.#coldBytes - into.length)
     return true
-  }
-
-  /** What a read by the page cache took. */
-  note(bytes: number, ms: number): void {
-    this.#triedBytes += bytes
-    this.#triedMs += ms
-    if (this.#triedBytes < TRIED_BYTES) return
-    if (this.#triedMs > (this.#triedBytes / (1 << 20)) * WARM_MS_PER_MIB_MAX) this.#coldBytes = COLD_BYTES
-    this.#triedBytes = this.#triedMs = 0
   }
 
   /** The pieces of `places`, those that are there and those that are not; and bytes, without what the tail holds. */
@@ -158,13 +137,16 @@ export class AheadReader {
     return { wanted, missing, bytes }
   }
 
-  /** Whether `bytes` that no piece holds are the page cache's. */
+  /** Whether `bytes` are the page cache's. */
   #isPaused(bytes: number): boolean {
     if (this.#readBytes >= JUDGED_BYTES) {
-      if (this.#takenBytes < this.#readBytes / 2) this.#pausedBytes = PAUSED_BYTES
+      if (this.#takenBytes < this.#readBytes * TAKEN_SHARE_MIN) {
+        this.#pausedBytes = this.#nextPauseBytes
+        this.#nextPauseBytes = Math.min(PAUSED_BYTES_MAX, 2 * this.#nextPauseBytes)
+      } else this.#nextPauseBytes = PAUSED_BYTES
       this.#readBytes = this.#takenBytes = 0
     }
-    const isPaused = this.#pausedBytes > 0 || this.#coldBytes === 0
+    const isPaused = this.#pausedBytes > 0
     this.#pausedBytes = Math.max(0, this.#pausedBytes - bytes)
     return isPaused
   }

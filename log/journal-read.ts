@@ -78,11 +78,7 @@ export class SegmentReader {
     if (this.#ahead?.take(segment, position, into) === true) return true
     const file = this.#open(segment)
     try {
-      if (file === undefined) return false
-      const started = performance.now()
-      const count = file.read(into, position)
-      this.#ahead?.note(count, performance.now() - started)
-      return count === into.length
+      return file !== undefined && file.read(into, position) === into.length
     } catch (error) {
       // What the disk cannot read any more is damage as a wrong CRC is: no reason to stop who writes elsewhere.
       if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error
