@@ -7,8 +7,8 @@ import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { NodeDisk } from '../std/disk.ts'
-import { isMillraceError } from '../std/errors.ts'
-import { PointerCatalog, type Pointers } from './catalog.ts'
+import { isMillraceError, MillraceError } from '../std/errors.ts'
+import { freeLocation, PointerCatalog, type Pointers } from './catalog.ts'
 import { catalogConformance, conformanceLayout } from './catalog-conformance.ts'
 import { MemoryPointers } from './catalog-memory.ts'
 import { SqlitePointers } from './catalog-sqlite.ts'
@@ -188,4 +188,17 @@ test('sqlite: a file that cannot be opened is said with its name', () => {
       isMillraceError(error, 'data_unwritable') &&
       /other\.db.*no such table: iceberg_tables/.test(error.message),
   )
+})
+
+test('who may not list a warehouse makes tables in it all the same; who cannot reach it does not', async () => {
+  const { store, names } = open(() => new MemoryPointers())
+  for (const status of [403, 503]) {
+    store.list = () =>
+      Promise.reject(
+        new MillraceError('warehouse_unreachable', `no (${status})`, { uri: 's3://b/t', status }),
+      )
+    const found = freeLocation(store, 's3://b/t', names)
+    if (status === 403) assert.equal(await found, 's3://b/t')
+    else await assert.rejects(found, { code: 'warehouse_unreachable' })
+  }
 })

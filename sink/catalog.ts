@@ -276,10 +276,13 @@ const FIRST_METADATA = /\/00000-[^/]*$/
  * The location, or one beside it where a table lies there already: one that was renamed, or dropped and may be registered
  * again, keeps its folder. Two tables in one folder would take each other's files for orphans, and an engine that drops one
  * with its folder would take the other along. A table that was only made has no rows to lose: so several processes that
- * make a table at the same time give it the plain location.
+ * make a table at the same time give it the plain location; and so does who may not list what is there.
  */
 export async function freeLocation(store: Store, location: string, names: Names): Promise<string> {
-  const found = await store.list(`${location}/metadata`)
+  const found = await store.list(`${location}/metadata`).catch((error: unknown) => {
+    if (isMillraceError(error, 'warehouse_unreachable') && error.details['status'] === 403) return []
+    throw error
+  })
   return found.every((uri) => FIRST_METADATA.test(uri)) ? location : `${location}-${names.uuid()}`
 }
 
