@@ -77,7 +77,8 @@ ${latencies(results)}
 ${memoryPlot(results)}
 ${tables.map(({ heading, result }) => `<h2>${heading}</h2>\n${(result.tables ?? []).map(tableHtml).join('\n')}`).join('\n')}
 <h2>All results</h2>
-<pre>${results.map((one) => escapeHtml(`${lineOf(one)}\n  verified: ${one.verified}`)).join('\n')}</pre>
+<p class="fine">With what limited each, as far as the case can tell; why, and where a goal is not reached: docs/performance.md and docs/limits.md.</p>
+<pre>${results.map((one) => escapeHtml([lineOf(one), ...(one.notes ?? []), `verified: ${one.verified}`].join('\n  '))).join('\n')}</pre>
 </body></html>
 `
 }

@@ -11,6 +11,7 @@ test('the page shows every case with its peers, needs no network, and no text of
     sampleResult('tcp-qos1-8x64', {
       peers: [samplePeer('flashmq'), samplePeer('mosquitto')],
       latencyMs: { p50: 1, p99: 2, p999: 3 },
+      notes: ['limit: the disk'],
     }),
     sampleResult('normalize-pass', { unit: 'records/s' }),
     sampleResult('growth', {
@@ -29,7 +30,15 @@ test('the page shows every case with its peers, needs no network, and no text of
   // Plots are drawn as paths and bars of SVG; one of each kind of figure is there.
   const plots = html.split('<svg').length - 1
   assert.ok(plots >= 5, `${plots} plots`)
-  for (const text of ['tcp-qos1-8x64', 'normalize-pass', 'flashmq', 'mosquitto', 'RSS MiB', 'records/s'])
+  for (const text of [
+    'tcp-qos1-8x64',
+    'normalize-pass',
+    'flashmq',
+    'mosquitto',
+    'RSS MiB',
+    'records/s',
+    'limit: the disk',
+  ])
     assert.ok(html.includes(text), text)
   assert.ok(html.includes('verified: counted &#60;all&#62;') && !html.includes('<all>'))
   assert.doesNotMatch(html, /(?:src|href)="(?!#)|<script/)
