@@ -77,6 +77,32 @@ for (const [name, settings] of [
 /** Ends of the transactional ids that a log has by turns. */
 const TURNS = ['', '-2']
 
+/** Begins a transaction of a producer of its own and moves a position of partition 0 in it; whoever calls ends it, or does not. */
+async function openTransaction(
+  cluster: KafkaCluster,
+  to: { id: string; group: string; topic: string; offset: bigint; metadata: string },
+): Promise<{ producerId: bigint; producerEpoch: number }> {
+  const { id, group } = to
+  const attempt = <T>(kind: 'group' | 'transaction', key: string, act: (c: Connection) => Promise<T>) =>
+    cluster.onCoordinator(kind, key, 'left open', act)
+  const producer = await attempt('transaction', id, (c) => initProducerIdV4.api.async(c, id, 60_000, -1n, -1))
+  const { producerId, producerEpoch } = producer
+  await attempt('transaction', id, (c) =>
+    addOffsetsToTxnV3.api.async(c, id, producerId, producerEpoch, group),
+  )
+  const partition = {
+    partitionIndex: 0,
+    committedOffset: to.offset,
+    committedLeaderEpoch: -1,
+    committedMetadata: to.metadata,
+  }
+  const topics = [{ name: to.topic, partitions: [partition] }]
+  await attempt('group', group, (c) =>
+    txnOffsetCommitV3.api.async(c, id, group, producerId, producerEpoch, -1, '', null, topics),
+  )
+  return producer
+}
+
 for (const turn of TURNS)
   test(`a transaction that a former self left open under its id${turn} holds nobody for long`, async () => {
     const settings = await options()
@@ -88,26 +114,13 @@ for (const turn of TURNS)
       positions: [{ stage: 'left', topic: t, partition: 0, nextOffset: 1 }],
     })
     const cluster = await KafkaCluster.connect(settings, 'former')
-    const id = `${settings.prefix}millrace-${settings.instance}-${role}${turn}`
-    const group = `${settings.prefix}millrace-left`
-    const attempt = <T>(kind: 'group' | 'transaction', key: string, act: (c: Connection) => Promise<T>) =>
-      cluster.onCoordinator(kind, key, 'left open', act)
-    const { producerId, producerEpoch } = await attempt('transaction', id, (c) =>
-      initProducerIdV4.api.async(c, id, 60_000, -1n, -1),
-    )
-    await attempt('transaction', id, (c) =>
-      addOffsetsToTxnV3.api.async(c, id, producerId, producerEpoch, group),
-    )
-    const partition = {
-      partitionIndex: 0,
-      committedOffset: 7n,
-      committedLeaderEpoch: -1,
-      committedMetadata: '',
-    }
-    const topics = [{ name: settings.prefix + t, partitions: [partition] }]
-    await attempt('group', group, (c) =>
-      txnOffsetCommitV3.api.async(c, id, group, producerId, producerEpoch, -1, '', null, topics),
-    )
+    await openTransaction(cluster, {
+      id: `${settings.prefix}millrace-${settings.instance}-${role}${turn}`,
+      group: `${settings.prefix}millrace-left`,
+      topic: settings.prefix + t,
+      offset: 7n,
+      metadata: '',
+    })
     const startedAt = performance.now()
     assert.equal(await log.position('left', t, 0), 1)
     const tookMs = performance.now() - startedAt
@@ -328,30 +341,20 @@ test('of two transactions that move a position the later offset stays, whichever
   const log = await openKafkaLog(settings, 'order')
   const topic = await log.createTopic('order', { ...TOPIC_DEFAULTS, partitions: 1 })
   const cluster = await KafkaCluster.connect(settings, 'test')
-  const group = `${settings.prefix}millrace-order`
-  const attempt = <T>(kind: 'group' | 'transaction', key: string, act: (c: Connection) => Promise<T>) =>
-    cluster.onCoordinator(kind, key, 'order', act)
   const ends: (() => Promise<unknown>)[] = []
   for (const [i, turn] of TURNS.entries()) {
     const id = `${settings.prefix}millrace-order${turn}`
-    const { producerId, producerEpoch } = await attempt('transaction', id, (c) =>
-      initProducerIdV4.api.async(c, id, 60_000, -1n, -1),
-    )
-    await attempt('transaction', id, (c) =>
-      addOffsetsToTxnV3.api.async(c, id, producerId, producerEpoch, group),
-    )
-    const position = {
-      partitionIndex: 0,
-      committedOffset: BigInt(i + 1),
-      committedLeaderEpoch: -1,
-      committedMetadata: topic.id,
-    }
-    const topics = [{ name: settings.prefix + topic.name, partitions: [position] }]
-    await attempt('group', group, (c) =>
-      txnOffsetCommitV3.api.async(c, id, group, producerId, producerEpoch, -1, '', null, topics),
-    )
+    const { producerId, producerEpoch } = await openTransaction(cluster, {
+      id,
+      group: `${settings.prefix}millrace-order`,
+      topic: settings.prefix + topic.name,
+      offset: BigInt(i + 1),
+      metadata: topic.id,
+    })
     ends.push(() =>
-      attempt('transaction', id, (c) => endTxnV3.api.async(c, id, producerId, producerEpoch, true)),
+      cluster.onCoordinator('transaction', id, 'order', (c) =>
+        endTxnV3.api.async(c, id, producerId, producerEpoch, true),
+      ),
     )
   }
   await ends[1]!()
