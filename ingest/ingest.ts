@@ -32,6 +32,7 @@ import { PresenceLog } from './presence.ts'
 import { TokenBucket } from './rate-limit.ts'
 import { ReadFlow } from './read-flow.ts'
 import type { Refusal } from './refusals.ts'
+import { SendBatch } from './send-batch.ts'
 import { CONNECTED, ENDED, NEW, Session } from './session.ts'
 import { SessionIndex } from './session-index.ts'
 import { publishWill } from './session-publish.ts'
@@ -74,6 +75,8 @@ export class Ingest {
   readonly #listeners: Listener[] = []
   /** No Buffer: its `slice` is a view, and what is kept of a message must be a copy. */
   readonly #receiveBuffer = new Uint8Array(RECEIVE_BUFFER_BYTES)
+  /** Open while a commit is told to many clients. Undefined where the machine does not offer it. */
+  readonly #batch: SendBatch | undefined
   #credentialsFile: CredentialsFile | undefined
   #out = Buffer.allocUnsafeSlow(OUT_BYTES)
   /** Sessions with acknowledgements that wait. */
@@ -123,6 +126,7 @@ export class Ingest {
     })
     this.live = new Live(this, this.hub)
     this.presence = new PresenceLog(config.log, config.onFailure)
+    this.#batch = this.options.socketMode === 'auto' ? SendBatch.create() : undefined
     this.#sweepTimer = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS)
     this.#sweepTimer.unref()
   }
@@ -202,6 +206,7 @@ export class Ingest {
     this.identity.close()
     this.presence.close()
     this.hub.close()
+    this.#batch?.destroy()
   }
 
   async openIdentity(log: Log): Promise<void> {
@@ -226,7 +231,7 @@ export class Ingest {
       return
     }
     this.now = Date.now()
-    const transport = new Transport(socket, kind, this.options.socketMode, this.#receiveBuffer)
+    const transport = new Transport(socket, kind, this.options.socketMode, this.#receiveBuffer, this.#batch)
     const session = new Session(this, transport)
     transport.user = session
     this.#sessions.all.add(session)
@@ -432,6 +437,7 @@ export class Ingest {
     this.durableSequence = durable
     this.#latencyMs = Math.max(0, this.now - this.#flushTimes[durable % FLUSH_TIMES]!)
     const acking = this.#acking
+    if (acking.length > 1) this.#batch?.open()
     let kept = 0
     for (let i = 0; i < acking.length; i++) {
       const session = acking[i]!
@@ -440,6 +446,7 @@ export class Ingest {
       else session.isAcking = false
     }
     acking.length = kept
+    this.#batch?.close()
     this.#latencyMs = -1
     this.live.onDurable(durable)
     this.endRead()

@@ -2,6 +2,7 @@
 //
 //   reading   an accepted socket's handle moves into a socket of ours that reads into the thread's one buffer
 //   writing   bytes go to the handle, which hands them to the kernel at once, past the stream in between
+//   many      the handle tells its file descriptor, by which send-batch.ts sends to many sockets at once
 //
 // Node may change both in any version, so they are used with the versions they were tested with, and where the
 // handle has the methods. Everywhere else transport.ts does the same by documented means.
@@ -19,6 +20,8 @@ interface WriteRequest {
 
 /** Part of libuv's stream as Node wraps it. */
 export interface SocketHandle {
+  /** Of the open socket. */
+  readonly fd: number
   useUserBuffer(buffer: Uint8Array): void
   /** 0 or an error number where the kernel took all or failed; a request where some of it waits. */
   writeBuffer(request: null, bytes: Uint8Array): number | WriteRequest
@@ -42,6 +45,11 @@ export function handleOf(socket: Socket): SocketHandle | undefined {
   const isKnown =
     isKnownNode && typeof handle?.useUserBuffer === 'function' && typeof handle.writeBuffer === 'function'
   return isKnown ? (handle as SocketHandle) : undefined
+}
+
+/** Whether the handle is still the socket's: from its `destroy` on, another socket or file may get the descriptor. */
+export function holdsHandle(socket: Socket, handle: SocketHandle): boolean {
+  return (socket as unknown as { _handle: SocketHandle | null })._handle === handle
 }
 
 /** A socket of ours around the accepted one's handle, reading into `buffer`. */

@@ -2,14 +2,23 @@
 //
 // Reading is Node's `onread` with one buffer for all connections of the thread: the bytes are dealt with before
 // the next read, and an idle connection costs no buffer. Writing hands the caller's buffer to the kernel at once.
-// Almost always all of it goes, and the caller may reuse the buffer; `send` says when it may not.
+// Almost always all of it goes, and the caller may reuse the buffer; `send` says when it may not. Where many clients are
+// sent something at once, short writes are gathered (send-batch.ts).
 //
 // An accepted socket can be given neither by documented means, so both go by its handle (socket-handle.ts). Where
 // that is not what we know, the `data` event and `write` do the same, at the cost of a buffer for each read and of
 // a stream's bookkeeping for each write.
 import type { Socket } from 'node:net'
 import type { MqttParser } from './mqtt-parser.ts'
-import { type HandleOwner, handleOf, moveHandle, type SocketHandle, writeHandle } from './socket-handle.ts'
+import { BATCHED_BYTES_MAX, type BatchedSender, type SendBatch } from './send-batch.ts'
+import {
+  type HandleOwner,
+  handleOf,
+  holdsHandle,
+  moveHandle,
+  type SocketHandle,
+  writeHandle,
+} from './socket-handle.ts'
 import {
   frameHeaderBytes,
   WebSocketReader,
@@ -28,8 +37,8 @@ const FRAME_BYTES_MAX = 64 << 20
 const LINGER_MS = 2000
 const SOCKET_CLOSED = 'connection closed without DISCONNECT'
 
-/** By which means: `auto` goes by the handle where it is as expected. */
-export type SocketMode = 'auto' | 'documented'
+/** By which means: `handle` goes by the handle where it is as expected, `auto` also sends to many sockets at once. */
+export type SocketMode = 'auto' | 'handle' | 'documented'
 
 /** The session, as its transport sees it. */
 export interface TransportUser {
@@ -45,7 +54,7 @@ interface OwnedSocket extends Socket {
   transport?: Transport | undefined
 }
 
-export class Transport implements HandleOwner {
+export class Transport implements HandleOwner, BatchedSender {
   readonly kind: 'tcp' | 'websocket'
   readonly peer: string
   readonly isLoopback: boolean
@@ -53,6 +62,10 @@ export class Transport implements HandleOwner {
   readonly #socket: OwnedSocket
   /** Undefined where documented means are used. */
   readonly #handle: SocketHandle | undefined
+  /** The worker's, where the socket's writes may be gathered. */
+  readonly #batch: SendBatch | undefined
+  readonly #fd: number
+  batchedIn = 0
   /** Bytes given to the handle that the kernel has not taken. */
   #waitingBytes = 0
   #reader: WebSocketReader | undefined
@@ -60,8 +73,14 @@ export class Transport implements HandleOwner {
   #request: Uint8Array | undefined
   #isEnded = false
 
-  /** `socket`: accepted with pauseOnConnect. `buffer`: the thread's receive buffer. */
-  constructor(socket: Socket, kind: 'tcp' | 'websocket', mode: SocketMode, buffer: Uint8Array) {
+  /** `socket`: accepted with pauseOnConnect. `buffer`: the thread's receive buffer. `batch`: for mode `auto`. */
+  constructor(
+    socket: Socket,
+    kind: 'tcp' | 'websocket',
+    mode: SocketMode,
+    buffer: Uint8Array,
+    batch?: SendBatch,
+  ) {
     this.kind = kind
     const address = socket.remoteAddress ?? ''
     this.peer = `${address}:${socket.remotePort ?? 0}`
@@ -69,6 +88,8 @@ export class Transport implements HandleOwner {
     if (kind === 'websocket') this.#request = new Uint8Array(0)
     this.#handle = mode === 'documented' ? undefined : handleOf(socket)
     this.#socket = this.#handle === undefined ? socket : moveHandle(socket, this.#handle, buffer, onRead)
+    this.#batch = mode === 'auto' && this.#handle !== undefined ? batch : undefined
+    this.#fd = this.#handle?.fd ?? -1
     this.#socket.transport = this
     if (this.#handle === undefined) socket.on('data', onData)
     this.#socket.on('error', ignoreError)
@@ -96,11 +117,17 @@ export class Transport implements HandleOwner {
       from -= frameHeaderBytes(end - start)
       writeFrameHeader(bytes, from, end - start)
     }
+    const batch = this.#batch
+    if (batch?.isOpen && end - from <= BATCHED_BYTES_MAX && this.#waitingBytes === 0) {
+      if (holdsHandle(this.#socket, this.#handle!)) batch.add(this, this.#fd, bytes, from, end)
+      return true
+    }
     return this.#write(from === HEADROOM ? viewAfterHeadroom(bytes, end) : bytes.subarray(from, end))
   }
 
-  /** Whether the bytes may be changed at once. All writes come this way, so that none overtakes another. */
+  /** Whether the bytes may be changed at once. All writes but gathered ones come this way, so that none overtakes another. */
   #write(bytes: Uint8Array): boolean {
+    this.#batch?.flush()
     if (this.#handle === undefined) {
       this.#socket.write(bytes)
       return this.#socket.writableLength === 0
@@ -114,6 +141,11 @@ export class Transport implements HandleOwner {
     }
     this.#waitingBytes += waiting
     return false
+  }
+
+  onUnsent(bytes: Uint8Array, isFailed: boolean): void {
+    if (isFailed) this.#socket.destroy()
+    else this.#write(bytes)
   }
 
   onWritten(byteLength: number, isFailed: boolean): void {
@@ -141,6 +173,7 @@ export class Transport implements HandleOwner {
       this.#write(frame.subarray(0, writeClose(frame, 0, status)))
     }
     this.#reader = undefined
+    this.#batch?.flush()
     this.#socket.end()
     this.#socket.resume()
     this.#socket.setTimeout(LINGER_MS, destroySocket)
@@ -148,6 +181,7 @@ export class Transport implements HandleOwner {
 
   destroy(): void {
     this.#isEnded = true
+    this.#batch?.flush()
     this.#socket.destroy()
   }
 

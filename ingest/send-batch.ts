@@ -1,0 +1,133 @@
+// What is sent to many clients at once, with one system call: the acknowledgements of a commit go to as many connections
+// as it has records of.
+//
+//   add ──► arena, and a request each ──► flush: io_uring_enter ──► all sent, or what is left goes to its socket
+//
+// Sends never wait (MSG_DONTWAIT), so that all of them have ended when the call returns, and what a batch does to a
+// connection is what as many calls of send(2) would have done. Only what the kernel's buffer of a client has no room for
+// is left; its connection takes the slow way then. While something is in the batch, a write past it must flush it first.
+import { IoUring, NOT_TAKEN, REQUEST_WORDS } from './io-uring.ts'
+
+/** Largest send worth a copy into the arena. */
+export const BATCHED_BYTES_MAX = 1024
+/** Sends of one system call. */
+const SENDS_MAX = 1024
+const ARENA_BYTES = 64 << 10
+/** Up to here, bytes are copied one by one: a view costs more. */
+const SHORT_BYTES = 32
+
+// Words of a request (struct io_uring_sqe), and what all of ours have in common.
+const OPCODE = 0
+const FD = 1
+const ADDRESS = 4
+const LENGTH = 6
+const FLAGS = 7
+const OP_SEND = 26
+const MSG_DONTWAIT_NOSIGNAL = 0x4040
+const EAGAIN = -11
+const ENOBUFS = -105
+
+/** A connection, as what is sent for it sees it. */
+export interface BatchedSender {
+  /** The batch's: in which one it has something. */
+  batchedIn: number
+  /** The kernel did not take `bytes`, which are a copy: `isFailed` where it never will. */
+  onUnsent(bytes: Uint8Array, isFailed: boolean): void
+}
+
+export class SendBatch {
+  /** Whether sends may be added: between `open` and `close`. */
+  isOpen = false
+  readonly #ring: IoUring
+  readonly #arena = new Uint8Array(ARENA_BYTES)
+  readonly #address: number
+  readonly #senders = new Array<BatchedSender | undefined>(SENDS_MAX).fill(undefined)
+  /** Where the bytes of each send end in the arena; they begin where those before end. */
+  readonly #ends = new Int32Array(SENDS_MAX)
+  readonly #results = new Int32Array(SENDS_MAX)
+  #count = 0
+  #used = 0
+  #number = 1
+  #isBroken = false
+
+  /** Undefined where the machine offers no way to it. */
+  static create(): SendBatch | undefined {
+    const ring = IoUring.open(SENDS_MAX)
+    return ring === undefined ? undefined : new SendBatch(ring)
+  }
+
+  private constructor(ring: IoUring) {
+    this.#ring = ring
+    this.#address = ring.addressOf(this.#arena.buffer)
+    for (let at = 0; at < ring.requests.length; at += REQUEST_WORDS) {
+      ring.requests[at + OPCODE] = OP_SEND
+      ring.requests[at + FLAGS] = MSG_DONTWAIT_NOSIGNAL
+    }
+  }
+
+  open(): void {
+    this.isOpen = !this.#isBroken
+  }
+
+  close(): void {
+    this.flush()
+    this.isOpen = false
+  }
+
+  /** Copies bytes [start, end), at most BATCHED_BYTES_MAX, to be sent to the socket `fd` by the next `flush`. */
+  add(sender: BatchedSender, fd: number, bytes: Uint8Array, start: number, end: number): void {
+    const length = end - start
+    // One of a connection at a time: a second one must not go while the first had no room.
+    if (sender.batchedIn === this.#number || this.#count === SENDS_MAX || this.#used + length > ARENA_BYTES)
+      this.flush()
+    sender.batchedIn = this.#number
+    const used = this.#used
+    const arena = this.#arena
+    if (length <= SHORT_BYTES) for (let i = 0; i < length; i++) arena[used + i] = bytes[start + i]!
+    else arena.set(bytes.subarray(start, end), used)
+    const { requests } = this.#ring
+    const at = this.#ring.at(this.#count)
+    const address = this.#address + used
+    requests[at + FD] = fd
+    requests[at + ADDRESS] = address
+    requests[at + ADDRESS + 1] = address / 2 ** 32
+    requests[at + LENGTH] = length
+    this.#senders[this.#count] = sender
+    this.#ends[this.#count] = this.#used = used + length
+    this.#count++
+  }
+
+  /** Sends what was added. */
+  flush(): void {
+    const count = this.#count
+    if (count === 0) return
+    this.#count = 0
+    this.#used = 0
+    this.#number++
+    const results = this.#results
+    if (!this.#ring.submit(count, results)) {
+      this.#isBroken = true
+      this.isOpen = false
+    }
+    let start = 0
+    for (let i = 0; i < count; i++) {
+      const end = this.#ends[i]!
+      if (results[i] !== end - start) this.#unsent(i, start, end)
+      this.#senders[i] = undefined
+      start = end
+    }
+  }
+
+  /** Gives the ring back; what was added is sent before. */
+  destroy(): void {
+    this.close()
+    this.#isBroken = true
+    this.#ring.close()
+  }
+
+  #unsent(index: number, start: number, end: number): void {
+    const result = this.#results[index]!
+    const isFailed = result < 0 && result !== EAGAIN && result !== ENOBUFS && result !== NOT_TAKEN
+    this.#senders[index]!.onUnsent(this.#arena.slice(start + Math.max(0, result), end), isFailed)
+  }
+}
