@@ -26,7 +26,8 @@ interface Libc {
   close(fd: number): number
 }
 
-// The same numbers on all processors: they came after calls were numbered alike.
+/** Little-endian, 64 bits, and with the numbers of system calls below. */
+const ARCHITECTURES = ['x64', 'arm64']
 const IO_URING_SETUP = 425n
 const IO_URING_ENTER = 426n
 
@@ -64,9 +65,6 @@ const REQUEST_USER_DATA = 8
 const RESULT_WORDS = RESULT_BYTES / 4
 const RESULT_OUTCOME = 2
 
-/** In `results` of a request that the kernel did not take. */
-export const NOT_TAKEN = -0x8000_0000
-
 export class IoUring {
   /** Requests that one `submit` takes at most; a power of two. */
   readonly entries: number
@@ -74,8 +72,9 @@ export class IoUring {
   readonly requests: Int32Array
   readonly #ffi: Ffi
   readonly #libc: Libc
-  readonly #fd: number
-  readonly #mapped: { address: bigint; byteLength: number }[] = []
+  /** -1 when it is closed. */
+  #fd: number
+  readonly #mapped: { address: bigint; memory: ArrayBuffer }[] = []
   /** Both rings, in words. */
   readonly #rings: Int32Array
   readonly #sqTail: number
@@ -88,11 +87,11 @@ export class IoUring {
 
   /** A ring of at least `entries`, undefined where there is no way to one. It belongs to the thread that opened it. */
   static open(entries: number): IoUring | undefined {
-    if (process.platform !== 'linux') return undefined
-    const ffi = process.getBuiltinModule('node:ffi') as unknown as Ffi | undefined
-    if (ffi === undefined) return undefined
+    if (process.platform !== 'linux' || !ARCHITECTURES.includes(process.arch)) return undefined
     try {
-      return new IoUring(ffi, entries)
+      // Undefined with --no-experimental-ffi; with --permission it throws.
+      const ffi = process.getBuiltinModule('node:ffi') as unknown as Ffi | undefined
+      return ffi === undefined ? undefined : new IoUring(ffi, entries)
     } catch {
       return undefined
     }
@@ -149,12 +148,12 @@ export class IoUring {
 
   /**
    * Submits `count` requests, all of such a kind that they end at once, and puts their outcomes into `results`: what the
-   * system call would return, or the error number below 0. NOT_TAKEN stands for those that the kernel did not take: then
-   * it returns false, and the ring is of no more use.
+   * system call would return, or the error number below 0. Returns false where the kernel did not take all of them; their
+   * outcome is 0, and nothing may be submitted any more, because they still lie in the ring.
    */
   submit(count: number, results: Int32Array): boolean {
     const first = this.#tail
-    results.fill(NOT_TAKEN, 0, count)
+    results.fill(0, 0, count)
     this.#tail = (first + count) | 0
     Atomics.store(this.#rings, this.#sqTail, this.#tail)
     let taken = 0
@@ -191,17 +190,25 @@ export class IoUring {
     return (end - start) | 0
   }
 
+  /** A second time it does nothing: the descriptor may be someone else's by then. */
   close(): void {
+    if (this.#fd < 0) return
     this.#libc.close(this.#fd)
-    for (const { address, byteLength } of this.#mapped.splice(0))
-      this.#libc.munmap(address, BigInt(byteLength))
+    this.#fd = -1
+    for (const { address, memory } of this.#mapped.splice(0)) {
+      const byteLength = BigInt(memory.byteLength)
+      // Views of it are empty from here on; they would reach whatever is mapped there next.
+      memory.transfer()
+      this.#libc.munmap(address, byteLength)
+    }
   }
 
   #map(offset: bigint, byteLength: number): ArrayBuffer {
     const { mmap } = this.#libc
     const address = mmap(0n, BigInt(byteLength), PROT_READ_WRITE, MAP_SHARED_POPULATE, this.#fd, offset)
     if (address === 0xffff_ffff_ffff_ffffn) throw new Error('its rings cannot be mapped')
-    this.#mapped.push({ address, byteLength })
-    return this.#ffi.toArrayBuffer(address, byteLength, false)
+    const memory = this.#ffi.toArrayBuffer(address, byteLength, false)
+    this.#mapped.push({ address, memory })
+    return memory
   }
 }

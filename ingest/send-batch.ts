@@ -4,12 +4,15 @@
 //   add ──► arena, and a request each ──► flush: io_uring_enter ──► all sent, or what is left goes to its socket
 //
 // Sends never wait (MSG_DONTWAIT), so that all of them have ended when the call returns, and what a batch does to a
-// connection is what as many calls of send(2) would have done. Only what the kernel's buffer of a client has no room for
-// is left; its connection takes the slow way then. While something is in the batch, a write past it must flush it first.
-import { IoUring, NOT_TAKEN, REQUEST_WORDS } from './io-uring.ts'
+// connection is what as many calls of send(2) would have done. What the kernel did not take, for whatever reason, goes to the
+// connection's handle, which waits for room or finds out that the connection has failed.
+//
+// While a connection has something in the batch, what is written to it or closes it must flush the batch first: or bytes
+// overtake each other, or reach whoever has its descriptor next.
+import { IoUring, REQUEST_WORDS } from './io-uring.ts'
 
 /** Largest send worth a copy into the arena. */
-export const BATCHED_BYTES_MAX = 1024
+const BATCHED_BYTES_MAX = 1024
 /** Sends of one system call. */
 const SENDS_MAX = 1024
 const ARENA_BYTES = 64 << 10
@@ -24,20 +27,16 @@ const LENGTH = 6
 const FLAGS = 7
 const OP_SEND = 26
 const MSG_DONTWAIT_NOSIGNAL = 0x4040
-const EAGAIN = -11
-const ENOBUFS = -105
 
 /** A connection, as what is sent for it sees it. */
 export interface BatchedSender {
   /** The batch's: in which one it has something. */
   batchedIn: number
-  /** The kernel did not take `bytes`, which are a copy: `isFailed` where it never will. */
-  onUnsent(bytes: Uint8Array, isFailed: boolean): void
+  /** The kernel did not take `bytes`, which are a copy. */
+  onUnsent(bytes: Uint8Array): void
 }
 
 export class SendBatch {
-  /** Whether sends may be added: between `open` and `close`. */
-  isOpen = false
   readonly #ring: IoUring
   readonly #arena = new Uint8Array(ARENA_BYTES)
   readonly #address: number
@@ -48,6 +47,8 @@ export class SendBatch {
   #count = 0
   #used = 0
   #number = 1
+  /** Between `open` and `close`. */
+  #isOpen = false
   #isBroken = false
 
   /** Undefined where the machine offers no way to it. */
@@ -66,20 +67,28 @@ export class SendBatch {
   }
 
   open(): void {
-    this.isOpen = !this.#isBroken
+    this.#isOpen = !this.#isBroken
   }
 
   close(): void {
     this.flush()
-    this.isOpen = false
+    this.#isOpen = false
   }
 
-  /** Copies bytes [start, end), at most BATCHED_BYTES_MAX, to be sent to the socket `fd` by the next `flush`. */
+  /**
+   * Whether so many bytes may be added for a connection. What it has in the batch already is sent first: only then can the
+   * connection tell whether it still has its socket, and whether something waits that must go before.
+   */
+  takes(sender: BatchedSender, byteLength: number): boolean {
+    if (!this.#isOpen || byteLength > BATCHED_BYTES_MAX) return false
+    const isFull = this.#count === SENDS_MAX || this.#used + byteLength > ARENA_BYTES
+    if (isFull || sender.batchedIn === this.#number) this.flush()
+    return this.#isOpen
+  }
+
+  /** Copies bytes [start, end) to be sent to the socket `fd` by the next `flush`. `takes` must have said so. */
   add(sender: BatchedSender, fd: number, bytes: Uint8Array, start: number, end: number): void {
     const length = end - start
-    // One of a connection at a time: a second one must not go while the first had no room.
-    if (sender.batchedIn === this.#number || this.#count === SENDS_MAX || this.#used + length > ARENA_BYTES)
-      this.flush()
     sender.batchedIn = this.#number
     const used = this.#used
     const arena = this.#arena
@@ -107,27 +116,22 @@ export class SendBatch {
     const results = this.#results
     if (!this.#ring.submit(count, results)) {
       this.#isBroken = true
-      this.isOpen = false
+      this.#isOpen = false
     }
     let start = 0
     for (let i = 0; i < count; i++) {
       const end = this.#ends[i]!
-      if (results[i] !== end - start) this.#unsent(i, start, end)
+      const sent = Math.max(0, results[i]!)
+      if (sent < end - start) this.#senders[i]!.onUnsent(this.#arena.slice(start + sent, end))
       this.#senders[i] = undefined
       start = end
     }
   }
 
-  /** Gives the ring back; what was added is sent before. */
+  /** Gives the ring back; what was added is sent before. From here on it takes nothing. */
   destroy(): void {
     this.close()
     this.#isBroken = true
     this.#ring.close()
-  }
-
-  #unsent(index: number, start: number, end: number): void {
-    const result = this.#results[index]!
-    const isFailed = result < 0 && result !== EAGAIN && result !== ENOBUFS && result !== NOT_TAKEN
-    this.#senders[index]!.onUnsent(this.#arena.slice(start + Math.max(0, result), end), isFailed)
   }
 }

@@ -1,40 +1,11 @@
-// All ways to a socket, many at once, by the handle and by documented means: what the kernel does not take at once waits,
-// in order, and belongs to the socket meanwhile.
+// Both ways to one socket, by the handle and by documented means: what the kernel does not take at once waits, in order, and
+// belongs to the socket meanwhile. The way to many at once has send-batch.test.ts.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
-import { MqttParser } from './mqtt-parser.ts'
-import type { SendBatch } from './send-batch.ts'
 import { benchmark } from './transport.bench.ts'
-import { HEADROOM, type SocketMode, Transport, type TransportUser } from './transport.ts'
-
-class User implements TransportUser {
-  readonly parser = new MqttParser({ onMalformed() {} } as never, 1000)
-  closed: string[] = []
-  beforeRead(): void {}
-  afterRead(): void {}
-  onClosed(detail: string): void {
-    this.closed.push(detail)
-  }
-}
-
-async function pair(
-  mode: SocketMode,
-  batch?: SendBatch,
-): Promise<{ transport: Transport; user: User; client: Socket }> {
-  const server = createServer({ pauseOnConnect: true, noDelay: true }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
-  client.on('error', () => {})
-  const [accepted] = (await once(server, 'connection')) as [Socket]
-  server.close()
-  const transport = new Transport(accepted, 'tcp', mode, new Uint8Array(65_536), batch)
-  const user = new User()
-  transport.user = user
-  transport.resume()
-  return { transport, user, client }
-}
+import { HEADROOM, type SocketMode } from './transport.ts'
+import { pair } from './transport-harness.ts'
 
 const MESSAGE_BYTES = 100_000
 const MESSAGES = 200
@@ -43,7 +14,6 @@ for (const mode of ['handle', 'documented'] satisfies SocketMode[]) {
   test(`${mode}: what a client does not read waits, and arrives whole and in order`, async () => {
     const { transport, client, user } = await pair(mode)
     assert.equal(transport.usesHandle, mode === 'handle')
-    client.pause()
     let buffer = Buffer.alloc(HEADROOM + MESSAGE_BYTES)
     let waited = 0
     for (let i = 0; i < MESSAGES; i++) {
@@ -71,7 +41,6 @@ for (const mode of ['handle', 'documented'] satisfies SocketMode[]) {
 
   test(`${mode}: a client that is gone while bytes wait for it is reported once`, async () => {
     const { transport, client, user } = await pair(mode)
-    client.pause()
     for (let i = 0; i < MESSAGES; i++)
       transport.send(Buffer.alloc(HEADROOM + MESSAGE_BYTES), HEADROOM, MESSAGE_BYTES)
     assert.ok(transport.queuedBytes > 0)

@@ -10,7 +10,7 @@
 // a stream's bookkeeping for each write.
 import type { Socket } from 'node:net'
 import type { MqttParser } from './mqtt-parser.ts'
-import { BATCHED_BYTES_MAX, type BatchedSender, type SendBatch } from './send-batch.ts'
+import type { BatchedSender, SendBatch } from './send-batch.ts'
 import {
   type HandleOwner,
   handleOf,
@@ -118,7 +118,7 @@ export class Transport implements HandleOwner, BatchedSender {
       writeFrameHeader(bytes, from, end - start)
     }
     const batch = this.#batch
-    if (batch?.isOpen && end - from <= BATCHED_BYTES_MAX && this.#waitingBytes === 0) {
+    if (batch?.takes(this, end - from) && this.#waitingBytes === 0) {
       if (holdsHandle(this.#socket, this.#handle!)) batch.add(this, this.#fd, bytes, from, end)
       return true
     }
@@ -143,9 +143,8 @@ export class Transport implements HandleOwner, BatchedSender {
     return false
   }
 
-  onUnsent(bytes: Uint8Array, isFailed: boolean): void {
-    if (isFailed) this.#socket.destroy()
-    else this.#write(bytes)
+  onUnsent(bytes: Uint8Array): void {
+    this.#write(bytes)
   }
 
   onWritten(byteLength: number, isFailed: boolean): void {
