@@ -253,6 +253,12 @@ export const OPTIONS = {
     unit: 'bytes per worker',
     doc: 'Received and not yet durable bytes that a worker holds before it stops reading.',
   },
+  sockets: {
+    kind: 'choice',
+    default: 'auto',
+    choices: ['auto', 'handle', 'documented'],
+    doc: 'How clients are read and written: `auto` by Node’s handles, and the acknowledgements of a commit by io_uring where the kernel lets us, `handle` without io_uring, `documented` without anything that Node does not document.',
+  },
   'sink-commit-age-ms': {
     kind: 'integer',
     default: 3000,

@@ -62,6 +62,7 @@ export interface Config {
   mqttConnectionsMax: number
   deviceRateMax: number
   ingestBytesMax: number
+  sockets: 'auto' | 'handle' | 'documented'
   sinkCommitAgeMs: number
   sinkCommitBytes: number
   sinkEncoders: number

@@ -122,10 +122,11 @@ class Millrace implements Running, ProcessView {
     if (config.roles.includes('sink') && config.tableMaintenanceMs > 0) await stages.startMaintenance()
     if (config.roles.includes('normalize')) await stages.startNormalize()
     const takesIn = config.roles.includes('ingest')
-    const ports = takesIn ? await stages.startIngest() : { mqtt: 0, ws: 0 }
+    const ports = takesIn ? await stages.startIngest() : { mqtt: 0, ws: 0, socketMeans: '' }
     const kafka = config.kafka && { host: config.kafka.host, port: await stages.startKafka(config.kafka) }
     this.#http = await createHttpServer(createServices(this))
     const http = await this.#listenHttp(this.#http)
+    if (takesIn) this.#logger.info(`clients are served by ${ports.socketMeans}`)
     const at = (address: Address | undefined, port: number): Address | undefined =>
       address !== undefined && takesIn ? { host: address.host, port } : undefined
     this.addresses = { mqtt: at(config.mqtt, ports.mqtt), ws: at(config.ws, ports.ws), kafka, http }

@@ -38,6 +38,14 @@ export interface StagesSetting {
   onFailure(error: unknown): void
 }
 
+interface IngestDoors {
+  /** Ports; 0 where it does not listen. */
+  mqtt: number
+  ws: number
+  /** By what clients are read and written. */
+  socketMeans: string
+}
+
 interface Stage<Name extends string> {
   thread: StageThread
   counters: CounterBlock<Name>
@@ -170,11 +178,11 @@ export class Stages {
   }
 
   /** Starts the workers one after the other: the first binds the ports that were given as 0. */
-  async startIngest(): Promise<{ mqtt: number; ws: number }> {
+  async startIngest(): Promise<IngestDoors> {
     const { config } = this.#setting
     const { workers } = config
     const hubs = joinWorkers(workers)
-    const ports = { mqtt: config.mqtt?.port ?? 0, ws: config.ws?.port ?? 0 }
+    const ports = { mqtt: config.mqtt?.port ?? 0, ws: config.ws?.port ?? 0, socketMeans: '' }
     for (let index = 0; index < workers; index++) {
       const counters = new CounterBlock<IngestCounter>(INGEST_COUNTERS)
       const log = this.#setting.logSource(`ingest-${index}`)
@@ -191,6 +199,7 @@ export class Stages {
           receiveMaximum: config.mqttReceiveMaximum,
           connectionsMax: config.mqttConnectionsMax,
           bytesMax: config.ingestBytesMax,
+          socketMode: config.sockets,
           deviceRateMax: config.deviceRateMax,
           allowAnonymous: config.credentials === undefined,
           credentialsFile: config.credentials,
@@ -210,6 +219,7 @@ export class Stages {
       const ready = await thread.next('ready')
       ports.mqtt = Number(ready['mqttPort'])
       ports.ws = Number(ready['wsPort'])
+      ports.socketMeans = String(ready['socketMeans'])
       this.#ingest.push({ thread, counters })
     }
     return ports

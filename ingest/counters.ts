@@ -47,6 +47,8 @@ export const INGEST_COUNTERS = [
   'delivered',
   'deliveryDropped',
   'bytesOut',
+  /** Of these, how many writes shared their system call with others (send-batch.ts). */
+  'sendsGathered',
   // Back-pressure
   'readPauses',
   'slowed',

@@ -36,6 +36,7 @@ import { SendBatch } from './send-batch.ts'
 import { CONNECTED, ENDED, NEW, Session } from './session.ts'
 import { SessionIndex } from './session-index.ts'
 import { publishWill } from './session-publish.ts'
+import { isKnownNode } from './socket-handle.ts'
 import { Tenant } from './tenant.ts'
 import { KIND_ORDINARY, KIND_REFUSED, KIND_TELEMETRY, type TopicEntry } from './topic-cache.ts'
 import { TopicTable } from './topics.ts'
@@ -49,6 +50,7 @@ const REJECTED_WINDOW_MS = 3_600_000
 const FLUSH_TIMES = 1024
 /** Milliseconds without a byte after which a connection gives memory back. */
 const QUIET_MS = 5000
+const RING_BROKEN = 'io_uring has failed: acknowledgements are sent one by one from now on'
 
 export class Ingest {
   readonly options: IngestOptions
@@ -126,7 +128,8 @@ export class Ingest {
     })
     this.live = new Live(this, this.hub)
     this.presence = new PresenceLog(config.log, config.onFailure)
-    this.#batch = this.options.socketMode === 'auto' ? SendBatch.create() : undefined
+    if (this.options.socketMode === 'auto' && isKnownNode)
+      this.#batch = SendBatch.create(() => this.#onWarning(new Error(RING_BROKEN)))
     this.#sweepTimer = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS)
     this.#sweepTimer.unref()
   }
@@ -146,6 +149,13 @@ export class Ingest {
       mqttPort: await open(addresses.mqtt, '--mqtt', 'tcp'),
       wsPort: await open(addresses.ws, '--ws', 'websocket'),
     }
+  }
+
+  /** By what clients are read and written here, for the log. */
+  get socketMeans(): string {
+    const { socketMode } = this.options
+    if (socketMode === 'documented' || !isKnownNode) return 'documented means'
+    return this.#batch === undefined ? 'handles' : 'handles, acknowledgements of a commit by io_uring'
   }
 
   /** Takes the streams there are now: new ones, new contract versions, fewer. */
@@ -446,7 +456,10 @@ export class Ingest {
       else session.isAcking = false
     }
     acking.length = kept
-    this.#batch?.close()
+    if (this.#batch !== undefined) {
+      this.#batch.close()
+      this.values[C.sendsGathered] = this.#batch.sendCount
+    }
     this.#latencyMs = -1
     this.live.onDurable(durable)
     this.endRead()

@@ -24,7 +24,7 @@ const gateway = {
 }
 fs.writeFileSync(credentialsFile, JSON.stringify({ credentials: [gateway] }))
 
-for (const socketMode of ['auto', 'documented'] satisfies SocketMode[]) {
+for (const socketMode of ['auto', 'handle', 'documented'] satisfies SocketMode[]) {
   test(`${socketMode}: a gateway's messages keep their devices, whatever else was read meanwhile`, async () => {
     const harness = await startIngest({ options: { credentialsFile, allowAnonymous: false, socketMode } })
     const login = { username: 'default/hall', password: Buffer.from(PASSWORD) }

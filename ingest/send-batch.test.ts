@@ -13,12 +13,12 @@ import { type Pair, pair, received } from './transport-harness.ts'
 
 const SEED = Number(process.env['MILLRACE_SEED'] ?? 20_261_126)
 
-const probe = SendBatch.create()
+const probe = SendBatch.create(() => {})
 probe?.destroy()
 const options = { skip: probe === undefined && 'this machine offers no io_uring' }
 
-const create = (): SendBatch => {
-  const batch = SendBatch.create()
+const create = (onBroken: () => void = () => assert.fail('the ring has failed')): SendBatch => {
+  const batch = SendBatch.create(onBroken)
   assert.ok(batch)
   return batch
 }
@@ -250,7 +250,8 @@ test('frames of a WebSocket are gathered like everything else', options, async (
 
 test('where the ring fails, what was added goes by the handles, and so does the rest', options, async () => {
   const before = ringsOpen()
-  const batch = create()
+  let brokenCount = 0
+  const batch = create(() => brokenCount++)
   const [ring] = ringsOpen().filter((fd) => !before.includes(fd))
   const pairs = [await pair('auto', batch), await pair('auto', batch)]
   const sent = pairs.map((): Buffer[] => [])
@@ -272,6 +273,7 @@ test('where the ring fails, what was added goes by the handles, and so does the 
   batch.close()
   for (const [index, one] of pairs.entries())
     assert.deepEqual(await received(one), Buffer.concat(sent[index]!), `client ${index}`)
+  assert.equal(brokenCount, 1)
   fs.closeSync(file)
   batch.destroy()
 })

@@ -37,7 +37,10 @@ export interface BatchedSender {
 }
 
 export class SendBatch {
+  /** Sends that went this way. */
+  sendCount = 0
   readonly #ring: IoUring
+  readonly #onBroken: () => void
   readonly #arena = new Uint8Array(ARENA_BYTES)
   readonly #address: number
   readonly #senders = new Array<BatchedSender | undefined>(SENDS_MAX).fill(undefined)
@@ -51,14 +54,15 @@ export class SendBatch {
   #isOpen = false
   #isBroken = false
 
-  /** Undefined where the machine offers no way to it. */
-  static create(): SendBatch | undefined {
+  /** Undefined where the machine offers no way to it. `onBroken`: it takes nothing from now on. */
+  static create(onBroken: () => void): SendBatch | undefined {
     const ring = IoUring.open(SENDS_MAX)
-    return ring === undefined ? undefined : new SendBatch(ring)
+    return ring === undefined ? undefined : new SendBatch(ring, onBroken)
   }
 
-  private constructor(ring: IoUring) {
+  private constructor(ring: IoUring, onBroken: () => void) {
     this.#ring = ring
+    this.#onBroken = onBroken
     this.#address = ring.addressOf(this.#arena.buffer)
     for (let at = 0; at < ring.requests.length; at += REQUEST_WORDS) {
       ring.requests[at + OPCODE] = OP_SEND
@@ -114,7 +118,9 @@ export class SendBatch {
     this.#used = 0
     this.#number++
     const results = this.#results
-    if (!this.#ring.submit(count, results)) {
+    const isWhole = this.#ring.submit(count, results)
+    if (isWhole) this.sendCount += count
+    else {
       this.#isBroken = true
       this.#isOpen = false
     }
@@ -126,6 +132,7 @@ export class SendBatch {
       this.#senders[i] = undefined
       start = end
     }
+    if (!isWhole) this.#onBroken()
   }
 
   /** Gives the ring back; what was added is sent before. From here on it takes nothing. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { payloadOf, RawClient, recordsOf, startIngest, streamOf, until } from './ingest-harness.ts'
+import type { SocketMode } from './transport.ts'
 
 const harness = await startIngest({ tenants: ['default', 'acme'] })
 const port = harness.ports[0]!.mqtt
@@ -305,15 +306,22 @@ test('connections above the limit are refused', async () => {
   await small.close()
 })
 
-test('reads by the data event do the same as reads into the shared buffer', async () => {
-  const plain = await startIngest({ options: { socketMode: 'documented' } })
-  const client = await RawClient.connect(plain.ports[0]!.mqtt, 5, 'plain')
-  for (let i = 1; i <= 1000; i++) client.publish('devices/plain/telemetry', payloadOf(i), 1, i)
-  for (let i = 1; i <= 1000; i++) assert.equal((await client.take('puback')).messageId, i)
-  assert.equal((await recordsOf(plain.log, 'default.telemetry.raw')).length, 1000)
-  client.end()
-  await plain.close()
-})
+for (const socketMode of ['auto', 'handle', 'documented'] satisfies SocketMode[])
+  test(`${socketMode}: each of many clients gets its acknowledgements, in order`, async () => {
+    const own = await startIngest({ options: { socketMode } })
+    const clients: RawClient[] = []
+    for (let c = 0; c < 10; c++) clients.push(await RawClient.connect(own.ports[0]!.mqtt, 5, `c${c}`))
+    for (let i = 1; i <= 200; i++)
+      for (const [c, client] of clients.entries())
+        client.publish(`devices/c${c}/telemetry`, payloadOf(i), 1, c * 1000 + i)
+    for (const [c, client] of clients.entries()) {
+      for (let i = 1; i <= 200; i++) assert.equal((await client.take('puback')).messageId, c * 1000 + i)
+      client.end()
+    }
+    assert.equal((await recordsOf(own.log, 'default.telemetry.raw')).length, 2000)
+    await own.close()
+    assert.deepEqual(own.failures, [])
+  })
 
 test('the commit of a client that publishes as it is acknowledged does not linger, others do', async (t) => {
   const own = await startIngest()

@@ -37,7 +37,8 @@ const NODE_MAJOR = 26
 /** First minor version in which the handle makes its own write requests. */
 const NODE_MINOR_MIN = 10
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-const isKnownNode = major === NODE_MAJOR && minor >= NODE_MINOR_MIN
+/** Whether handles are as they are here. */
+export const isKnownNode = major === NODE_MAJOR && minor >= NODE_MINOR_MIN
 
 /** The handle of an accepted socket, undefined where it is not what we know. */
 export function handleOf(socket: Socket): SocketHandle | undefined {

@@ -1,6 +1,6 @@
 // The entry of an ingest worker thread.
 //
-//   main ── workerData ──► worker ── ready { mqttPort, wsPort } ──► main
+//   main ── workerData ──► worker ── ready { mqttPort, wsPort, socketMeans } ──► main
 //   main ── streams ──► worker ── streams (in force) ──► main
 //   main ── quota | credentials | disconnect ──► worker
 //   main ── drain ──► worker: no new connections, flush, acknowledgements, DISCONNECT 0x8B ── drained ──► main
@@ -40,8 +40,8 @@ export type IngestCommand =
 
 /** From a worker to main; `failed` is a ThreadError (std/thread.ts). */
 export type IngestReport =
-  /** 0: not listening there. */
-  | { type: 'ready'; mqttPort: number; wsPort: number }
+  /** 0: not listening there. `socketMeans`: by what clients are read and written. */
+  | { type: 'ready'; mqttPort: number; wsPort: number; socketMeans: string }
   /** The last `streams` are in force. */
   | { type: 'streams' }
   | { type: 'drained' }
@@ -70,7 +70,7 @@ async function run(port: MessagePort, data: IngestWorkerData): Promise<void> {
   port.on('message', (command: IngestCommand) => {
     obey(ingest, command, report).catch(fail)
   })
-  report({ type: 'ready', ...ports })
+  report({ type: 'ready', ...ports, socketMeans: ingest.socketMeans })
 }
 
 async function obey(
