@@ -152,13 +152,13 @@ const MODES = ['documented', 'handle', 'auto'] satisfies SocketMode[]
 
 const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!
 
-/** Prints and returns medians by mode, of slices by turns. `together`: answers that are sent together. */
+/** µs by mode and round, of slices by turns. `together`: answers that are sent together. */
 export async function benchmark(
   connections: number,
   together: number,
   rounds: number,
   seconds: number,
-): Promise<number[]> {
+): Promise<number[][]> {
   const fleets: Fleet[] = []
   for (const mode of MODES) fleets.push(await Fleet.open(mode, connections, together))
   const costs = MODES.map((): number[] => [])
@@ -169,20 +169,24 @@ export async function benchmark(
       if (round > 0) costs[index]!.push(cost)
     }
   for (const fleet of fleets) await fleet.close()
-  const medians = costs.map(median)
-  const ratios = costs[2]!.map((cost, round) => cost / costs[1]![round]!)
+  return costs
+}
+
+function textOf(costs: number[][]): string {
   const texts = MODES.map((mode, index) => {
-    const [least, most] = [Math.min(...costs[index]!), Math.max(...costs[index]!)]
-    return `${mode} ${medians[index]!.toFixed(1)} (${least.toFixed(1)} to ${most.toFixed(1)})`
+    const own = costs[index]!
+    return `${mode} ${median(own).toFixed(1)} (${Math.min(...own).toFixed(1)} to ${Math.max(...own).toFixed(1)})`
   })
-  process.stdout.write(
-    `${together} of ${connections} together: ${texts.join(', ')} µs; auto / handle ${median(ratios).toFixed(2)}\n`,
-  )
-  return medians
+  const [, handle, auto] = costs
+  const ratio = median(auto!.map((cost, round) => cost / handle![round]!))
+  return `${texts.join(', ')} µs; auto / handle ${ratio.toFixed(2)}`
 }
 
 if (import.meta.main) {
   const seconds = Number(process.argv[2] ?? 0.3)
   const rounds = Number(process.argv[3] ?? 21)
-  for (const together of [1, 10, 100, 1000]) await benchmark(1000, together, rounds, seconds)
+  for (const together of [1, 10, 100, 1000]) {
+    const text = textOf(await benchmark(1000, together, rounds, seconds))
+    process.stdout.write(`${together} of 1000 together: ${text}\n`)
+  }
 }
