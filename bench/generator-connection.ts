@@ -1,9 +1,12 @@
 // One connection of the load generator: raw socket, MQTT over TCP or WebSocket, as little work per message as
-// possible, because the generator must not be what is measured.
+// possible, because the generator must not be what is measured. All connections read into one buffer, and what they
+// write in one turn of the event loop goes with one system call where the machine offers that (ingest/send-batch.ts).
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
 import type { Histogram } from 'hdr-histogram-js'
 import mqttPacket, { type IConnackPacket } from 'mqtt-packet'
+import { type BatchedSender, SendBatch } from '../ingest/send-batch.ts'
+import { handleOf, type SocketHandle } from '../ingest/socket-handle.ts'
 import type { PacketRing } from './generator-packets.ts'
 
 export interface ConnectionOptions {
@@ -34,7 +37,7 @@ const DISCONNECT = Uint8Array.of(0xe0, 0)
 const PUBACK = 0x40
 const PINGRESP = 0xd0
 
-export class GeneratorConnection {
+export class GeneratorConnection implements BatchedSender {
   /** PUBLISH packets that may wait for their acknowledgement; what CONNACK allows of what was asked for. */
   window: number
   outstanding = 0
@@ -57,6 +60,9 @@ export class GeneratorConnection {
   /** Bytes of a packet that straddles reads; acknowledgements are short. */
   #rest: Uint8Array = new Uint8Array(0)
   readonly #frames = new FrameReader()
+  batchedIn = 0
+  /** Undefined where its writes are not gathered. */
+  #handle: SocketHandle | undefined
 
   constructor(
     options: ConnectionOptions,
@@ -82,7 +88,12 @@ export class GeneratorConnection {
   open(): Promise<void> {
     const { host, port, webSocket } = this.#options
     return new Promise((resolve, reject) => {
-      const socket = net.connect({ host, port, noDelay: true })
+      let onRead: (bytes: Buffer) => void
+      const callback = (byteLength: number, buffer: Uint8Array) => {
+        onRead(Buffer.from(buffer.buffer, 0, byteLength))
+        return true
+      }
+      const socket = net.connect({ host, port, noDelay: true, onread: { buffer: RECEIVED, callback } })
       this.#socket = socket
       const late = setTimeout(() => reject(new Error('no CONNACK in time')), CONNECT_MS_MAX)
       socket.on('error', reject)
@@ -94,7 +105,7 @@ export class GeneratorConnection {
       let head: Uint8Array = NOTHING
       const connack: Uint8Array[] = []
       let upgraded = !webSocket
-      const onHandshake = (data: Buffer) => {
+      onRead = (data: Buffer) => {
         head = Buffer.concat([head, data])
         if (!upgraded) {
           const text = Buffer.from(head).toString('latin1')
@@ -114,7 +125,6 @@ export class GeneratorConnection {
         head = NOTHING
         const packet = this.#readConnack(Buffer.concat(connack))
         if (packet === undefined) return
-        socket.removeListener('data', onHandshake)
         const code = packet.reasonCode ?? packet.returnCode ?? 0
         if (code !== 0) {
           reject(new Error(`CONNACK ${code} ${packet.properties?.reasonString ?? ''}`))
@@ -123,10 +133,10 @@ export class GeneratorConnection {
         clearTimeout(late)
         this.window = Math.min(this.window, packet.properties?.receiveMaximum ?? 65_535)
         this.#opened = true
-        socket.on('data', (bytes: Buffer) => this.#onData(bytes))
+        onRead = (bytes) => this.#onData(bytes)
+        this.#handle = BATCH === undefined ? undefined : handleOf(socket)
         resolve()
       }
-      socket.on('data', onHandshake)
       socket.once('connect', () => {
         if (webSocket)
           socket.write(
@@ -183,14 +193,29 @@ export class GeneratorConnection {
     this.#totals.sent += count
   }
 
+  onUnsent(bytes: Uint8Array): void {
+    this.#socket.write(bytes)
+  }
+
   #write(bytes: Uint8Array): void {
-    this.#writing++
     this.#totals.bytesSent += bytes.length
+    const { webSocket } = this.#options
+    if (
+      this.#handle !== undefined &&
+      BATCH!.takes(this, bytes.length + (webSocket ? FRAME_HEADER_BYTES_MAX : 0))
+    ) {
+      const frame = webSocket ? Buffer.concat([frameHeader(bytes.length), bytes]) : bytes
+      if (this.#socket.writableLength > 0) this.#socket.write(frame)
+      else if (!this.#socket.destroyed) gather(this, this.#handle.fd, frame)
+      return
+    }
+    BATCH?.flush()
+    this.#writing++
     // A write that failed is told at once: to write again would leave no turn to anything else.
     const written = (error?: Error | null) => {
       if (--this.#writing === 0 && !error) this.onWritable()
     }
-    if (!this.#options.webSocket) {
+    if (!webSocket) {
       this.#socket.write(bytes, written)
       return
     }
@@ -256,11 +281,30 @@ export class GeneratorConnection {
   close(): void {
     this.#ending = true
     this.#write(DISCONNECT)
+    BATCH?.flush()
     this.#socket.end()
   }
 }
 
 const NOTHING = new Uint8Array(0)
+const RECEIVED = new Uint8Array(64 << 10)
+
+// Should it break, writes go one by one.
+const BATCH = SendBatch.create(() => {})
+BATCH?.open()
+const FRAME_HEADER_BYTES_MAX = 14
+let isGathering = false
+
+/** Sends at the end of this turn of the event loop. */
+function gather(sender: BatchedSender, fd: number, bytes: Uint8Array): void {
+  BATCH!.add(sender, fd, bytes, 0, bytes.length)
+  if (isGathering) return
+  isGathering = true
+  setImmediate(() => {
+    isGathering = false
+    BATCH!.flush()
+  })
+}
 
 /** Header of a final binary frame of a client, mask key 0. */
 function frameHeader(length: number): Uint8Array {

@@ -64,7 +64,8 @@ export async function runLoad<T>(
 ): Promise<{ report: LoadReport; started: T; stopped: T }> {
   const generator = new BenchProcess(
     process.execPath,
-    [GENERATOR, ...flags(url, load, timing, schemaIds)],
+    // Its node:ffi is experimental (ingest/io-uring.ts).
+    ['--disable-warning=ExperimentalWarning', GENERATOR, ...flags(url, load, timing, schemaIds)],
     core,
   )
   let started: Promise<T> | undefined
