@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type MockTracker, test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import fc from 'fast-check'
 import type { AppendRequest, AppendResult, TopicConfig } from '../log/log.ts'
 import { MemoryLog } from '../log/log-memory.ts'
@@ -197,9 +197,16 @@ test('while a request is in flight batches fill, and its end sends them', async 
 const recordsOf = ({ entries }: AppendRequest): number =>
   entries.reduce((sum, { recordCount }) => sum + recordCount, 0)
 
+/** Stops time: timers go on by ticks, and what tells how long a commit took by what is set here. */
+function stopClock({ mock }: TestContext): { nowMs: number } {
+  const clock = { nowMs: 0 }
+  mock.timers.enable({ apis: ['setTimeout'] })
+  mock.method(performance, 'now', () => clock.nowMs)
+  return clock
+}
+
 test('two halves of what is in flight become one commit once the first is acknowledged', async (t) => {
-  // However slow the machine is, what is awaited is waited for.
-  t.mock.timers.enable({ apis: ['setTimeout'] })
+  stopClock(t)
   const { log, accumulator, durable } = await setUp()
   log.gated = true
   const handle = accumulator.partition('t', 0)
@@ -225,14 +232,14 @@ test('two halves of what is in flight become one commit once the first is acknow
 })
 
 test('what is awaited is waited for as long as the last commit took, up to 10 ms', async (t) => {
+  const clock = stopClock(t)
   const { log, accumulator } = await setUp()
   log.gated = true
   const handle = accumulator.partition('t', 0)
   for (let i = 0; i < 4; i++) add(accumulator, handle)
   await turn()
   for (let i = 0; i < 4; i++) add(accumulator, handle)
-  await new Promise((resolve) => setTimeout(resolve, 12))
-  t.mock.timers.enable({ apis: ['setTimeout'] })
+  clock.nowMs = 12
   log.release.shift()!()
   await turn()
   t.mock.timers.tick(9)
@@ -244,7 +251,7 @@ test('what is awaited is waited for as long as the last commit took, up to 10 ms
 })
 
 test('what is awaited is waited for again while answers come, up to 10 ms in all', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] })
+  stopClock(t)
   for (const answers of [0, 1, 5, 30]) {
     const { log, accumulator } = await setUp()
     log.gated = true
@@ -268,7 +275,7 @@ test('what is awaited is waited for again while answers come, up to 10 ms in all
 })
 
 test('answers that are read in the turn in which the time is over count', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] })
+  stopClock(t)
   const { log, accumulator } = await setUp()
   log.gated = true
   const handle = accumulator.partition('t', 0)
@@ -290,7 +297,7 @@ test('answers that are read in the turn in which the time is over count', async 
 })
 
 test('a commit is waited for anew, though the time of the one before was over in that turn', async (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] })
+  stopClock(t)
   const { log, accumulator, durable } = await setUp({ flushBytes: 1 })
   const handle = accumulator.partition('t', 0)
   const addTen = () => {
@@ -343,9 +350,9 @@ test('what is awaited and does not come delays a commit by a moment, and the nex
 })
 
 /** An accumulator whose commits linger by a clock of the test's, and a record of one client given to it. */
-async function setUpLingering(mock: MockTracker) {
+async function setUpLingering(t: TestContext) {
   const { log, accumulator } = await setUp({ lingerMs: 2 })
-  mock.timers.enable({ apis: ['setTimeout'] })
+  stopClock(t)
   const handle = accumulator.partition('t', 0)
   const publish = async (ticketBefore?: number) => {
     add(accumulator, handle)
@@ -355,14 +362,14 @@ async function setUpLingering(mock: MockTracker) {
     await turn()
   }
   const tick = async (ms: number) => {
-    mock.timers.tick(ms)
+    t.mock.timers.tick(ms)
     await turn()
   }
   return { accumulator, publish, tick, sizes: () => log.requests.map(recordsOf) }
 }
 
 test('a commit lingers, until enough share it', async (t) => {
-  const { publish, tick, sizes } = await setUpLingering(t.mock)
+  const { publish, tick, sizes } = await setUpLingering(t)
   await publish()
   await publish()
   await tick(1)
@@ -376,7 +383,7 @@ test('a commit lingers, until enough share it', async (t) => {
 })
 
 test('a commit does not linger where a client waits for it that was acknowledged by the last ones', async (t) => {
-  const { accumulator, publish, sizes } = await setUpLingering(t.mock)
+  const { accumulator, publish, sizes } = await setUpLingering(t)
   for (let i = 0; i < 4; i++) {
     await publish()
     await publish()
@@ -390,7 +397,7 @@ test('a commit does not linger where a client waits for it that was acknowledged
 })
 
 test('a commit that lingers in vain goes at once the next time', async (t) => {
-  const { publish, tick, sizes } = await setUpLingering(t.mock)
+  const { publish, tick, sizes } = await setUpLingering(t)
   await publish()
   assert.deepEqual(sizes(), [])
   await tick(2)
