@@ -210,6 +210,9 @@ function named(
 
 const UUID = '0123456789abcdef'
 
+/** Bytes for any of these data, and for a reader's view of it: one in tens of thousands is above 10 KB. */
+export const ROOM = 1 << 17
+
 /** Random values of `node` in avsc's form. Recursive values end after a few levels. */
 export function valueArbitrary(node: AvroNode, depth = 0): fc.Arbitrary<unknown> {
   switch (node.kind) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { datumArbitrary, MACHINE_SCHEMA, oracleType, SENSOR_SCHEMA } from './avro-arbitraries.ts'
+import { datumArbitrary, MACHINE_SCHEMA, oracleType, ROOM, SENSOR_SCHEMA } from './avro-arbitraries.ts'
 import { encodePlain, ValueError } from './avro-encode.ts'
 import { createJsonEncoder, JSON_NO_ROOM, JSON_REFUSED } from './avro-json.ts'
 import { createDirectEncoder } from './avro-json-direct.ts'
@@ -73,7 +73,7 @@ test('Avro JSON and bare JSON give the bytes that avsc writes', () => {
       fc.pre(isFiniteThroughout(value))
       const text = Buffer.from(jsonText(node, value, bare))
       const encoder = createJsonEncoder(node)
-      const into = new Uint8Array(4096)
+      const into = new Uint8Array(ROOM)
       const length = encoder.encode(text, 0, text.length, into, 0)
       assert.equal(encoder.explain(text, 0, text.length), undefined)
       // Decimals have several encodings, and avsc writes the one it was given.
@@ -109,7 +109,7 @@ test('any JSON value: the generated encoder and the plain one agree', () => {
   )
   fc.assert(
     fc.property(shuffled, ({ node, value }) => {
-      const into = new Uint8Array(8192)
+      const into = new Uint8Array(ROOM)
       const length = createValueEncoder(node).encode(value, into, 0)
       try {
         const plain = encodePlain(node, value)

@@ -12,6 +12,7 @@ import {
   hasGreatLong,
   MACHINE_SCHEMA,
   oracleType,
+  ROOM,
   SENSOR_SCHEMA,
   valueArbitrary,
 } from './avro-arbitraries.ts'
@@ -103,7 +104,7 @@ test('rewritten data are what avsc reads with its resolver', () => {
       const writerType = oracleType(schema)
       const readerType = oracleType(readerSchema)
       const bytes = writerType.toBuffer(value)
-      const into = new Uint8Array(8192).fill(0xee)
+      const into = new Uint8Array(ROOM).fill(0xee)
       const end = rewrite(Buffer.concat([Buffer.of(1), bytes]), 1, 1 + bytes.length, into, 3)
       const { validate } = createValidator(node)
       for (const mutation of mutations) {
@@ -163,7 +164,7 @@ test('objects: what avsc decodes, encoded back to the same bytes', () => {
         const object = codec.decode(loose, 1, loose.length - 1)
         assert.equal(codec.code(), 0)
         assert.deepEqual(object, objectOf(node, value))
-        const into = new Uint8Array(4096)
+        const into = new Uint8Array(ROOM)
         const end = codec.encode(object, into, 0)
         // A general union of float and double, of string and enum, tells its branches by name: bytes are the same.
         if (!schema.includes('decimal'))
