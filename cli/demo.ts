@@ -104,7 +104,7 @@ const out = (text: string): boolean => process.stdout.write(`${text}\n`)
 async function runDemo(data: string, devices: number, seconds: number, rate: number): Promise<number> {
   const free = '127.0.0.1:0'
   // The variables are those of a pipeline that is run for good: credentials, for one, that the fleet does not have.
-  const config = configOf(mergeOptions({ data, mqtt: free, ws: free, http: free }, {}))
+  const config = configOf(mergeOptions({ data, mqtt: free, ws: free, http: free, 'log-level': 'warn' }, {}))
   const running = await startMillrace(config)
   const stopped = new AbortController()
   void stopRequested().then(() => stopped.abort())
