@@ -17,6 +17,8 @@ export interface ConnectionOptions {
   clientId: string
   username: string | undefined
   password: string | undefined
+  /** Whether short writes of one turn go together; `onWritable` tells nothing of them. */
+  gathers: boolean
 }
 
 /** Counts of all connections together. */
@@ -134,7 +136,7 @@ export class GeneratorConnection implements BatchedSender {
         this.window = Math.min(this.window, packet.properties?.receiveMaximum ?? 65_535)
         this.#opened = true
         onRead = (bytes) => this.#onData(bytes)
-        this.#handle = BATCH === undefined ? undefined : handleOf(socket)
+        if (this.#options.gathers && BATCH !== undefined) this.#handle = handleOf(socket)
         resolve()
       }
       socket.once('connect', () => {

@@ -170,6 +170,18 @@ for (const scheme of ['mqtt', 'ws'])
       }
     })
 
+for (const scheme of ['mqtt', 'ws'])
+  test(`${scheme}, QoS 0, one message a write: the next one goes when the kernel has the last`, {
+    timeout: 30_000,
+  }, async () => {
+    const report = await generate(
+      scheme,
+      ...['--qos', '0', '--unbatched', '--connections', '2', '--messages', '300'],
+    )
+    assert.equal(report['sent'], 300)
+    assert.equal(sum(), 300)
+  })
+
 test('open loop keeps its rate, one message a write', async () => {
   const report = await generate(
     'mqtt',

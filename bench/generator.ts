@@ -152,6 +152,8 @@ function makeConnection(index: number, host: string, port: number, webSocket: bo
       clientId,
       username: fill(flags.username),
       password: fill(flags.password),
+      // At QoS 0 nothing but a write that is over says when to send on.
+      gathers: qos === 1,
     },
     Math.min(window, slots),
     ring,
