@@ -6,16 +6,10 @@
 // Both rings are memory that we share with the kernel. Request i of a ring always lies in slot i, and carries i as its
 // user data, so that who makes requests fills in what they have in common once.
 //
-// Node reaches system calls by `node:ffi` only, which is experimental (docs/decisions/0013-one-call-for-many-sends.md): all that is
-// known of it is here. `open` says undefined where it is not as expected, and where the kernel has no io_uring or does not
-// let us have it, as many container runtimes do not.
-
-/** What is used of node:ffi. Its types came into @types/node after the version that is pinned here. */
-interface Ffi {
-  dlopen(path: null, symbols: Record<string, { arguments: string[]; return: string }>): { functions: Libc }
-  getRawPointer(memory: ArrayBufferLike): bigint
-  toArrayBuffer(address: bigint, byteLength: number, copy: false): ArrayBuffer
-}
+// Node reaches system calls by `node:ffi` only, which is experimental (docs/decisions/0013-one-call-for-many-sends.md). `open`
+// says undefined where it is not as expected, and where the kernel has no io_uring or does not let us have it, as many
+// container runtimes do not.
+import { type Ffi, nodeFfi } from '../std/ffi.ts'
 
 interface Libc {
   /** -1 on failure. */
@@ -89,8 +83,7 @@ export class IoUring {
   static open(entries: number): IoUring | undefined {
     if (process.platform !== 'linux' || !ARCHITECTURES.includes(process.arch)) return undefined
     try {
-      // Undefined with --no-experimental-ffi; with --permission it throws.
-      const ffi = process.getBuiltinModule('node:ffi') as unknown as Ffi | undefined
+      const ffi = nodeFfi()
       return ffi === undefined ? undefined : new IoUring(ffi, entries)
     } catch {
       return undefined
@@ -98,7 +91,7 @@ export class IoUring {
   }
 
   private constructor(ffi: Ffi, entries: number) {
-    const { functions } = ffi.dlopen(null, {
+    const { functions } = ffi.dlopen<Libc>(null, {
       syscall: { arguments: new Array<string>(7).fill('i64'), return: 'i64' },
       mmap: { arguments: ['u64', 'u64', 'i32', 'i32', 'i32', 'i64'], return: 'u64' },
       munmap: { arguments: ['u64', 'u64'], return: 'i32' },

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import fs from 'node:fs'
 import { test } from 'node:test'
 import WebSocket from 'ws'
+import { nodeFfi } from '../std/ffi.ts'
 import { seededRandom } from '../std/random.ts'
 import { SendBatch } from './send-batch.ts'
 import { handleOf } from './socket-handle.ts'
@@ -44,10 +45,9 @@ function ringsOpen(): number[] {
 
 /** Makes descriptor `to` mean what `from` means: dup2(2). */
 function duplicate(from: number, to: number): void {
-  const { dlopen } = process.getBuiltinModule('node:ffi') as unknown as {
-    dlopen(path: null, symbols: object): { functions: { dup2(from: number, to: number): number } }
-  }
-  const { dup2 } = dlopen(null, { dup2: { arguments: ['i32', 'i32'], return: 'i32' } }).functions
+  const { dup2 } = nodeFfi()!.dlopen<{ dup2(from: number, to: number): number }>(null, {
+    dup2: { arguments: ['i32', 'i32'], return: 'i32' },
+  }).functions
   assert.equal(dup2(from, to), to)
 }
 

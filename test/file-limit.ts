@@ -1,6 +1,7 @@
 // Loaded into each file's process by test/run.ts: a file whose tests are over, or not, but which does not end, because one
 // that failed left a server or a process behind, would hold up the whole run. It is ended and says what keeps it alive.
 import { isMainThread } from 'node:worker_threads'
+import { nodeFfi } from '../std/ffi.ts'
 
 const ALARM_SECONDS = 10
 
@@ -15,11 +16,7 @@ const timer = setTimeout(() => {
 timer.unref()
 
 // A loop that gives no timer its turn, such as a property that is shrunk without end, is ended by alarm(2).
-if (isMainThread) {
-  interface Ffi {
-    dlopen(path: null, symbols: object): { functions: { alarm(seconds: number): number } }
-  }
-  const ffi = process.getBuiltinModule('node:ffi') as unknown as Ffi | undefined
-  const { functions } = ffi?.dlopen(null, { alarm: { arguments: ['u32'], return: 'u32' } }) ?? {}
-  functions?.alarm(Math.ceil(limitMs / 1000) + ALARM_SECONDS)
-}
+if (isMainThread)
+  nodeFfi()
+    ?.dlopen<{ alarm(seconds: number): number }>(null, { alarm: { arguments: ['u32'], return: 'u32' } })
+    .functions.alarm(Math.ceil(limitMs / 1000) + ALARM_SECONDS)

@@ -1,5 +1,6 @@
 // To be imported before a program: from then on its system calls that make an io_uring fail, as under the seccomp filters of
 // container runtimes (seccomp(2)). The filter is inherited by the threads that this one starts.
+import { nodeFfi } from '../std/ffi.ts'
 
 // struct sock_filter: code u16, jump if true u8, if false u8, k u32.
 const LOAD_SYSTEM_CALL = [0x20, 0, 0, 0]
@@ -12,16 +13,12 @@ const PR_SET_SECCOMP = 22
 const SECCOMP_MODE_FILTER = 2n
 const PR_SET_NO_NEW_PRIVS = 38
 
-interface Ffi {
-  dlopen(
-    path: null,
-    symbols: object,
-  ): { functions: { prctl(option: number, a: bigint, b: bigint, c: bigint, d: bigint): number } }
-  getRawPointer(memory: ArrayBuffer): bigint
+interface Libc {
+  prctl(option: number, a: bigint, b: bigint, c: bigint, d: bigint): number
 }
 
-const { dlopen, getRawPointer } = process.getBuiltinModule('node:ffi') as unknown as Ffi
-const { prctl } = dlopen(null, {
+const { dlopen, getRawPointer } = nodeFfi()!
+const { prctl } = dlopen<Libc>(null, {
   prctl: { arguments: ['i32', 'u64', 'u64', 'u64', 'u64'], return: 'i32' },
 }).functions
 
