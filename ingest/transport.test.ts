@@ -1,18 +1,18 @@
 // Both ways to one socket, by the handle and by documented means: what the kernel does not take at once waits, in order, and
 // belongs to the socket meanwhile. The way to many at once has send-batch.test.ts.
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { test } from 'node:test'
 import { benchmark } from './transport.bench.ts'
 import { HEADROOM, type SocketMode } from './transport.ts'
-import { pair } from './transport-harness.ts'
+import { pair, received } from './transport-harness.ts'
 
 const MESSAGE_BYTES = 100_000
 const MESSAGES = 200
 
 for (const mode of ['handle', 'documented'] satisfies SocketMode[]) {
   test(`${mode}: what a client does not read waits, and arrives whole and in order`, async () => {
-    const { transport, client, user } = await pair(mode)
+    const one = await pair(mode)
+    const { transport, user } = one
     assert.equal(transport.usesHandle, mode === 'handle')
     let buffer = Buffer.alloc(HEADROOM + MESSAGE_BYTES)
     let waited = 0
@@ -25,17 +25,11 @@ for (const mode of ['handle', 'documented'] satisfies SocketMode[]) {
     }
     assert.ok(waited > 0, 'the kernel took 20 MB for a client that does not read')
     assert.ok(transport.queuedBytes > 0)
-    transport.end()
-    const chunks: Buffer[] = []
-    client.on('data', (chunk) => chunks.push(chunk as Buffer))
-    client.resume()
-    await once(client, 'end')
-    const received = Buffer.concat(chunks)
-    assert.equal(received.length, MESSAGES * MESSAGE_BYTES)
+    const bytes = await received(one)
+    assert.equal(bytes.length, MESSAGES * MESSAGE_BYTES)
     for (let i = 0; i < MESSAGES; i++)
-      assert.ok(received.subarray(i * MESSAGE_BYTES, (i + 1) * MESSAGE_BYTES).every((byte) => byte === i))
+      assert.ok(bytes.subarray(i * MESSAGE_BYTES, (i + 1) * MESSAGE_BYTES).every((byte) => byte === i))
     assert.equal(transport.queuedBytes, 0)
-    client.destroy()
     assert.deepEqual(user.closed, [])
   })
 
