@@ -109,7 +109,7 @@ export async function nanosPerMessage(
   })
   const target = admission.target('default', 'telemetry', 'sensor-1')!
   const connection = new Connection((from, start, end) =>
-    admission.admit(target, KEY, 0, KEY.length, from, start, end, RECEIVE_TIME_MS),
+    admission.admit(target, KEY, 0, KEY.length, from, start, end),
   )
   const nanos: number[] = []
   // The first run warms up.

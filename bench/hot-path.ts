@@ -129,7 +129,6 @@ class Connection extends StandInSession {
       bytes,
       payloadStart,
       payloadEnd,
-      RECEIVE_TIME_MS,
     )
     if (ticket <= 0) return CLOSE
     this.accepted++

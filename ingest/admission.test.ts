@@ -82,6 +82,7 @@ async function setUp(bytesInFlightMax = 1 << 20): Promise<void> {
     onDurable: () => {},
     onFailure: (error) => assert.fail(error),
   })
+  accumulator.receiveTimeMs = NOW
   admission = new Admission({
     accumulator,
     rejectedSchemaId: 9,
@@ -116,14 +117,14 @@ async function values(topic: string): Promise<Buffer[]> {
 function admit(payload: Uint8Array): number {
   const bytes = new Uint8Array(payload.length + 20).fill(0x7b)
   bytes.set(payload, 11)
-  return admission.admit(target, KEY, 2, 7, bytes, 11, 11 + payload.length, NOW)
+  return admission.admit(target, KEY, 2, 7, bytes, 11, 11 + payload.length)
 }
 
-function refuse(payload: Uint8Array, nowMs = NOW) {
+function refuse(payload: Uint8Array) {
   assert.equal(admit(payload), REFUSED)
   const bytes = new Uint8Array(payload.length + 20)
   bytes.set(payload, 11)
-  return admission.reject(target, 'dev-1', bytes, 11, 11 + payload.length, nowMs)
+  return admission.reject(target, 'dev-1', bytes, 11, 11 + payload.length)
 }
 
 test('all formats become the Confluent frame, and the datum of the schema claimed', async () => {
@@ -195,7 +196,8 @@ test('rejected payloads are kept up to the budget of the device, then counted', 
   assert.deepEqual(await values(RAW), [])
   // The next window has a budget of its own.
   const bytes = Uint8Array.from(bad)
-  assert.ok(admission.reject(target, 'dev-1', bytes, 0, bytes.length, NOW + 1000).sequence > 0)
+  accumulator.receiveTimeMs = NOW + 1000
+  assert.ok(admission.reject(target, 'dev-1', bytes, 0, bytes.length).sequence > 0)
 })
 
 test('a new contract version reaches targets that exist', async () => {

@@ -189,10 +189,9 @@ export class Admission {
     bytes: Uint8Array,
     start: number,
     end: number,
-    nowMs: number,
   ): number {
     if (bytes[start] !== MAGIC_CONFLUENT || end - start < CONFLUENT_FRAME_BYTES)
-      return this.#admitConverted(target, keys, keyStart, keyEnd, bytes, start, end, nowMs)
+      return this.#admitConverted(target, keys, keyStart, keyEnd, bytes, start, end)
     const id = schemaIdAt(bytes, start)
     const stream = target.stream
     let writer = stream.recent
@@ -202,7 +201,7 @@ export class Admission {
       stream.recent = writer = other
     }
     if (writer.validator.validate(bytes, start + CONFLUENT_FRAME_BYTES, end) !== 0) return REFUSED
-    return this.#accumulator.append(target.raw, nowMs, keys, keyStart, keyEnd, bytes, start, end)
+    return this.#accumulator.append(target.raw, keys, keyStart, keyEnd, bytes, start, end)
   }
 
   /** Payloads that get the Confluent frame here. */
@@ -214,23 +213,16 @@ export class Admission {
     bytes: Uint8Array,
     start: number,
     end: number,
-    nowMs: number,
   ): number {
     const scratch = this.#scratch
     const length = frame(target.stream, bytes, start, end, scratch)
     if (length < 0) return REFUSED
-    return this.#accumulator.append(target.raw, nowMs, keys, keyStart, keyEnd, scratch, 0, length)
+    return this.#accumulator.append(target.raw, keys, keyStart, keyEnd, scratch, 0, length)
   }
 
   /** Says why `admit` refused the payload, and keeps it as far as the device's budget reaches. Cold. */
-  reject(
-    target: AdmissionTarget,
-    device: string,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-    nowMs: number,
-  ): Refusal {
+  reject(target: AdmissionTarget, device: string, bytes: Uint8Array, start: number, end: number): Refusal {
+    const nowMs = this.#accumulator.receiveTimeMs
     const refusal = explain(target.stream, bytes, start, end)
     if (this.#withinBudget(device, end - start, nowMs)) {
       const value = encodeRejected(
@@ -253,7 +245,7 @@ export class Admission {
       if (value.length <= this.#accumulator.valueBytesMax) {
         const key = encoder.encode(device)
         const { rejected } = target
-        const ticket = this.#accumulator.append(rejected, nowMs, key, 0, key.length, value, 0, value.length)
+        const ticket = this.#accumulator.append(rejected, key, 0, key.length, value, 0, value.length)
         if (ticket === OVER_BUDGET) return { ...refusal, sequence: OVER_BUDGET }
         // A rejected topic over its backlog is no reason to stop the device: such a rejection is counted.
         if (ticket > 0) {

@@ -122,16 +122,8 @@ test('records of any size come out of the log as they went in, in order', async 
         const keys = isKeyApart ? new Uint8Array(3 + KEY_BYTES_MAX) : source
         const { written } = encoder.encodeInto(key, keys.subarray(keyAt))
         const handle = accumulator.partition('t', partition)
-        const got = accumulator.append(
-          handle,
-          timestamp,
-          keys,
-          keyAt,
-          keyAt + written,
-          source,
-          offset,
-          offset + size,
-        )
+        accumulator.receiveTimeMs = timestamp
+        const got = accumulator.append(handle, keys, keyAt, keyAt + written, source, offset, offset + size)
         assert.ok(got >= ticket && got > 0)
         ticket = got
         const value = Buffer.from(source.subarray(offset, offset + size)).toString('hex')
@@ -157,7 +149,7 @@ test('records of any size come out of the log as they went in, in order', async 
 const value = new Uint8Array(100)
 const key = encoder.encode('device')
 const add = (accumulator: BatchAccumulator, handle: PartitionHandle, bytes = value) =>
-  accumulator.append(handle, 1_700_000_000_000, key, 0, key.length, bytes, 0, bytes.length)
+  accumulator.append(handle, key, 0, key.length, bytes, 0, bytes.length)
 
 test('while a request is in flight batches fill, and its end sends them', async () => {
   const { log, accumulator, durable } = await setUp()

@@ -102,6 +102,11 @@ class SealedBatch {
 }
 
 export class BatchAccumulator implements Gathering {
+  /**
+   * Receive time of what is appended, milliseconds since 1970, set once per read. As an argument of `append` it would be a
+   * number of its own in the heap for each record.
+   */
+  receiveTimeMs = Date.now()
   /** Records and value bytes appended since the start. */
   recordCount = 0
   valueBytes = 0
@@ -212,11 +217,10 @@ export class BatchAccumulator implements Gathering {
 
   /**
    * Adds a record with the key keys[keyStart, keyEnd) and the value values[start, end) and returns its ticket (> 0),
-   * or OVER_BUDGET or BACKLOG, and then nothing was added. `timestampMs` is the receive time, taken once per turn.
+   * or OVER_BUDGET or BACKLOG, and then nothing was added. Its timestamp is `receiveTimeMs`.
    */
   append(
     handle: PartitionHandle,
-    timestampMs: number,
     keys: Uint8Array,
     keyStart: number,
     keyEnd: number,
@@ -227,9 +231,10 @@ export class BatchAccumulator implements Gathering {
     const valueLength = end - start
     const keyLength = keyEnd - keyStart
     const room = keyLength + valueLength + RECORD_OVERHEAD_MAX
+    const timestampMs = this.receiveTimeMs
     let delta = timestampMs - handle.baseTimestamp
     if (handle.at + room > handle.limit || delta > TIMESTAMP_DELTA_MAX || delta < -TIMESTAMP_DELTA_MAX) {
-      const refusal = this.#makeRoom(handle, room, timestampMs)
+      const refusal = this.#makeRoom(handle, room)
       if (refusal !== 0) return refusal
       delta = timestampMs - handle.baseTimestamp
     }
@@ -342,10 +347,11 @@ export class BatchAccumulator implements Gathering {
   }
 
   /** Makes room for `room` bytes in the partition's batch: opens, grows or replaces it. 0, or a refusal. */
-  #makeRoom(handle: PartitionHandle, room: number, timestampMs: number): number {
+  #makeRoom(handle: PartitionHandle, room: number): number {
     if (handle.heldSequence !== 0) return BACKLOG
     if (this.#stopped) return OVER_BUDGET
     const arena = this.#arena
+    const timestampMs = this.receiveTimeMs
     if (handle.limit !== 0) {
       const delta = timestampMs - handle.baseTimestamp
       const order = orderOf(handle.at - handle.start + room)
@@ -434,8 +440,12 @@ export class BatchAccumulator implements Gathering {
   }
 
   #completed(sequence: number, batches: readonly SealedBatch[]): void {
-    this.#early.add(sequence)
-    while (this.#early.delete(this.#durable + 1)) this.#durable++
+    // Not for each commit: the tables that a set outgrows name their successors, which the collector of young objects then keeps.
+    if (sequence !== this.#durable + 1) this.#early.add(sequence)
+    else {
+      this.#durable++
+      while (this.#early.size > 0 && this.#early.delete(this.#durable + 1)) this.#durable++
+    }
     // The disk first: the acknowledgements that are written now overlap with it.
     if (!this.#putOff(batches)) this.flush()
     this.#announce()

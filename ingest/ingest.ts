@@ -65,8 +65,6 @@ export class Ingest {
   readonly presence: PresenceLog
   readonly flow: ReadFlow
   identity!: IdentityProvider
-  /** Milliseconds since 1970, taken once per read: the receive time of its messages. */
-  now = Date.now()
   durableSequence = 0
 
   readonly #onFailure: (error: unknown) => void
@@ -342,6 +340,15 @@ export class Ingest {
   }
 
   // Reading and writing
+
+  /** Milliseconds since 1970, taken once per read: the receive time of its messages. */
+  get now(): number {
+    return this.accumulator.receiveTimeMs
+  }
+
+  set now(nowMs: number) {
+    this.accumulator.receiveTimeMs = nowMs
+  }
 
   /** Before the bytes of a read are parsed; returns the time. */
   beginRead(byteLength: number): number {

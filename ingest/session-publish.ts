@@ -97,16 +97,7 @@ export function publish(
   if (tenant.isFull)
     return refuse(session, Refusal.quotaFull, packetId, 'the storage quota of the tenant is full')
 
-  const ticket = ingest.admission.admit(
-    target,
-    keys,
-    keyStart,
-    keyEnd,
-    bytes,
-    payloadStart,
-    payloadEnd,
-    ingest.now,
-  )
+  const ticket = ingest.admission.admit(target, keys, keyStart, keyEnd, bytes, payloadStart, payloadEnd)
   if (ticket <= 0) {
     if (ticket === REFUSED) {
       const device = decoder.decode(keys.subarray(keyStart, keyEnd))
@@ -271,7 +262,7 @@ function refusePayload(
   end: number,
 ): number {
   const { ingest } = session
-  const refusal = ingest.admission.reject(target, device, bytes, start, end, ingest.now)
+  const refusal = ingest.admission.reject(target, device, bytes, start, end)
   if (refusal.sequence === OVER_BUDGET) {
     ingest.raisePressure()
     return session.hold()
@@ -333,16 +324,7 @@ export function publishWill(session: Session): void {
   const { payload } = will
   const { bytes: topic, keyStart, keyEnd } = entry
   const target = entry.target!
-  const ticket = ingest.admission.admit(
-    target,
-    topic,
-    keyStart,
-    keyEnd,
-    payload,
-    0,
-    payload.length,
-    ingest.now,
-  )
+  const ticket = ingest.admission.admit(target, topic, keyStart, keyEnd, payload, 0, payload.length)
   if (ticket > 0) {
     session.lastTicket = ticket
     ingest.count(C.accepted)
@@ -352,7 +334,7 @@ export function publishWill(session: Session): void {
     ingest.countRefusal(Refusal.payloadInvalid)
     ingest.count(C.rejected)
     const device = entry.name.slice(keyStart, keyEnd)
-    const refusal = ingest.admission.reject(target, device, payload, 0, payload.length, ingest.now)
+    const refusal = ingest.admission.reject(target, device, payload, 0, payload.length)
     if (refusal.sequence > 0) session.lastTicket = refusal.sequence
     else ingest.count(C.rejectedNotKept)
   } else {
