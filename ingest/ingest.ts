@@ -66,6 +66,8 @@ export class Ingest {
   readonly flow: ReadFlow
   identity!: IdentityProvider
   durableSequence = 0
+  /** Sweeps since the start: the clock by which silence is counted. Nobody can set it, and it is a small integer. */
+  sweepCount = 0
 
   readonly #onFailure: (error: unknown) => void
   readonly #onWarning: (error: unknown) => void
@@ -79,8 +81,9 @@ export class Ingest {
   readonly #batch: SendBatch | undefined
   #credentialsFile: CredentialsFile | undefined
   #out = Buffer.allocUnsafeSlow(OUT_BYTES)
-  /** Sessions with acknowledgements that wait. */
-  #acking: Session[] = []
+  /** Sessions with acknowledgements that wait: the first so many. An array that is cut short grows anew at the next commit. */
+  readonly #acking: (Session | undefined)[] = []
+  #ackingCount = 0
   #writing: Delivery[] = []
   #ending: { session: Session; reason: number; detail: string }[] = []
   #untilDurable: { session: Session; run: () => void }[] = []
@@ -350,12 +353,11 @@ export class Ingest {
     this.accumulator.receiveTimeMs = nowMs
   }
 
-  /** Before the bytes of a read are parsed; returns the time. */
-  beginRead(byteLength: number): number {
+  /** Before the bytes of a read are parsed. */
+  beginRead(byteLength: number): void {
     this.values[C.bytesIn]! += byteLength
     this.now = Date.now()
     if (!this.flow.isUnderPressure && this.accumulator.isAboveHighWater) this.raisePressure()
-    return this.now
   }
 
   /** After a read, a commit or a post from another worker: what was gathered for others goes out. */
@@ -391,7 +393,7 @@ export class Ingest {
 
   addAcking(session: Session): void {
     session.isAcking = true
-    this.#acking.push(session)
+    this.#acking[this.#ackingCount++] = session
   }
 
   /** Notes when the first record of a flush came, for the latency of its acknowledgements. */
@@ -429,8 +431,10 @@ export class Ingest {
 
   /** Up to which ticket this session's records are durable: less than all where the log refuses a partition it wrote to. */
   durableFor(session: Session, durable: number): number {
-    const { heldPartitions } = this.accumulator
-    if (heldPartitions.size === 0) return durable
+    return this.accumulator.heldPartitions.size === 0 ? durable : this.#durableBeforeHeld(session, durable)
+  }
+
+  #durableBeforeHeld(session: Session, durable: number): number {
     let limit = durable
     const consider = (target: AdmissionTarget | undefined) => {
       if (target === undefined) return
@@ -454,15 +458,17 @@ export class Ingest {
     this.durableSequence = durable
     this.#latencyMs = Math.max(0, this.now - this.#flushTimes[durable % FLUSH_TIMES]!)
     const acking = this.#acking
-    if (acking.length > 1) this.#batch?.open()
+    if (this.#ackingCount > 1) this.#batch?.open()
     let kept = 0
-    for (let i = 0; i < acking.length; i++) {
+    // The count may grow meanwhile.
+    for (let i = 0; i < this.#ackingCount; i++) {
       const session = acking[i]!
       session.acknowledge(durable)
+      acking[i] = undefined
       if (session.state !== ENDED && session.ring!.count > 0) acking[kept++] = session
       else session.isAcking = false
     }
-    acking.length = kept
+    this.#ackingCount = kept
     if (this.#batch !== undefined) {
       this.#batch.close()
       this.values[C.sendsGathered] = this.#batch.sendCount
@@ -510,11 +516,13 @@ export class Ingest {
   // The sweep
 
   #sweep(): void {
-    const now = (this.now = Date.now())
+    this.now = Date.now()
+    this.sweepCount++
     for (const session of this.#sessions.all) {
       // Whom we do not read cannot show that it is alive.
       if (session.isHeld || (session.state !== CONNECTED && session.state !== NEW)) continue
-      const silence = now - session.lastActivity
+      // At least: what came before the first of these sweeps may have come just before it.
+      const silence = (this.sweepCount - session.lastActivity - 1) * SWEEP_INTERVAL_MS
       if (session.silenceMsMax !== 0 && silence > session.silenceMsMax) {
         if (session.state === CONNECTED) this.values[C.keepAliveTimeouts]!++
         session.end(REASON.keepAliveTimeout, 'nothing came for too long', true)

@@ -131,7 +131,7 @@ function established(session: Session, packet: Connect, isAssigned: boolean, epo
   session.epoch = epoch
   // One and a half times the keep-alive (section 3.1.2.10).
   session.silenceMsMax = packet.keepAlive * 1500
-  session.lastActivity = ingest.now
+  session.lastActivity = ingest.sweepCount
   ingest.addConnected()
   session.recordPresence('connect', REASON.success, packet.will === undefined ? '' : 'with will')
   const properties: Properties = {

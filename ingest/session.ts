@@ -43,7 +43,7 @@ export class Session implements PacketHandler, TransportUser {
   readonly parser: MqttParser
   state = NEW
   level = 0
-  /** Millisecond of the last byte read; of the accept, before there is one. */
+  /** `Ingest.sweepCount` at the last byte read; at the accept, before there is one. */
   lastActivity: number
   /** Silence that ends the session, 0: none. */
   silenceMsMax = CONNECT_TIMEOUT_MS
@@ -91,14 +91,15 @@ export class Session implements PacketHandler, TransportUser {
     this.ingest = ingest
     this.transport = transport
     this.parser = new MqttParser(this, ingest.options.packetBytesMax)
-    this.lastActivity = ingest.now
+    this.lastActivity = ingest.sweepCount
   }
 
   // Reading
 
   beforeRead(byteLength: number): void {
     const { ingest } = this
-    this.lastActivity = ingest.beginRead(byteLength)
+    this.lastActivity = ingest.sweepCount
+    ingest.beginRead(byteLength)
   }
 
   afterRead(): void {
@@ -124,7 +125,8 @@ export class Session implements PacketHandler, TransportUser {
     this.isHeld = false
     this.heldFor = undefined
     if (this.state === ENDED || this.state === LEAVING) return
-    this.lastActivity = this.ingest.beginRead(0)
+    this.lastActivity = this.ingest.sweepCount
+    this.ingest.beginRead(0)
     // Others may have filled the memory meanwhile: then it is held again.
     if (this.isHeld) return
     this.transport.resume()
