@@ -32,10 +32,11 @@ import { PresenceLog } from './presence.ts'
 import { TokenBucket } from './rate-limit.ts'
 import { ReadFlow } from './read-flow.ts'
 import type { Refusal } from './refusals.ts'
-import { SendBatch } from './send-batch.ts'
+import { PUBACK_BYTES, SendBatch } from './send-batch.ts'
 import { CONNECTED, ENDED, NEW, Session } from './session.ts'
 import { SessionIndex } from './session-index.ts'
 import { publishWill } from './session-publish.ts'
+import { SingleAcks } from './single-acks.ts'
 import { isKnownNode } from './socket-handle.ts'
 import { Tenant } from './tenant.ts'
 import { KIND_ORDINARY, KIND_REFUSED, KIND_TELEMETRY, type TopicEntry } from './topic-cache.ts'
@@ -77,7 +78,9 @@ export class Ingest {
   readonly #listeners: Listener[] = []
   /** No Buffer: its `slice` is a view, and what is kept of a message must be a copy. */
   readonly #receiveBuffer = new Uint8Array(RECEIVE_BUFFER_BYTES)
-  /** Open while a commit is told to many clients. Undefined where the machine does not offer it. */
+  /** Of the clients with one message in flight. Undefined where the machine does not offer it, like the batch. */
+  readonly singleAcks: SingleAcks<Session> | undefined
+  /** Open while a commit is told to many clients. */
   readonly #batch: SendBatch | undefined
   #credentialsFile: CredentialsFile | undefined
   #out = Buffer.allocUnsafeSlow(OUT_BYTES)
@@ -131,6 +134,7 @@ export class Ingest {
     this.presence = new PresenceLog(config.log, config.onFailure)
     if (this.options.socketMode === 'auto' && isKnownNode)
       this.#batch = SendBatch.create(() => this.#onWarning(new Error(RING_BROKEN)))
+    this.singleAcks = this.#batch === undefined ? undefined : new SingleAcks(this.#batch)
     this.#sweepTimer = setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS)
     this.#sweepTimer.unref()
   }
@@ -457,6 +461,7 @@ export class Ingest {
     this.now = Date.now()
     this.durableSequence = durable
     this.#latencyMs = Math.max(0, this.now - this.#flushTimes[durable % FLUSH_TIMES]!)
+    if (this.singleAcks !== undefined) this.#acknowledgeSingles(this.singleAcks, durable)
     const acking = this.#acking
     if (this.#ackingCount > 1) this.#batch?.open()
     let kept = 0
@@ -482,6 +487,16 @@ export class Ingest {
       this.#sendWills()
     }
     this.flow.releaseHeld()
+  }
+
+  #acknowledgeSingles(singleAcks: SingleAcks<Session>, durable: number): void {
+    // Which of them a held partition keeps back, the sessions know.
+    if (this.accumulator.heldPartitions.size > 0)
+      for (const session of singleAcks.owners()) session.onIndirect()
+    const count = singleAcks.send(durable)
+    if (count === 0) return
+    this.values[C.bytesOut] += count * PUBACK_BYTES
+    this.countAcknowledged(count)
   }
 
   #runDurable(durable: number): void {

@@ -18,6 +18,9 @@ const SENDS_MAX = 1024
 const ARENA_BYTES = 64 << 10
 /** Up to here, bytes are copied one by one: a view costs more. */
 const SHORT_BYTES = 32
+/** A PUBACK that says nothing but its packet id (MQTT 5.0 section 3.4, MQTT 3.1.1 section 3.4). */
+const PUBACK = 0x40
+export const PUBACK_BYTES = 4
 
 // Words of a request (struct io_uring_sqe), and what all of ours have in common.
 const OPCODE = 0
@@ -43,7 +46,7 @@ export class SendBatch {
   readonly #onBroken: () => void
   readonly #arena = new Uint8Array(ARENA_BYTES)
   readonly #address: number
-  readonly #senders = new Array<BatchedSender | undefined>(SENDS_MAX).fill(undefined)
+  readonly #senders = new Array<Pick<BatchedSender, 'onUnsent'> | undefined>(SENDS_MAX).fill(undefined)
   /** Where the bytes of each send end in the arena; they begin where those before end. */
   readonly #ends = new Int32Array(SENDS_MAX)
   readonly #results = new Int32Array(SENDS_MAX)
@@ -90,6 +93,11 @@ export class SendBatch {
     return this.#isOpen
   }
 
+  /** Whether it will never take anything again. */
+  get isBroken(): boolean {
+    return this.#isBroken
+  }
+
   /** Copies bytes [start, end) to be sent to the socket `fd` by the next `flush`. `takes` must have said so. */
   add(sender: BatchedSender, fd: number, bytes: Uint8Array, start: number, end: number): void {
     const length = end - start
@@ -98,15 +106,35 @@ export class SendBatch {
     const arena = this.#arena
     if (length <= SHORT_BYTES) for (let i = 0; i < length; i++) arena[used + i] = bytes[start + i]!
     else arena.set(bytes.subarray(start, end), used)
+    this.#request(sender, fd, length)
+  }
+
+  /**
+   * Adds a PUBACK for the socket `fd`. The caller knows that it may be sent, and flushes before anything else is written to
+   * the socket, or closes it.
+   */
+  addPuback(sender: Pick<BatchedSender, 'onUnsent'>, fd: number, packetId: number): void {
+    if (this.#count === SENDS_MAX || this.#used + PUBACK_BYTES > ARENA_BYTES) this.flush()
+    const arena = this.#arena
+    const used = this.#used
+    arena[used] = PUBACK
+    arena[used + 1] = PUBACK_BYTES - 2
+    arena[used + 2] = packetId >>> 8
+    arena[used + 3] = packetId
+    this.#request(sender, fd, PUBACK_BYTES)
+  }
+
+  /** The next `length` bytes of the arena go to `fd`. */
+  #request(sender: Pick<BatchedSender, 'onUnsent'>, fd: number, length: number): void {
     const { requests } = this.#ring
     const at = this.#ring.at(this.#count)
-    const address = this.#address + used
+    const address = this.#address + this.#used
     requests[at + FD] = fd
     requests[at + ADDRESS] = address
     requests[at + ADDRESS + 1] = address / 2 ** 32
     requests[at + LENGTH] = length
     this.#senders[this.#count] = sender
-    this.#ends[this.#count] = this.#used = used + length
+    this.#ends[this.#count] = this.#used += length
     this.#count++
   }
 
@@ -118,8 +146,9 @@ export class SendBatch {
     this.#used = 0
     this.#number++
     const results = this.#results
-    const isWhole = this.#ring.submit(count, results)
-    if (isWhole) this.sendCount += count
+    const wasBroken = this.#isBroken
+    if (wasBroken) results.fill(0, 0, count)
+    else if (this.#ring.submit(count, results)) this.sendCount += count
     else {
       this.#isBroken = true
       this.#isOpen = false
@@ -132,7 +161,7 @@ export class SendBatch {
       this.#senders[i] = undefined
       start = end
     }
-    if (!isWhole) this.#onBroken()
+    if (this.#isBroken && !wasBroken) this.#onBroken()
   }
 
   /** Gives the ring back; what was added is sent before. From here on it takes nothing. */

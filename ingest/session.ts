@@ -24,6 +24,7 @@ import type { TokenBucket } from './rate-limit.ts'
 import { connect } from './session-connect.ts'
 import { publish, publishWill } from './session-publish.ts'
 import { subscribe, unsubscribe, unsubscribeAll } from './session-subscribe.ts'
+import type { SingleAcked } from './single-acks.ts'
 import type { TopicCache, TopicEntry } from './topic-cache.ts'
 import { HEADROOM, type Transport, type TransportUser } from './transport.ts'
 import { WS_GOING_AWAY, WS_NORMAL } from './websocket.ts'
@@ -37,7 +38,7 @@ export const ENDED = 4
 /** Bytes of the largest control packet that we put together for one client, Reason String included. */
 const CONTROL_BYTES_MAX = 2048
 
-export class Session implements PacketHandler, TransportUser {
+export class Session implements PacketHandler, TransportUser, SingleAcked {
   readonly ingest: Ingest
   readonly transport: Transport
   readonly parser: MqttParser
@@ -67,6 +68,11 @@ export class Session implements PacketHandler, TransportUser {
   ring: AckRing | undefined
   /** Whether it is in the worker's list of sessions whose acknowledgements wait. */
   isAcking = false
+  /** Whether it has had one message in flight at a time lately: then its acknowledgement waits in the worker's SingleAcks. */
+  isSingle = true
+  /** Ticket of the last one that waited there; it still does where that is not durable. */
+  singleTicket = 0
+  singleAt = 0
   /** Ticket of the newest record it published. */
   lastTicket = 0
   /** The topic of the PUBLISH before; once there is a cache, the last one that needed an entry. */
@@ -244,6 +250,7 @@ export class Session implements PacketHandler, TransportUser {
 
   /** Adds an acknowledgement to the ring; CLOSE where the client has more in flight than it may. */
   pushAck(packetId: number, reason: number, ticket: number, detail: string): number {
+    if (this.isSingle && this.#pushSingle(packetId, reason, ticket)) return CONTINUE
     const ring = (this.ring ??= new AckRing(
       this.level === LEVEL_5 ? this.ingest.options.receiveMaximum : IN_FLIGHT_V4_MAX,
     ))
@@ -263,6 +270,39 @@ export class Session implements PacketHandler, TransportUser {
     return CONTINUE
   }
 
+  /** Notes the acknowledgement in the worker's SingleAcks, if it is the only one that waits and may be sent from there. */
+  #pushSingle(packetId: number, reason: number, ticket: number): boolean {
+    const { singleAcks } = this.ingest
+    if (singleAcks === undefined) return false
+    if (this.singleTicket > singleAcks.durable) {
+      this.onIndirect()
+      return false
+    }
+    if (reason !== REASON.success || ticket <= singleAcks.durable || this.slowedBy !== undefined) return false
+    if (this.ring !== undefined && this.ring.count > 0) return false
+    const fd = this.transport.directFd
+    if (fd < 0) return false
+    this.singleTicket = ticket
+    singleAcks.push(this, fd, packetId, ticket)
+    return true
+  }
+
+  /** What waits in SingleAcks goes the usual way from now on: by the ring. */
+  onIndirect(): void {
+    const { singleAcks } = this.ingest
+    if (singleAcks === undefined || this.singleTicket <= singleAcks.durable) return
+    const ticket = this.singleTicket
+    this.singleTicket = 0
+    this.isSingle = false
+    const packetId = singleAcks.cancel(this)
+    if (this.state !== ENDED) this.pushAck(packetId, REASON.success, ticket, '')
+  }
+
+  /** The kernel did not take what was sent from SingleAcks. */
+  onUnsent(bytes: Uint8Array): void {
+    this.transport.onUnsent(bytes)
+  }
+
   /** Sends the acknowledgements that `durable` allows, in as few writes as they fit in. */
   acknowledge(durable: number): void {
     const ring = this.ring
@@ -278,6 +318,7 @@ export class Session implements PacketHandler, TransportUser {
       ingest.sent(this, out, end)
     }
     ingest.countAcknowledged(before - ring.count)
+    if (before === 1 && ring.count === 0) this.isSingle = true
   }
 
   // Ending

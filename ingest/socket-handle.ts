@@ -53,15 +53,31 @@ export function holdsHandle(socket: Socket, handle: SocketHandle): boolean {
   return (socket as unknown as { _handle: SocketHandle | null })._handle === handle
 }
 
-/** A socket of ours around the accepted one's handle, reading into `buffer`. */
+/** Says so before it gives its descriptor back, which another socket may get at once. */
+class HandleSocket extends Socket {
+  readonly #onDestroy: (socket: Socket) => void
+
+  constructor(options: ConstructorParameters<typeof Socket>[0], onDestroy: (socket: Socket) => void) {
+    super(options)
+    this.#onDestroy = onDestroy
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#onDestroy(this)
+    super._destroy(error, callback)
+  }
+}
+
+/** A socket of ours around the accepted one's handle, reading into `buffer`. `onDestroy`: before its handle closes. */
 export function moveHandle(
   accepted: Socket,
   handle: SocketHandle,
   buffer: Uint8Array,
   onRead: (byteLength: number, buffer: Uint8Array) => boolean,
+  onDestroy: (socket: Socket) => void,
 ): Socket {
   const options = { handle, onread: { buffer, callback: onRead } }
-  const socket = new Socket(options as unknown as ConstructorParameters<typeof Socket>[0])
+  const socket = new HandleSocket(options as unknown as ConstructorParameters<typeof Socket>[0], onDestroy)
   // The shell must not close the handle when it is collected or destroyed.
   ;(accepted as unknown as { _handle: SocketHandle | null })._handle = null
   return socket

@@ -11,6 +11,7 @@ class User implements TransportUser {
   closed: string[] = []
   beforeRead(): void {}
   afterRead(): void {}
+  onIndirect(): void {}
   onClosed(detail: string): void {
     this.closed.push(detail)
   }

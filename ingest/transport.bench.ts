@@ -84,6 +84,7 @@ class Answering implements TransportUser {
     this.#transport.send(this.#out, HEADROOM, HEADROOM + ANSWER_BYTES)
   }
 
+  onIndirect(): void {}
   onClosed(): void {}
 }
 

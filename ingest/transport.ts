@@ -46,6 +46,8 @@ export interface TransportUser {
   /** Before and after the parser gets bytes of one read. */
   beforeRead(byteLength: number): void
   afterRead(): void
+  /** The socket closes, or bytes wait for the kernel: what is to be sent goes by `send` now, not by `directFd`. */
+  onIndirect(): void
   /** The peer has gone, or the socket failed. Called once, unless we closed it. */
   onClosed(detail: string): void
 }
@@ -87,7 +89,8 @@ export class Transport implements HandleOwner, BatchedSender {
     this.isLoopback = /^(::ffff:)?127\.|^::1$/.test(address)
     if (kind === 'websocket') this.#request = new Uint8Array(0)
     this.#handle = mode === 'documented' ? undefined : handleOf(socket)
-    this.#socket = this.#handle === undefined ? socket : moveHandle(socket, this.#handle, buffer, onRead)
+    this.#socket =
+      this.#handle === undefined ? socket : moveHandle(socket, this.#handle, buffer, onRead, onDestroy)
     this.#batch = mode === 'auto' && this.#handle !== undefined ? batch : undefined
     this.#fd = this.#handle?.fd ?? -1
     this.#socket.transport = this
@@ -104,6 +107,20 @@ export class Transport implements HandleOwner, BatchedSender {
   /** Bytes given to `send` that the kernel has not taken. */
   get queuedBytes(): number {
     return this.#handle === undefined ? this.#socket.writableLength : this.#waitingBytes
+  }
+
+  /**
+   * The descriptor to which few bytes may be sent past this object (SendBatch.addPuback), until `onIndirect`; -1: by
+   * `send` only.
+   */
+  get directFd(): number {
+    const isDirect =
+      this.kind === 'tcp' &&
+      this.#batch !== undefined &&
+      !this.#batch.isBroken &&
+      this.#waitingBytes === 0 &&
+      !this.#isEnded
+    return isDirect ? this.#fd : -1
   }
 
   /**
@@ -140,6 +157,7 @@ export class Transport implements HandleOwner, BatchedSender {
       return true
     }
     this.#waitingBytes += waiting
+    this.user.onIndirect()
     return false
   }
 
@@ -167,6 +185,7 @@ export class Transport implements HandleOwner, BatchedSender {
   end(status = WS_NORMAL): void {
     if (this.#isEnded) return
     this.#isEnded = true
+    this.user.onIndirect()
     if (this.#reader !== undefined) {
       const frame = Buffer.allocUnsafe(4)
       this.#write(frame.subarray(0, writeClose(frame, 0, status)))
@@ -195,6 +214,11 @@ export class Transport implements HandleOwner, BatchedSender {
     if (this.#reader === undefined) user.parser.parse(bytes, start, end)
     else this.#reader.read(bytes, start, end)
     user.afterRead()
+  }
+
+  /** The socket is about to close its handle. */
+  onSocketDestroyed(): void {
+    this.user.onIndirect()
   }
 
   onSocketClosed(): void {
@@ -266,6 +290,10 @@ function onData(this: OwnedSocket, chunk: Buffer): void {
   // Not as a Buffer, whose `slice` would be a view: readers of either mode get the same kind of bytes.
   const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length)
   this.transport!.onBytes(bytes, 0, bytes.length)
+}
+
+function onDestroy(socket: OwnedSocket): void {
+  socket.transport?.onSocketDestroyed()
 }
 
 function onClose(this: OwnedSocket): void {
