@@ -8,9 +8,8 @@ import WebSocket from 'ws'
 import { nodeFfi } from '../std/ffi.ts'
 import { seededRandom } from '../std/random.ts'
 import { SendBatch } from './send-batch.ts'
-import { handleOf } from './socket-handle.ts'
 import { HEADROOM } from './transport.ts'
-import { type Pair, pair, received } from './transport-harness.ts'
+import { type Pair, pair, readNow, received } from './transport-harness.ts'
 
 const SEED = Number(process.env['MILLRACE_SEED'] ?? 20_261_126)
 
@@ -49,23 +48,6 @@ function duplicate(from: number, to: number): void {
     dup2: { arguments: ['i32', 'i32'], return: 'i32' },
   }).functions
   assert.equal(dup2(from, to), to)
-}
-
-/** What the kernel has for a client, without a turn of the event loop. */
-function readNow(client: Pair['client']): Buffer {
-  const { fd } = handleOf(client)!
-  const chunks: Buffer[] = []
-  for (;;) {
-    const chunk = Buffer.alloc(1 << 20)
-    try {
-      const byteLength = fs.readSync(fd, chunk)
-      if (byteLength === 0) return Buffer.concat(chunks)
-      chunks.push(chunk.subarray(0, byteLength))
-    } catch (error) {
-      assert.equal((error as NodeJS.ErrnoException).code, 'EAGAIN')
-      return Buffer.concat(chunks)
-    }
-  }
 }
 
 /** Sends 1,000 bytes again and again until some of them wait; returns all that was sent. */

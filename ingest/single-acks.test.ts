@@ -2,12 +2,13 @@
 // once, in order, and nobody else does.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { MillraceError } from '../std/errors.ts'
 import { seededRandom } from '../std/random.ts'
 import { type Harness, payloadOf, RawClient, startIngest, until } from './ingest-harness.ts'
 import { SendBatch } from './send-batch.ts'
 import { SingleAcks } from './single-acks.ts'
-import { type Pair, pair, received } from './transport-harness.ts'
+import { type Pair, pair, readNow, received } from './transport-harness.ts'
 
 const SEED = Number(process.env['MILLRACE_SEED'] ?? 20_261_126)
 
@@ -128,6 +129,23 @@ test(
   },
 )
 
+test(
+  'a message behind a refused one that is kept: acknowledged in the order in which they came',
+  options,
+  async () => {
+    const harness = await startIngest()
+    const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'mixed')
+    harness.log.stall()
+    client.publish('devices/mixed/telemetry', 'no datum', 1, 1)
+    client.publish('devices/mixed/telemetry', payloadOf(2), 1, 2)
+    await until(() => harness.count('accepted') === 1, 'both came')
+    harness.log.goOn()
+    await until(() => client.packets.length === 2, 'both acknowledged')
+    assert.deepEqual(idsOf(client), [1, 2])
+    await harness.close()
+  },
+)
+
 test('Receive Maximum counts what waits there', options, async () => {
   const harness = await startIngest({ options: { receiveMaximum: 1 } })
   const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'greedy')
@@ -177,6 +195,27 @@ test(
   },
 )
 
+test('a client that is told goodbye while its acknowledgement waits is not cut off', options, async () => {
+  const harness = await startIngest()
+  const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'goodbye')
+  harness.log.stall()
+  client.publish('devices/goodbye/telemetry', payloadOf(1), 1, 1)
+  await until(() => harness.count('accepted') === 1, 'it came')
+  client.socket.pause()
+  client.publish('devices/goodbye/telemetry', payloadOf(2), 2, 2)
+  await until(() => harness.count('disconnects') === 1, 'the session has ended')
+  harness.log.goOn()
+  await harness.workers[0]!.accumulator.drained()
+  // To a socket that is closed this would be a reset, and the goodbye would be lost.
+  client.send({ cmd: 'pingreq' })
+  await sleep(50)
+  client.socket.resume()
+  assert.equal((await client.take('disconnect')).reasonCode, 0x9b)
+  await client.closed()
+  assert.deepEqual(client.packets, [])
+  await harness.close()
+})
+
 for (const when of ['before', 'after'] as const)
   test(
     `a client whose packets wait in the kernel ${when} it publishes gets whole packets only`,
@@ -208,6 +247,8 @@ for (const when of ['before', 'after'] as const)
       if (when === 'before') await flood()
       await publish()
       if (when === 'after') await flood()
+      // There is room in the kernel again before the event loop could write the rest of the packet that it has begun.
+      slow.socket.emit('data', readNow(slow.socket))
       harness.log.goOn()
       await harness.workers[0]!.accumulator.drained()
       slow.socket.resume()

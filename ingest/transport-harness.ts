@@ -1,5 +1,7 @@
 // What the tests of transports share: real connections, the transport of each, and all that its client gets.
+import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import fs from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { MqttParser } from './mqtt-parser.ts'
 import type { SendBatch } from './send-batch.ts'
@@ -55,4 +57,21 @@ export async function received({ transport, client }: Pair): Promise<Buffer> {
   await once(client, 'end')
   client.destroy()
   return Buffer.concat(chunks)
+}
+
+/** What the kernel has for a client, without a turn of the event loop. */
+export function readNow(client: Socket): Buffer {
+  const { fd } = handleOf(client)!
+  const chunks: Buffer[] = []
+  for (;;) {
+    const chunk = Buffer.alloc(1 << 20)
+    try {
+      const byteLength = fs.readSync(fd, chunk)
+      if (byteLength === 0) return Buffer.concat(chunks)
+      chunks.push(chunk.subarray(0, byteLength))
+    } catch (error) {
+      assert.equal((error as NodeJS.ErrnoException).code, 'EAGAIN')
+      return Buffer.concat(chunks)
+    }
+  }
 }
