@@ -1,7 +1,7 @@
 // What we send: every packet of MQTT 3.1.1 and 5.0 that goes from server to client.
 //
 // Each `write…` puts a packet into `into` at `at` and returns the position after it, or -1 where it does not
-// fit. PINGRESP and the plain PUBACK are written by whoever sends thousands of them (ack-ring.ts).
+// fit. PINGRESP and the plain PUBACK are written by whoever sends thousands of them (ack-ring.ts, send-batch.ts).
 import {
   CONNACK,
   DISCONNECT,

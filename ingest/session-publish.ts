@@ -1,7 +1,7 @@
 // PUBLISH: the hot path of ingest above the parser, and the refusals beside it.
 //
 // A telemetry message that is accepted allocates nothing here: the topic is compared with the one before, the
-// payload is validated and copied by admission, and the acknowledgement is three numbers in the ring.
+// payload is validated and copied by admission, and the acknowledgement is a few numbers in a ring or queue.
 import { type AdmissionTarget, REFUSED } from './admission.ts'
 import { OVER_BUDGET } from './batch-accumulator.ts'
 import { C } from './counters.ts'
