@@ -195,6 +195,37 @@ test(
   },
 )
 
+test(
+  'a write that fails in the middle of a read: what is published behind it is acknowledged to nobody',
+  options,
+  async () => {
+    const harness = await startIngest()
+    const port = harness.ports[0]!.mqtt
+    const gone: RawClient[] = []
+    for (let i = 0; i < 8; i++) gone.push(await RawClient.connect(port, 5, `torn-${i}`))
+    harness.log.stall()
+    for (const [i, client] of gone.entries()) {
+      client.socket.cork()
+      client.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'a', qos: 0 }] })
+      client.publish(`devices/torn-${i}/telemetry`, payloadOf(i), 1, 100 + i)
+      client.socket.uncork()
+      client.socket.resetAndDestroy()
+    }
+    await until(() => harness.count('disconnects') === gone.length, 'all are gone')
+    assert.equal(harness.count('accepted'), gone.length)
+    const next: RawClient[] = []
+    for (let i = 0; i < 16; i++) next.push(await RawClient.connect(port, 5, `torn-next-${i}`))
+    harness.log.goOn()
+    await harness.workers[0]!.accumulator.drained()
+    for (const client of next) {
+      client.send({ cmd: 'pingreq' })
+      await client.take('pingresp')
+      assert.deepEqual(client.packets, [])
+    }
+    await harness.close()
+  },
+)
+
 test('a client that is told goodbye while its acknowledgement waits is not cut off', options, async () => {
   const harness = await startIngest()
   const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'goodbye')

@@ -48,11 +48,6 @@ export function handleOf(socket: Socket): SocketHandle | undefined {
   return isKnown ? (handle as SocketHandle) : undefined
 }
 
-/** Whether the handle is still the socket's: from its `destroy` on, another socket or file may get the descriptor. */
-export function holdsHandle(socket: Socket, handle: SocketHandle): boolean {
-  return (socket as unknown as { _handle: SocketHandle | null })._handle === handle
-}
-
 /** Says so before it gives its descriptor back, which another socket may get at once. */
 class HandleSocket extends Socket {
   readonly #onDestroy: (socket: Socket) => void

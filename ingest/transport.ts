@@ -11,14 +11,7 @@
 import type { Socket } from 'node:net'
 import type { MqttParser } from './mqtt-parser.ts'
 import type { BatchedSender, SendBatch } from './send-batch.ts'
-import {
-  type HandleOwner,
-  handleOf,
-  holdsHandle,
-  moveHandle,
-  type SocketHandle,
-  writeHandle,
-} from './socket-handle.ts'
+import { type HandleOwner, handleOf, moveHandle, type SocketHandle, writeHandle } from './socket-handle.ts'
 import {
   frameHeaderBytes,
   WebSocketReader,
@@ -66,7 +59,8 @@ export class Transport implements HandleOwner, BatchedSender {
   readonly #handle: SocketHandle | undefined
   /** The worker's, where the socket's writes may be gathered. */
   readonly #batch: SendBatch | undefined
-  readonly #fd: number
+  /** -1 from `destroy` on: another socket or file may get it. */
+  #fd: number
   batchedIn = 0
   /** Bytes given to the handle that the kernel has not taken. */
   #waitingBytes = 0
@@ -136,7 +130,7 @@ export class Transport implements HandleOwner, BatchedSender {
     }
     const batch = this.#batch
     if (batch?.takes(this, end - from) && this.#waitingBytes === 0) {
-      if (holdsHandle(this.#socket, this.#handle!)) batch.add(this, this.#fd, bytes, from, end)
+      if (this.#fd >= 0) batch.add(this, this.#fd, bytes, from, end)
       return true
     }
     return this.#write(from === HEADROOM ? viewAfterHeadroom(bytes, end) : bytes.subarray(from, end))
@@ -218,6 +212,7 @@ export class Transport implements HandleOwner, BatchedSender {
 
   /** The socket is about to close its handle. */
   onSocketDestroyed(): void {
+    this.#fd = -1
     this.user.onIndirect()
   }
 
