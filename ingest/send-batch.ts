@@ -10,6 +10,7 @@
 // While a connection has something in the batch, what is written to it or closes it must flush the batch first: or bytes
 // overtake each other, or reach whoever has its descriptor next.
 import { IoUring, REQUEST_WORDS } from './io-uring.ts'
+import { frameHeaderBytes, writeFrameHeader } from './websocket.ts'
 
 /** Largest send worth a copy into the arena. */
 const BATCHED_BYTES_MAX = 1024
@@ -110,18 +111,21 @@ export class SendBatch {
   }
 
   /**
-   * Adds a PUBACK for the socket `fd`. The caller knows that it may be sent, and flushes before anything else is written to
+   * Adds a PUBACK for the socket `fd`, in a WebSocket frame where it `isFramed`. The caller knows that it may be sent, and flushes before anything else is written to
    * the socket, or closes it.
    */
-  addPuback(sender: Pick<BatchedSender, 'onUnsent'>, fd: number, packetId: number): void {
-    if (this.#count === SENDS_MAX || this.#used + PUBACK_BYTES > ARENA_BYTES) this.flush()
+  addPuback(sender: Pick<BatchedSender, 'onUnsent'>, fd: number, packetId: number, isFramed: boolean): void {
+    const headerBytes = isFramed ? frameHeaderBytes(PUBACK_BYTES) : 0
+    const byteLength = headerBytes + PUBACK_BYTES
+    if (this.#count === SENDS_MAX || this.#used + byteLength > ARENA_BYTES) this.flush()
     const arena = this.#arena
-    const used = this.#used
+    if (isFramed) writeFrameHeader(arena, this.#used, PUBACK_BYTES)
+    const used = this.#used + headerBytes
     arena[used] = PUBACK
     arena[used + 1] = PUBACK_BYTES - 2
     arena[used + 2] = packetId >>> 8
     arena[used + 3] = packetId
-    this.#request(sender, fd, PUBACK_BYTES)
+    this.#request(sender, fd, byteLength)
   }
 
   /** The next `length` bytes of the arena go to `fd`. */

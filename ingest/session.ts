@@ -283,7 +283,7 @@ export class Session implements PacketHandler, TransportUser, SingleAcked {
     const fd = this.transport.directFd
     if (fd < 0) return false
     this.singleTicket = ticket
-    singleAcks.push(this, fd, packetId, ticket)
+    singleAcks.push(this, fd, packetId, ticket, this.transport.isFramed)
     return true
   }
 

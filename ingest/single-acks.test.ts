@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import mqtt from 'mqtt'
 import { MillraceError } from '../std/errors.ts'
 import { seededRandom } from '../std/random.ts'
 import { type Harness, payloadOf, RawClient, startIngest, until } from './ingest-harness.ts'
@@ -45,7 +46,7 @@ test(
       for (const [index, owner] of owners.entries()) {
         if (owner.ticket > acks.durable || random() < 0.6) continue
         owner.ticket = ticket
-        acks.push(owner, owner.pair.fd, idOf(index, ticket), ticket)
+        acks.push(owner, owner.pair.fd, idOf(index, ticket), ticket, index % 3 === 0)
       }
       for (const [index, owner] of owners.entries()) {
         if (owner.ticket <= acks.durable || random() < 0.9) continue
@@ -64,7 +65,8 @@ test(
     }
     assert.ok(sent > 5000 && cancelled > 1000)
     for (const { pair: one, expected } of owners) {
-      const bytes = Buffer.from(expected.flatMap((id) => [0x40, 2, id >>> 8, id & 0xff]))
+      const header = owners.findIndex(({ pair }) => pair === one) % 3 === 0 ? [0x82, 4] : []
+      const bytes = Buffer.from(expected.flatMap((id) => [...header, 0x40, 2, id >>> 8, id & 0xff]))
       assert.deepEqual(await received(one), bytes)
     }
     batch.destroy()
@@ -100,6 +102,21 @@ test(
     await harness.close()
   },
 )
+
+test('over WebSocket the acknowledgement is a frame', options, async () => {
+  const harness = await startIngest()
+  const client = await mqtt.connectAsync(`ws://127.0.0.1:${harness.ports[0]!.ws}/mqtt`, {
+    clientId: 'framed',
+    protocolVersion: 5,
+  })
+  for (let seq = 1; seq <= 20; seq++)
+    await client.publishAsync('devices/framed/telemetry', payloadOf(seq), { qos: 1 })
+  assert.equal(gathered(harness), 20)
+  // The frames around them are whole: what is sent by the handle still comes.
+  await client.subscribeAsync('a')
+  await client.endAsync()
+  await harness.close()
+})
 
 test(
   'a second message, and a refused one, while the first waits: acknowledged in the order in which they came',

@@ -1,11 +1,11 @@
 // The acknowledgements of connections that have one message in flight, of all of them in one queue of the worker.
 //
 //   head                      tail
-//   ├── durable ──┼── waiting ─┤      entry: ticket, packet id, descriptor; and whose it is
+//   ├── durable ──┼── waiting ─┤      entry: ticket, packet id, whether in a frame, descriptor; and whose it is
 //
 // With a thousand clients a commit is told to hundreds of them, each of whose objects (session, ring, transport, socket) is
 // a cache miss. What they would say of a client with one message in flight is known when that comes: it goes to the
-// kernel by its descriptor with the four bytes of a PUBACK. So it is noted here, and a commit reads this queue alone.
+// kernel by its descriptor with the four bytes of a PUBACK, or six in a WebSocket frame. So it is noted here, and a commit reads this queue alone.
 //
 // An entry holds only while nothing else happens to its connection. A second acknowledgement, bytes that the kernel has no
 // room for, the end of the connection: each of them first moves it to the connection's own ring (ack-ring.ts), by `cancel`.
@@ -16,6 +16,9 @@ import type { BatchedSender, SendBatch } from './send-batch.ts'
 const CAPACITY_MIN = 64
 /** Descriptor of an entry that was cancelled. */
 const NONE = -1
+/** Beside the packet id: the PUBACK goes in a WebSocket frame. */
+const FRAMED = 0x10000
+const ID = 0xffff
 
 /** Whose acknowledgement it is. */
 export interface SingleAcked extends Pick<BatchedSender, 'onUnsent'> {
@@ -29,7 +32,7 @@ export class SingleAcks<Owner extends SingleAcked> {
   readonly #batch: SendBatch
   #owners: (Owner | undefined)[] = new Array<Owner | undefined>(CAPACITY_MIN).fill(undefined)
   #tickets = new Float64Array(CAPACITY_MIN)
-  #packetIds = new Int32Array(CAPACITY_MIN)
+  #packets = new Int32Array(CAPACITY_MIN)
   #fds = new Int32Array(CAPACITY_MIN)
   #mask = CAPACITY_MIN - 1
   #head = 0
@@ -41,12 +44,12 @@ export class SingleAcks<Owner extends SingleAcked> {
   }
 
   /** Notes that `fd` is sent a PUBACK when `ticket` is durable, which is not below any before. Sets `owner.singleAt`. */
-  push(owner: Owner, fd: number, packetId: number, ticket: number): void {
+  push(owner: Owner, fd: number, packetId: number, ticket: number, isFramed: boolean): void {
     if (this.#count > this.#mask) this.#grow()
     const at = (this.#head + this.#count++) & this.#mask
     this.#owners[at] = owner
     this.#tickets[at] = ticket
-    this.#packetIds[at] = packetId
+    this.#packets[at] = isFramed ? packetId | FRAMED : packetId
     this.#fds[at] = fd
     owner.singleAt = at
   }
@@ -56,7 +59,7 @@ export class SingleAcks<Owner extends SingleAcked> {
     const at = owner.singleAt
     this.#owners[at] = undefined
     this.#fds[at] = NONE
-    return this.#packetIds[at]!
+    return this.#packets[at]! & ID
   }
 
   /** Everyone whose entry waits. */
@@ -80,7 +83,8 @@ export class SingleAcks<Owner extends SingleAcked> {
     while (left > 0 && this.#tickets[head]! <= durable) {
       const fd = this.#fds[head]!
       if (fd !== NONE) {
-        batch.addPuback(this.#owners[head]!, fd, this.#packetIds[head]!)
+        const packet = this.#packets[head]!
+        batch.addPuback(this.#owners[head]!, fd, packet & ID, (packet & FRAMED) !== 0)
         this.#owners[head] = undefined
         sent++
       }
@@ -95,11 +99,11 @@ export class SingleAcks<Owner extends SingleAcked> {
   }
 
   #grow(): void {
-    const [owners, tickets, packetIds, fds] = [this.#owners, this.#tickets, this.#packetIds, this.#fds]
+    const [owners, tickets, packets, fds] = [this.#owners, this.#tickets, this.#packets, this.#fds]
     const capacity = owners.length
     this.#owners = new Array<Owner | undefined>(capacity * 2).fill(undefined)
     this.#tickets = new Float64Array(capacity * 2)
-    this.#packetIds = new Int32Array(capacity * 2)
+    this.#packets = new Int32Array(capacity * 2)
     this.#fds = new Int32Array(capacity * 2)
     for (let i = 0; i < this.#count; i++) {
       const from = (this.#head + i) & this.#mask
@@ -107,7 +111,7 @@ export class SingleAcks<Owner extends SingleAcked> {
       this.#owners[i] = owner
       if (owner !== undefined) owner.singleAt = i
       this.#tickets[i] = tickets[from]!
-      this.#packetIds[i] = packetIds[from]!
+      this.#packets[i] = packets[from]!
       this.#fds[i] = fds[from]!
     }
     this.#mask = capacity * 2 - 1

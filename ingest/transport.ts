@@ -103,13 +103,18 @@ export class Transport implements HandleOwner, BatchedSender {
     return this.#handle === undefined ? this.#socket.writableLength : this.#waitingBytes
   }
 
+  /** Whether MQTT goes in WebSocket frames. */
+  get isFramed(): boolean {
+    return this.#reader !== undefined
+  }
+
   /**
    * The descriptor to which few bytes may be sent past this object (SendBatch.addPuback), until `onIndirect`; -1: by
    * `send` only.
    */
   get directFd(): number {
     const isDirect =
-      this.kind === 'tcp' &&
+      (this.kind === 'tcp' || this.#reader !== undefined) &&
       this.#batch !== undefined &&
       !this.#batch.isBroken &&
       this.#waitingBytes === 0 &&
