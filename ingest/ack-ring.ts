@@ -12,10 +12,10 @@
 // CAPACITY_MIN in flight one that lies in its own object: with thousands of clients each object is a cache miss.
 
 /** Bytes of a PUBACK without reason code: fixed header, remaining length 2, packet id. */
-const PUBACK_BYTES = 4
+export const PUBACK_BYTES = 4
 /** Bytes of a PUBACK with a reason code and no properties. */
 const PUBACK_REASON_BYTES = 5
-const PUBACK = 0x40
+export const PUBACK = 0x40
 const CAPACITY_MIN = 4
 /** Numbers of an entry. */
 const ENTRY = 2

@@ -9,6 +9,7 @@
 //
 // While a connection has something in the batch, what is written to it or closes it must flush the batch first: or bytes
 // overtake each other, or reach whoever has its descriptor next.
+import { PUBACK, PUBACK_BYTES } from './ack-ring.ts'
 import { IoUring, REQUEST_WORDS } from './io-uring.ts'
 import { frameHeaderBytes, writeFrameHeader } from './websocket.ts'
 
@@ -19,9 +20,6 @@ const SENDS_MAX = 1024
 const ARENA_BYTES = 64 << 10
 /** Up to here, bytes are copied one by one: a view costs more. */
 const SHORT_BYTES = 32
-/** A PUBACK that says nothing but its packet id (MQTT 5.0 section 3.4, MQTT 3.1.1 section 3.4). */
-const PUBACK = 0x40
-export const PUBACK_BYTES = 4
 
 // Words of a request (struct io_uring_sqe), and what all of ours have in common.
 const OPCODE = 0
@@ -32,12 +30,16 @@ const FLAGS = 7
 const OP_SEND = 26
 const MSG_DONTWAIT_NOSIGNAL = 0x4040
 
-/** A connection, as what is sent for it sees it. */
-export interface BatchedSender {
-  /** The batch's: in which one it has something. */
-  batchedIn: number
+/** For whom something is sent. */
+export interface Sender {
   /** The kernel did not take `bytes`, which are a copy. */
   onUnsent(bytes: Uint8Array): void
+}
+
+/** A connection, as what is sent for it sees it. */
+export interface BatchedSender extends Sender {
+  /** The batch's: in which one it has something. */
+  batchedIn: number
 }
 
 export class SendBatch {
@@ -47,7 +49,7 @@ export class SendBatch {
   readonly #onBroken: () => void
   readonly #arena = new Uint8Array(ARENA_BYTES)
   readonly #address: number
-  readonly #senders = new Array<Pick<BatchedSender, 'onUnsent'> | undefined>(SENDS_MAX).fill(undefined)
+  readonly #senders = new Array<Sender | undefined>(SENDS_MAX).fill(undefined)
   /** Where the bytes of each send end in the arena; they begin where those before end. */
   readonly #ends = new Int32Array(SENDS_MAX)
   readonly #results = new Int32Array(SENDS_MAX)
@@ -111,10 +113,10 @@ export class SendBatch {
   }
 
   /**
-   * Adds a PUBACK for the socket `fd`, in a WebSocket frame where it `isFramed`. The caller knows that it may be sent, and flushes before anything else is written to
-   * the socket, or closes it.
+   * Adds a PUBACK for the socket `fd`, in a WebSocket frame where it `isFramed`. The caller knows that it may be sent, and
+   * flushes before anything else is written to the socket, or closes it.
    */
-  addPuback(sender: Pick<BatchedSender, 'onUnsent'>, fd: number, packetId: number, isFramed: boolean): void {
+  addPuback(sender: Sender, fd: number, packetId: number, isFramed: boolean): void {
     const headerBytes = isFramed ? frameHeaderBytes(PUBACK_BYTES) : 0
     const byteLength = headerBytes + PUBACK_BYTES
     if (this.#count === SENDS_MAX || this.#used + byteLength > ARENA_BYTES) this.flush()
@@ -129,7 +131,7 @@ export class SendBatch {
   }
 
   /** The next `length` bytes of the arena go to `fd`. */
-  #request(sender: Pick<BatchedSender, 'onUnsent'>, fd: number, length: number): void {
+  #request(sender: Sender, fd: number, length: number): void {
     const { requests } = this.#ring
     const at = this.#ring.at(this.#count)
     const address = this.#address + this.#used

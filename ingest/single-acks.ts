@@ -4,14 +4,14 @@
 //   ├── durable ──┼── waiting ─┤      entry: ticket, packet id, whether in a frame, descriptor; and whose it is
 //
 // With a thousand clients a commit is told to hundreds of them, each of whose objects (session, ring, transport, socket) is
-// a cache miss. What they would say of a client with one message in flight is known when that comes: it goes to the
-// kernel by its descriptor with the four bytes of a PUBACK, or six in a WebSocket frame. So it is noted here, and a commit reads this queue alone.
+// a cache miss. What they would say of a client with one message in flight is known when that comes: the four bytes of a
+// PUBACK, or six in a WebSocket frame, go to its descriptor. So it is noted here, and a commit reads this queue alone.
 //
 // An entry holds only while nothing else happens to its connection. A second acknowledgement, bytes that the kernel has no
 // room for, the end of the connection: each of them first moves it to the connection's own ring (ack-ring.ts), by `cancel`.
 //
 // Tickets are taken in order, so what is durable is at the head.
-import type { BatchedSender, SendBatch } from './send-batch.ts'
+import type { SendBatch, Sender } from './send-batch.ts'
 
 const CAPACITY_MIN = 64
 /** Descriptor of an entry that was cancelled. */
@@ -21,7 +21,7 @@ const FRAMED = 0x10000
 const ID = 0xffff
 
 /** Whose acknowledgement it is. */
-export interface SingleAcked extends Pick<BatchedSender, 'onUnsent'> {
+export interface SingleAcked extends Sender {
   /** Which entry is its, where one waits. */
   singleAt: number
 }

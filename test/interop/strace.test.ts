@@ -96,8 +96,9 @@ for (const sockets of ['auto', 'handle'])
         /= 0/.test(call.text),
     )
     assert.ok(synced, 'a sync of the same file follows the write')
-    // PUBACK of 3.1.1 is 0x40 0x02 and the packet id, which the client chooses; before a digit strace writes `\\002`. Of what goes
-    // to io_uring, acknowledgements alone are not waited for (libuv waits), and there is one; where the machine has none, it is written.
+    // PUBACK of 3.1.1 is 0x40 0x02 and the packet id, which the client chooses; before a digit strace writes `\\002`. Of
+    // what goes to io_uring, acknowledgements alone are not waited for (libuv waits), and there is one; where the machine
+    // has none, it is written.
     const puback = calls.find(
       ({ text }) =>
         (/^(write|writev|sendmsg|sendto)\(\d+<TCP/.test(text) && /"@\\(2|002)/.test(text)) ||
