@@ -149,8 +149,15 @@ function readiness(view: ProcessView): Check[] {
 /** At the first scrape: loading OpenTelemetry takes a tenth of a start. */
 async function createMetrics(view: ProcessView): Promise<Metrics> {
   const { Metrics } = await import('./http/metrics.ts')
-  const stat = (name: 'groups' | 'bytes' | 'freeBytes' | 'liveBytes' | 'segments' | 'segmentsFreed') => () =>
-    view.logStats?.[name] ?? 0
+  type Count =
+    | 'groups'
+    | 'bytes'
+    | 'freeBytes'
+    | 'liveBytes'
+    | 'segments'
+    | 'segmentsFreed'
+    | 'segmentsReused'
+  const stat = (name: Count) => () => view.logStats?.[name] ?? 0
   return new Metrics({
     sources: () => view.sources(),
     gauges: GAUGES,
@@ -208,6 +215,12 @@ async function createMetrics(view: ProcessView): Promise<Metrics> {
         help: 'Segment files freed',
         isCounter: true,
         read: stat('segmentsFreed'),
+      },
+      {
+        name: 'millrace_log_segments_reused',
+        help: 'Segment files made of freed ones',
+        isCounter: true,
+        read: stat('segmentsReused'),
       },
       {
         name: 'millrace_log_stopped',

@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import { SimulatedDisk } from '../std/disk-simulated.ts'
 import { seededRandom } from '../std/random.ts'
 import { Journal, type JournalOptions, type PendingAppend } from './journal.ts'
+import { StepFiller } from './journal-fill.ts'
 import type { AppendRequest, TopicConfig } from './log.ts'
 import { TOPIC_DEFAULTS, textBatch } from './log-conformance.ts'
 import { RecordReader } from './record-batch.ts'
@@ -56,10 +57,18 @@ interface Round {
   counter: number
 }
 
+/** Segments as for large groups: nothing is written to them before the first one. */
+class BareFiller extends StepFiller {
+  override start(file: string, _bytes: number): void {
+    super.start(file, 0)
+  }
+}
+
 function openJournal(round: Round, more: Partial<JournalOptions> = {}): Journal {
   return new Journal({
     disk: round.disk,
     dir: DIR,
+    zeroFiller: new (round.random() < 0.5 ? StepFiller : BareFiller)(round.disk),
     segmentBytes: 8192,
     groupBytesMax: 4096,
     // Smaller than some groups, so that they are written in pieces; most reads miss it, some do not.
@@ -249,7 +258,7 @@ function createTopics(journal: Journal): void {
   for (const [name, config] of TOPICS) journal.createTopic(name, { ...TOPIC_DEFAULTS, ...config })
 }
 
-const totals = { full: 0, rounds: 0, checkpoints: 0, freed: 0, compactions: 0, torn: 0 }
+const totals = { full: 0, rounds: 0, checkpoints: 0, freed: 0, reused: 0, compactions: 0, torn: 0 }
 
 /** One round: several lives of one journal, each ended by a power loss or a kill at a random operation. */
 function run(seed: number): void {
@@ -286,6 +295,7 @@ function run(seed: number): void {
       const stats = journal.stats()
       totals.checkpoints += stats.checkpoints
       totals.freed += stats.segmentsFreed
+      totals.reused += stats.segmentsReused
       totals.compactions += stats.compactions
       if (stats.tornTail !== undefined) totals.torn++
     }
@@ -316,6 +326,7 @@ test('the power fails at any operation: nothing acknowledged is lost, nothing to
   // The rounds are worth something only if all of it happened.
   assert.ok(totals.checkpoints > rounds, `${totals.checkpoints} checkpoints`)
   assert.ok(totals.freed > rounds / 2, `${totals.freed} segments freed`)
+  assert.ok(totals.reused > rounds / 8, `${totals.reused} of them used again`)
   assert.ok(totals.compactions > rounds, `${totals.compactions} compactions`)
   assert.ok(totals.full > rounds / 20, `${totals.full} times full`)
   assert.ok(totals.torn > rounds / 20, `${totals.torn} torn tails`)

@@ -120,6 +120,7 @@ export class JournalMaintenance {
       this.#checkpointStep()
       return true
     }
+    if (this.#writer.isFull()) this.#store.dropSpare()
     if (!this.#store.hasPrepared && this.#mayPrepare() && this.#store.prepareStep()) return true
     if (this.#pass !== undefined || hasElapsed(this.#passedAt, this.#options.retentionIntervalMs, now)) {
       this.#pass ??= new RetentionPass(this.#state, this.#options.now)
@@ -245,7 +246,7 @@ export class JournalMaintenance {
     for (const segment of this.#dead) {
       this.freedCount++
       this.#state.segments.delete(segment)
-      this.#store.free(segment)
+      this.#store.free(segment, this.freedCount)
     }
     if (this.#dead.length > 0) this.#reader.close()
     this.#dead = []

@@ -2,12 +2,14 @@
 // another thread does it as well: the log thread says where, the client reads. What was written last it finds in
 // the journal's tail in shared memory, the rest in the files, through the page cache.
 //
-// A place may be out of date: its segment freed, its batch moved. What is read is compared with what the place
-// says, CRC included, and a reader that finds something else asks for the place again.
+// A place may be out of date: its segment freed, its batch moved, its file used again for another segment. What is read is
+// compared with what the place says, CRC included, and a reader that finds something else asks for the place again. In
+// a file that is used again another batch of the same length may lie at the same place: so it is seen afterwards
+// whether that has begun, by the number of the free, or in another process by the header of the segment, which changes first.
 import path from 'node:path'
 import type { Disk, DiskFile } from '../std/disk.ts'
 import type { AheadReader } from './journal-ahead.ts'
-import { segmentName } from './journal-format.ts'
+import { decodeSegmentHeader, SEGMENT_HEADER, segmentName } from './journal-format.ts'
 import type { TailReader } from './journal-tail.ts'
 import { batchCrcMatches, patchBaseOffset, readBatchHeader } from './record-batch.ts'
 
@@ -74,11 +76,13 @@ export class SegmentReader {
   }
 
   #fill(segment: number, position: number, into: Uint8Array): boolean {
-    if (this.#tail?.read(segment, position, into) === true) return true
-    if (this.#ahead?.take(segment, position, into) === true) return true
+    const tail = this.#tail
+    if (tail?.read(segment, position, into) === true) return true
+    if (this.#ahead?.take(segment, position, into) === true) return tail?.isReused(this.#generation) !== true
     const file = this.#open(segment)
     try {
-      return file !== undefined && file.read(into, position) === into.length
+      if (file === undefined || file.read(into, position) !== into.length) return false
+      return tail === undefined ? isSegment(file, segment) : !tail.isReused(this.#generation)
     } catch (error) {
       // What the disk cannot read any more is damage as a wrong CRC is: no reason to stop who writes elsewhere.
       if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error
@@ -112,6 +116,12 @@ export class SegmentReader {
     this.#files.set(segment, file)
     return file
   }
+}
+
+function isSegment(file: DiskFile, segment: number): boolean {
+  const header = new Uint8Array(SEGMENT_HEADER)
+  file.read(header, 0)
+  return decodeSegmentHeader(header)?.segment === segment
 }
 
 function adjoins(places: ArrayLike<number>, i: number): boolean {

@@ -2,7 +2,9 @@
 //
 // A group that is not valid is the torn tail of a crash if and only if no valid group comes after it, because
 // group n+1 is written only after the sync of n returned. Then it was never acknowledged and is cut: zeros
-// are written over it. With a later group behind it, it is damage to what was acknowledged: `log_corrupt`.
+// are written over its header. With a later group behind it, it is damage to what was acknowledged: `log_corrupt`.
+// Behind the last group there are zeros, as long as a header at least. What comes after them may be anything that the
+// file held before, but no group of this segment.
 //
 // The last valid group is written once more and synced before anybody sees it. It may be there only in the
 // page cache: written by a process that was killed before its sync returned, or whose sync failed, after which
@@ -17,6 +19,7 @@ import {
   ENTRY_POSITION,
   ENTRY_REFERENCE,
   ENTRY_TOPIC,
+  GROUP_HEADER,
   type GroupReader,
   SEGMENT_HEADER,
   type SegmentIdentity,
@@ -35,6 +38,7 @@ export const FREED_SUFFIX = '.freed'
 export interface TornTail {
   file: string
   position: number
+  /** Up to the last byte of the file that is not zero, or to the end of the group where its header is whole. */
   bytes: number
   /** First offsets that the torn group would have given, as far as it can still be read. */
   offsets: { topic: string; partition: number; baseOffset: number }[]
@@ -178,9 +182,6 @@ class Replay {
   /** Place of the last valid group that was read. */
   #last: { segment: number; position: number; byteLength: number } | undefined
 
-  /** End of what is not zero in the segment to go on in. */
-  #contentEnd = 0
-
   constructor(disk: Disk, dir: string, state: JournalState, logId: string | undefined) {
     this.#disk = disk
     this.#dir = dir
@@ -208,7 +209,7 @@ class Replay {
           groupCount++
         }
         scannedBytes += position - from
-        const end = scanner.endOfContent(position)
+        const isEnd = scanner.isEnd(position)
         if (recovered === undefined || position > from) {
           recovered = {
             logId,
@@ -219,19 +220,11 @@ class Replay {
             scannedBytes: 0,
             tornTail: undefined,
           }
-          this.#contentEnd = end
         }
+        this.#refuseLater(scanner, position, recovered)
         const isNext = segment === recovered.identity.segment + 1 && position === SEGMENT_HEADER
-        if (isNext && end === position && scanner.size > SEGMENT_HEADER) recovered.prepared = scanner.identity
-        if (end > position) {
-          this.#refuseLater(scanner, position, end, recovered)
-          recovered.tornTail ??= {
-            file: scanner.file,
-            position,
-            bytes: end - position,
-            offsets: this.#tornOffsets(scanner, position),
-          }
-        }
+        if (isNext && isEnd && scanner.size > SEGMENT_HEADER) recovered.prepared = scanner.identity
+        if (!isEnd) recovered.tornTail ??= this.#tornTail(scanner, position)
       } finally {
         scanner.close()
       }
@@ -244,7 +237,7 @@ class Replay {
   }
 
   /** Throws where something valid lies behind what is not: at `position` is damage then, and no torn tail. */
-  #refuseLater(scanner: SegmentScanner, position: number, end: number, recovered: Recovered): void {
+  #refuseLater(scanner: SegmentScanner, position: number, recovered: Recovered): void {
     const next = this.#state.sequence + 1
     if (scanner.readHead(position) && scanner.group.sequence > next)
       throw corrupt(
@@ -253,7 +246,7 @@ class Replay {
         `group ${next} is missing, ${scanner.group.sequence} follows;`,
         { segment: recovered.identity.segment, sequence: next },
       )
-    const later = scanner.findGroup(position + 1, end, next)
+    const later = scanner.findGroup(position + 1, scanner.size, next)
     if (later >= 0)
       throw corrupt(scanner.file, position, `invalid group, with a valid one after it at ${later},`, {
         segment: scanner.identity.segment,
@@ -265,9 +258,8 @@ class Replay {
   repairEnd(recovered: Recovered): void {
     const file = this.#disk.open(path.join(this.#dir, segmentName(recovered.identity.segment)), 'write')
     try {
-      const zeros = new Uint8Array(1 << 16)
-      for (let at = recovered.position; at < this.#contentEnd; at += zeros.length)
-        file.write([zeros.subarray(0, Math.min(zeros.length, this.#contentEnd - at))], at)
+      const headerBytes = Math.min(GROUP_HEADER, file.size() - recovered.position)
+      if (headerBytes > 0) file.write([new Uint8Array(headerBytes)], recovered.position)
       if (this.#last?.segment === recovered.identity.segment) {
         const bytes = new Uint8Array(this.#last.byteLength)
         file.read(bytes, this.#last.position)
@@ -279,15 +271,18 @@ class Replay {
     }
   }
 
-  #tornOffsets(scanner: SegmentScanner, position: number): TornTail['offsets'] {
+  #tornTail(scanner: SegmentScanner, position: number): TornTail {
+    const { file } = scanner
     const offsets: TornTail['offsets'] = []
-    if (!scanner.readHead(position)) return offsets
+    const contentBytes = scanner.endOfContent(position) - position
+    if (!scanner.readHead(position)) return { file, position, bytes: contentBytes, offsets }
+    const bytes = Math.min(scanner.group.byteLength, contentBytes)
     while (scanner.group.next()) {
       const { kind, partition, baseOffset } = scanner.group
       const state = this.#state.partitions[partition]
       if ((kind === ENTRY_BATCH || kind === ENTRY_REFERENCE) && state !== undefined)
         offsets.push({ topic: state.topic.topic.name, partition: state.partition, baseOffset })
     }
-    return offsets
+    return { file, position, bytes, offsets }
   }
 }

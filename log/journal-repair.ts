@@ -233,8 +233,10 @@ class Repair {
         `${this.#dir}: there is neither a checkpoint nor segment ${segment}, and ${first} is the first: what the topics are called is lost with them`,
       )
     const logId = this.#logId(segment)
-    const salt = (exists ? findSalt(this.#disk, this.#dir, logId, segment) : undefined) ?? newSalt()
     if (exists) {
+      const hasBefore = this.#disk.exists(path.join(this.#dir, segmentName(segment - 1)))
+      const sequenceMin = hasBefore ? this.#lastSequenceBefore(segment, 0) + 1 : 0
+      const salt = findSalt(this.#disk, this.#dir, logId, segment, sequenceMin) ?? newSalt()
       this.#change(name)
       const handle = this.#disk.open(file, 'write')
       handle.write([encodeSegmentHeader({ logId, segment, salt })], 0)
@@ -242,6 +244,7 @@ class Repair {
       handle.close()
       return
     }
+    const salt = newSalt()
     const made = this.#disk.open(file, 'create')
     made.write([encodeSegmentHeader({ logId, segment, salt })], 0)
     made.sync()

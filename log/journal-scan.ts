@@ -140,6 +140,12 @@ export class SegmentScanner {
     return -1
   }
 
+  /** Whether nothing was begun at `position`: zeros as long as a header, or no room for one. */
+  isEnd(position: number): boolean {
+    if (position + GROUP_HEADER > this.size) return true
+    return this.#bytes(position, GROUP_HEADER).every((byte) => byte === 0)
+  }
+
   /** The position after the last byte that is not zero, at least `from`. */
   endOfContent(from: number): number {
     let end = from

@@ -6,11 +6,14 @@
 // the next one is used unfilled: slower, never wrong. While groups are large the next one is not filled either
 // (journal-zeros.ts). The first one of a new log is short, so that its zeros are there at once.
 //
+// Once segments are freed, the next one is made of the last of them, as it is: its blocks exist, and nothing is given back to
+// the disk or asked of it while the log goes round (docs/decisions/0014).
+//
 // Groups go past the page cache where the file system knows how (docs/decisions/0012), always in whole blocks
 // (journal-tail.ts).
 import path from 'node:path'
 import { DirectFile } from '../std/direct-file.ts'
-import type { Disk, DiskFile } from '../std/disk.ts'
+import { DIRECT_BLOCK_BYTES, type Disk, type DiskFile } from '../std/disk.ts'
 import { removeIfThere } from './journal-checkpoint.ts'
 import { StepFiller, type ZeroFiller } from './journal-fill.ts'
 import {
@@ -33,17 +36,29 @@ const MAKE_STEP_BYTES = 4 << 20
 /** The next segment is filled by so many times the share of the current one that is written. */
 const FILL_AHEAD = 1.5
 
+/** A file has at least this part of a segment's bytes to be used again. */
+const REUSED_PART_MIN = 0.5
+
 /** In the place of a group's header. */
 const NO_HEADER = new Uint8Array(GROUP_HEADER)
 
 interface OpenSegment {
   identity: SegmentIdentity
   file: DirectFile
-  /** Size of the file when it was opened: up to there it held zeros, or groups. */
+  /** Size of the file when it was opened: up to there it held zeros, or groups, its own or others. */
   filledBytes: number
 }
 
+/** A freed file of which the next segment will be made. */
+interface Spare {
+  path: string
+  /** Number of the free. */
+  generation: number
+}
+
 export class SegmentStore {
+  /** Segments that were made of freed ones. */
+  reusedCount = 0
   /** Where the next group goes. */
   position: number
   readonly #disk: Disk
@@ -59,6 +74,7 @@ export class SegmentStore {
   /** The file being filled. */
   #filling: string | undefined
   #fillCount = 0
+  #spare: Spare | undefined
   readonly #zeros = new ZeroRule()
   #writeStarted = 0
 
@@ -121,7 +137,8 @@ export class SegmentStore {
   write(parts: readonly Uint8Array[]): void {
     this.#writeStarted = performance.now()
     try {
-      this.#tail.write(this.#current.file, parts, this.position)
+      const { file, filledBytes } = this.#current
+      this.#tail.write(file, parts, this.position, filledBytes)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOSPC') this.#takeBack()
       throw error
@@ -134,12 +151,12 @@ export class SegmentStore {
    * second is there.
    */
   #takeBack(): void {
-    const { file } = this.#current
+    const { file, filledBytes } = this.#current
     try {
       this.#read((current) => this.#tail.reload(current, this.position))
       const header = NO_HEADER.subarray(0, Math.max(0, file.size() - this.position))
       if (header.length === 0) return
-      if (file.isDirect) this.#tail.write(file, [header], this.position)
+      if (file.isDirect) this.#tail.write(file, [header], this.position, filledBytes)
       else file.write([header], this.position)
       file.sync()
     } catch (error) {
@@ -170,6 +187,10 @@ export class SegmentStore {
   /** A piece of preparing the next segment; false when there is nothing to do now. Throws what the disk throws: then `abandonPrepared`. */
   prepareStep(): boolean {
     if (this.#prepared !== undefined) return false
+    if (this.#filling === undefined && this.#spare !== undefined) {
+      this.#prepared = this.#reuse(this.#spare)
+      return true
+    }
     if (this.#filling === undefined) {
       // A name of its own each time: an abandoned filler may still be at work on the last one.
       const file = path.join(this.#dir, `next${this.#fillCount++}.segment${PREPARING_SUFFIX}`)
@@ -185,8 +206,25 @@ export class SegmentStore {
     return true
   }
 
+  #reuse(spare: Spare): OpenSegment {
+    // After a crash it may have its old name, under which nobody looks for anything: no checkpoint names it any more.
+    this.#tail.reuse(spare.generation)
+    this.#spare = undefined
+    const segment = this.#name(this.#disk.open(spare.path, 'write'), this.#nextIdentity())
+    this.reusedCount++
+    return segment
+  }
+
+  /** Gives the freed file back that was kept: its space is wanted. */
+  dropSpare(): void {
+    const spare = this.#spare
+    this.#spare = undefined
+    if (spare !== undefined) this.#remover.remove(spare.path)
+  }
+
   /** Gives back what was prepared or begun: the disk is full. */
   abandonPrepared(): void {
+    this.dropSpare()
     if (this.#filling !== undefined) this.#filler.abandon()
     this.#filling = undefined
     const prepared = this.#prepared
@@ -198,13 +236,19 @@ export class SegmentStore {
 
   /**
    * Removes a segment file that the checkpoint in place does not name any more. Its name goes first: who opens a segment,
-   * also another process that dumps the log, finds a whole one or none.
+   * also another process that dumps the log, finds a whole one or none. `generation`: the number of frees, with this one.
    */
-  free(segment: number): void {
+  free(segment: number, generation: number): void {
     const file = this.#path(segment)
     if (!this.#disk.exists(file)) return
-    this.#disk.rename(file, file + FREED_SUFFIX)
-    this.#remover.remove(file + FREED_SUFFIX)
+    const byteLength = this.fileBytes(segment)
+    const freed = file + FREED_SUFFIX
+    this.#disk.rename(file, freed)
+    const isOfUse =
+      byteLength >= this.#segmentBytes * REUSED_PART_MIN &&
+      byteLength <= this.#segmentBytes + DIRECT_BLOCK_BYTES
+    if (isOfUse && this.#spare === undefined) this.#spare = { path: freed, generation }
+    else this.#remover.remove(freed)
   }
 
   /** Size of a segment's file, 0 where somebody has taken it away. */
@@ -222,6 +266,7 @@ export class SegmentStore {
   close(): void {
     if (this.#filling !== undefined) this.#filler.abandon()
     this.#filling = undefined
+    this.dropSpare()
     this.#prepared?.file.close()
     this.#current.file.close()
     this.#remover.close()
@@ -254,7 +299,9 @@ export class SegmentStore {
   /** Gives a file its header and its name, durably. */
   #name(file: DiskFile, identity: SegmentIdentity): OpenSegment {
     try {
-      file.write([encodeSegmentHeader(identity)], 0)
+      const header = encodeSegmentHeader(identity)
+      // In a file that is used again, what it held begins right behind it.
+      file.write(file.size() > SEGMENT_HEADER ? [header, NO_HEADER] : [header], 0)
       file.sync()
     } catch (error) {
       // Who asks again makes another file: this one would keep the space that is wanted.

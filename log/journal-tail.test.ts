@@ -45,14 +45,14 @@ test('groups of any size over many turns of the ring: file and readers have the 
           // What failed counts for nothing: the next group goes to the same place.
           disk.capacity = disk.usedBytes() + Math.floor(random() * 3) * BLOCK
           try {
-            tail.write(file, [Buffer.alloc(parts[0]!.length * 3, 0xff), ...parts], position)
+            tail.write(file, [Buffer.alloc(parts[0]!.length * 3, 0xff), ...parts], position, 0)
           } catch (error) {
             assert.equal((error as { code?: string }).code, 'ENOSPC')
           }
           disk.capacity = Number.POSITIVE_INFINITY
           tail.reload(plain, position)
         }
-        tail.write(file, parts, position)
+        tail.write(file, parts, position, 0)
         const bytes = Buffer.concat(parts)
         content.push(bytes)
         groups.push({ segment, position, bytes })
@@ -116,7 +116,7 @@ test('a reader in another thread is never given what was overwritten while it co
   const started = performance.now()
   for (let n = 0; performance.now() - started < 300; n++) {
     view.fill(n)
-    tail.write(nothing, [group], n * BLOCK)
+    tail.write(nothing, [group], n * BLOCK, 0)
     Atomics.store(published, 0, n + 1)
   }
   Atomics.store(published, 1, 2)

@@ -1,7 +1,7 @@
 // The end of the journal in memory: out of it groups are written, and in it readers find what was written last.
 //
 // Groups go to the file in whole blocks, from the block that holds their start to the end of the last one, which is
-// filled with zeros: then the kernel never has to read a block in order to change a part of it, and the write can go
+// filled with zeros, and so is one more where those are fewer than a group's header: then the kernel never has to read a block in order to change a part of it, and the write can go
 // past the page cache. What a block holds of the group before is written again with the same bytes.
 //
 // The memory is a ring of blocks. Block b of the segment with base B is the ring's *virtual* block B + b and lies at
@@ -10,18 +10,21 @@
 //
 //   words    START  virtual block from which on the ring still holds everything
 //            SEGMENT, BASE of the segment written, and of the one before: by the parity of the segment's number
+//            REUSED   number of the last free, as `Journal.generation` counts them, whose file is being used again
 //
 // The writer moves START before it overwrites a block, and a reader looks at it again after it copied. Virtual
 // blocks wrap at 2^32: they are compared by their difference.
 import assert from 'node:assert/strict'
 import { copyShared } from '../std/copy.ts'
 import { DIRECT_BLOCK_BYTES, type DiskFile } from '../std/disk.ts'
+import { GROUP_HEADER } from './journal-format.ts'
 
 const BLOCK = DIRECT_BLOCK_BYTES
 
 const START = 0
 const SEGMENTS = 1
-const WORDS = SEGMENTS + 4
+const REUSED = SEGMENTS + 4
+const WORDS = REUSED + 1
 const NO_SEGMENT = -1
 
 const blocksOf = (bytes: number): number => Math.ceil(bytes / BLOCK)
@@ -55,7 +58,7 @@ export class JournalTail {
     this.#blocks = memory.length / BLOCK
     assert.ok(this.#blocks >= 4 && Number.isInteger(Math.log2(this.#blocks)), 'blocks of the tail')
     this.#words = new Int32Array(words)
-    this.#words.fill(NO_SEGMENT, SEGMENTS)
+    this.#words.fill(NO_SEGMENT, SEGMENTS, REUSED)
   }
 
   /** Goes on at `position` of a segment, in the middle of a block that `file` holds. */
@@ -70,6 +73,11 @@ export class JournalTail {
     this.reload(file, position)
   }
 
+  /** From here on what lies in the file of that free may be another segment's. */
+  reuse(generation: number): void {
+    Atomics.store(this.#words, REUSED, generation)
+  }
+
   /** Takes the block of `position` from the file: after a write that failed the ring may have lost it. */
   reload(file: DiskFile, position: number): void {
     const start = position - (position % BLOCK)
@@ -78,8 +86,11 @@ export class JournalTail {
     file.read(this.#ring.subarray(at, at + position - start), start)
   }
 
-  /** Writes the parts of a group to the file at `position`, a part of the ring at a time where it is larger. */
-  write(file: DiskFile, parts: readonly Uint8Array[], position: number): void {
+  /**
+   * Writes the parts of a group to the file at `position`, a part of the ring at a time where it is larger. `heldBytes`: up
+   * to there the file holds what is no group of the segment.
+   */
+  write(file: DiskFile, parts: readonly Uint8Array[], position: number, heldBytes: number): void {
     this.#position = position
     this.#written = position - (position % BLOCK)
     const pieceEnd = (): number => this.#written + (this.#blocks >>> 1) * BLOCK
@@ -90,12 +101,21 @@ export class JournalTail {
         this.#copy(count === part.length ? part : part.subarray(done, done + count))
         done += count
       }
-    const rest = blocksOf(this.#position) * BLOCK - this.#position
-    if (rest > 0) {
-      const at = this.#at(this.#position)
-      this.#ring.fill(0, at, at + rest)
-    }
+    this.#endWithZeros(heldBytes)
     this.#flush(file)
+  }
+
+  /** To the end of the block; of the next one where a header would reach into it, and what the file holds there is none. */
+  #endWithZeros(heldBytes: number): void {
+    const first = Math.floor(this.#position / BLOCK)
+    const end = blocksOf(Math.max(this.#position, Math.min(this.#position + GROUP_HEADER, heldBytes)))
+    this.#take(first, end - first)
+    while (this.#position < end * BLOCK) {
+      const at = this.#at(this.#position)
+      const count = BLOCK - (this.#position % BLOCK)
+      this.#ring.fill(0, at, at + count)
+      this.#position += count
+    }
   }
 
   #copy(part: Uint8Array): void {
@@ -151,6 +171,12 @@ export class TailReader {
     this.#ring = Buffer.from(memory, 0, bytes)
     this.#blocks = bytes / BLOCK
     this.#words = new Int32Array(words)
+  }
+
+  /** Whether what was read from the file of a place that is as old as `generation` may be another segment's. */
+  isReused(generation: number): boolean {
+    // An addition of nothing, as below.
+    return ((Atomics.add(this.#words, REUSED, 0) - generation) | 0) > 0
   }
 
   /** Whether the ring holds what begins at a durable place, at this moment. */

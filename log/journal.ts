@@ -95,6 +95,8 @@ export interface JournalStats {
   partitions: number
   checkpoints: number
   segmentsFreed: number
+  /** Of those, which became another segment. */
+  segmentsReused: number
   compactions: number
   /** Bytes and groups that recovery read again, and the torn tail it cut. */
   recoveredBytes: number
@@ -288,6 +290,7 @@ export class Journal {
       partitions: this.#state.partitions.length,
       checkpoints: this.#maintenance.checkpointCount,
       segmentsFreed: this.#maintenance.freedCount,
+      segmentsReused: this.#store.reusedCount,
       compactions: this.#maintenance.compactionCount,
       recoveredBytes: this.#recovered?.scannedBytes ?? 0,
       recoveredGroups: this.#recovered?.groupCount ?? 0,
