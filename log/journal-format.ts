@@ -5,6 +5,9 @@
 //   │MILLSEG1 │ log id  │ segment  │ salt  │ crc │ zeros  │ group   │ group   │ zeros …
 //   │         │ (UUID)  │ number   │       │     │        │         │         │
 //
+// Behind the last group there are at least as many zeros as a group's header has bytes. In a file that was a segment before, what
+// comes after them is that segment's.
+//
 // A group is what one write and one fdatasync make durable, all of it or nothing:
 //
 //   0       4       12     16          24        28        32        36            36+t

@@ -121,7 +121,8 @@ export class JournalMaintenance {
       return true
     }
     if (this.#writer.isFull()) this.#store.dropSpare()
-    if (!this.#store.hasPrepared && this.#mayPrepare() && this.#store.prepareStep()) return true
+    const mayPrepare = this.#store.hasSpare || this.#mayPrepare()
+    if (!this.#store.hasPrepared && mayPrepare && this.#store.prepareStep()) return true
     if (this.#pass !== undefined || hasElapsed(this.#passedAt, this.#options.retentionIntervalMs, now)) {
       this.#pass ??= new RetentionPass(this.#state, this.#options.now)
       if (this.#pass.step((partition) => this.#seen(partition))) {

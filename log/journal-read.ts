@@ -4,8 +4,8 @@
 //
 // A place may be out of date: its segment freed, its batch moved, its file used again for another segment. What is read is
 // compared with what the place says, CRC included, and a reader that finds something else asks for the place again. In
-// a file that is used again another batch of the same length may lie at the same place: so it is seen afterwards
-// whether that has begun, by the number of the free, or in another process by the header of the segment, which changes first.
+// a file that is used again another batch of the same length may lie at the same place: so it is seen afterwards whether that
+// has begun, by the header of the segment, which changes first, and only where the journal says that some file is used again.
 import path from 'node:path'
 import type { Disk, DiskFile } from '../std/disk.ts'
 import type { AheadReader } from './journal-ahead.ts'
@@ -76,18 +76,22 @@ export class SegmentReader {
   }
 
   #fill(segment: number, position: number, into: Uint8Array): boolean {
-    const tail = this.#tail
-    if (tail?.read(segment, position, into) === true) return true
-    if (this.#ahead?.take(segment, position, into) === true) return tail?.isReused(this.#generation) !== true
+    if (this.#tail?.read(segment, position, into) === true) return true
+    if (this.#ahead?.take(segment, position, into) === true && !this.#mayBeReused()) return true
     const file = this.#open(segment)
     try {
       if (file === undefined || file.read(into, position) !== into.length) return false
-      return tail === undefined ? isSegment(file, segment) : !tail.isReused(this.#generation)
+      return !this.#mayBeReused() || !isReused(file, segment)
     } catch (error) {
       // What the disk cannot read any more is damage as a wrong CRC is: no reason to stop who writes elsewhere.
       if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error
       return false
     }
+  }
+
+  /** Without the journal's memory it may always be. */
+  #mayBeReused(): boolean {
+    return this.#tail?.isReused(this.#generation) !== false
   }
 
   #isBatch(buffer: Uint8Array, at: number, length: number): boolean {
@@ -118,10 +122,16 @@ export class SegmentReader {
   }
 }
 
-function isSegment(file: DiskFile, segment: number): boolean {
+/** Whether the file has become another segment. A header that is damaged, or cannot be read, does not say so. */
+function isReused(file: DiskFile, segment: number): boolean {
   const header = new Uint8Array(SEGMENT_HEADER)
-  file.read(header, 0)
-  return decodeSegmentHeader(header)?.segment === segment
+  try {
+    file.read(header, 0)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error
+  }
+  const identity = decodeSegmentHeader(header)
+  return identity !== undefined && identity.segment !== segment
 }
 
 function adjoins(places: ArrayLike<number>, i: number): boolean {

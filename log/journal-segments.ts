@@ -121,6 +121,11 @@ export class SegmentStore {
     return this.#prepared !== undefined
   }
 
+  /** Whether a freed file is there, so that the next segment takes no space. */
+  get hasSpare(): boolean {
+    return this.#spare !== undefined
+  }
+
   hasRoom(bytes: number): boolean {
     return this.position + bytes <= this.#size
   }

@@ -173,7 +173,7 @@ export class TailReader {
     this.#words = new Int32Array(words)
   }
 
-  /** Whether what was read from the file of a place that is as old as `generation` may be another segment's. */
+  /** Whether a file of which places as old as `generation` tell is being used again. */
   isReused(generation: number): boolean {
     // An addition of nothing, as below.
     return ((Atomics.add(this.#words, REUSED, 0) - generation) | 0) > 0
