@@ -269,8 +269,12 @@ class Repair {
     const scanner = new SegmentScanner(this.#disk, this.#dir, segment - 1, undefined)
     try {
       const end = scanner.endOfContent(SEGMENT_HEADER)
-      for (let at = SEGMENT_HEADER; at >= 0; at = scanner.findGroup(at + 1, end, last + 1))
-        if (scanner.readHead(at)) last = Math.max(last, scanner.group.sequence)
+      for (let at = SEGMENT_HEADER; at >= 0; ) {
+        if (scanner.readHead(at)) {
+          last = Math.max(last, scanner.group.sequence)
+          at += scanner.group.byteLength
+        } else at = scanner.findGroup(at + 1, end, last + 1)
+      }
     } finally {
       scanner.close()
     }

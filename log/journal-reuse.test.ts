@@ -196,6 +196,11 @@ test('on a disk that gets full the file that was kept is given back', () => {
   journal.createTopic('t', { ...TOPIC_DEFAULTS, partitions: 1, retentionBytes: RETENTION_BYTES })
   const kept = (): string[] => fs.readdirSync(dir).filter((name) => name.endsWith('.freed'))
   while (kept().length === 0) appendAndMaintain(journal)
+  // Or somebody else has removed it.
+  fs.unlinkSync(path.join(dir, kept()[0]!))
+  const { segmentsReused } = journal.stats()
+  while (kept().length === 0) appendAndMaintain(journal)
+  assert.equal(journal.stats().segmentsReused, segmentsReused)
   freeBytes = 500
   journal.maintain()
   assert.deepEqual(kept(), [])

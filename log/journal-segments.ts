@@ -194,7 +194,7 @@ export class SegmentStore {
     if (this.#prepared !== undefined) return false
     if (this.#filling === undefined && this.#spare !== undefined) {
       this.#prepared = this.#reuse(this.#spare)
-      return true
+      if (this.#prepared !== undefined) return true
     }
     if (this.#filling === undefined) {
       // A name of its own each time: an abandoned filler may still be at work on the last one.
@@ -211,16 +211,18 @@ export class SegmentStore {
     return true
   }
 
-  #reuse(spare: Spare): OpenSegment {
+  /** Undefined where somebody has taken the file away. */
+  #reuse(spare: Spare): OpenSegment | undefined {
+    this.#spare = undefined
+    if (!this.#disk.exists(spare.path)) return undefined
     // After a crash it may have its old name, under which nobody looks for anything: no checkpoint names it any more.
     this.#tail.reuse(spare.generation)
-    this.#spare = undefined
     const segment = this.#name(this.#disk.open(spare.path, 'write'), this.#nextIdentity())
     this.reusedCount++
     return segment
   }
 
-  /** Gives the freed file back that was kept: its space is wanted. */
+  /** Removes the freed file that was kept: its space is wanted, or nobody will need it. */
   dropSpare(): void {
     const spare = this.#spare
     this.#spare = undefined

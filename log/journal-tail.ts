@@ -1,8 +1,9 @@
 // The end of the journal in memory: out of it groups are written, and in it readers find what was written last.
 //
 // Groups go to the file in whole blocks, from the block that holds their start to the end of the last one, which is
-// filled with zeros, and so is one more where those are fewer than a group's header: then the kernel never has to read a block in order to change a part of it, and the write can go
-// past the page cache. What a block holds of the group before is written again with the same bytes.
+// filled with zeros: then the kernel never has to read a block in order to change a part of it, and the write can go
+// past the page cache. What a block holds of the group before is written again with the same bytes. Where the zeros are
+// fewer than a group's header, and the file holds other bytes behind them, a block of zeros follows.
 //
 // The memory is a ring of blocks. Block b of the segment with base B is the ring's *virtual* block B + b and lies at
 // that number modulo the ring's size; the next segment goes on behind the last block of the one before. Readers in
