@@ -18,8 +18,11 @@ const STRETCHES = 10
 const STRETCHES_SMOKE = 4
 const SETTLING = 2
 const SATURATION_SECONDS = 3
-/** The log of ten minutes would not fit on every disk: its end says how many records there were. */
-const RETENTION_BYTES = 1 << 30
+/**
+ * Of a partition; about 1 GiB in all, because a segment goes when the partition with the fewest records has let go of it. The log
+ * of ten minutes would not fit on every disk; its end says how many records there were.
+ */
+const RETENTION_BYTES = 128 << 20
 
 function threadText(one: Watched): string {
   const mebibytes = (bytes: number): number => round(bytes / 2 ** 20, 1)
