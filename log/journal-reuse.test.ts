@@ -6,7 +6,7 @@ import path from 'node:path'
 import { after, test } from 'node:test'
 import { NodeDisk } from '../std/disk.ts'
 import { LogDump } from './dump.ts'
-import { Journal } from './journal.ts'
+import { Journal, type JournalOptions } from './journal.ts'
 import { decodeSegmentHeader, SEGMENT_HEADER, segmentName } from './journal-format.ts'
 import { SegmentReader } from './journal-read.ts'
 import { repairJournal } from './journal-repair.ts'
@@ -23,11 +23,17 @@ const RETENTION_BYTES = 80_000
 /** Of a group with such a value. */
 const GROUP_BYTES = VALUE_BYTES + 128
 
-const open = (name: string, tailBytes = 16 << 10): Journal =>
-  new Journal({ disk: new NodeDisk(), dir: path.join(folder, name), segmentBytes: SEGMENT_BYTES, tailBytes })
+const open = (name: string, more: Partial<JournalOptions> = {}): Journal =>
+  new Journal({
+    disk: new NodeDisk(),
+    dir: path.join(folder, name),
+    segmentBytes: SEGMENT_BYTES,
+    tailBytes: 16 << 10,
+    ...more,
+  })
 
-const make = (name: string): Journal => {
-  const journal = open(name)
+const make = (name: string, more: Partial<JournalOptions> = {}): Journal => {
+  const journal = open(name, more)
   journal.createTopic('t', { ...TOPIC_DEFAULTS, partitions: 1, retentionBytes: RETENTION_BYTES })
   return journal
 }
@@ -185,15 +191,7 @@ test('on a disk that gets full the file that was kept is given back', () => {
   const small = Object.assign(Object.create(disk) as NodeDisk, { freeBytes: () => freeBytes })
   const dir = path.join(folder, 'full')
   let now = 1e12
-  const journal = new Journal({
-    disk: small,
-    dir,
-    segmentBytes: SEGMENT_BYTES,
-    tailBytes: 16 << 10,
-    reserveBytes: 1000,
-    now: () => (now += 200),
-  })
-  journal.createTopic('t', { ...TOPIC_DEFAULTS, partitions: 1, retentionBytes: RETENTION_BYTES })
+  const journal = make('full', { disk: small, reserveBytes: 1000, now: () => (now += 200) })
   const kept = (): string[] => fs.readdirSync(dir).filter((name) => name.endsWith('.freed'))
   while (kept().length === 0) appendAndMaintain(journal)
   // Or somebody else has removed it.
