@@ -242,8 +242,9 @@ export class SegmentStore {
   }
 
   /**
-   * Removes a segment file that the checkpoint in place does not name any more. Its name goes first: who opens a segment,
-   * also another process that dumps the log, finds a whole one or none. `generation`: the number of frees, with this one.
+   * Removes a segment file that the checkpoint in place does not name any more, or keeps it for the next segment. Its name
+   * goes first: who opens a segment, also another process that dumps the log, finds a whole one or none. `generation`: the
+   * number of frees, with this one.
    */
   free(segment: number, generation: number): void {
     const file = this.#path(segment)
