@@ -4,13 +4,14 @@
 // has not reached its retention yet, and has nothing to remove. The server's threads say how long their event loops
 // were busy (watch-threads.ts), and another connection sends a PINGREQ every 10 ms, which the event loop answers without
 // the log: what a device sees of a stall. RSS is read after each stretch. The case fails when memory grows, when a
-// thread that serves connections stalls for longer than 50 ms, and when the p99 of PUBACK is not stable (soak-verdict.ts).
+// thread that serves connections stalls for longer than 50 ms, and when the p99 of PUBACK is neither stable nor what the waits
+// of the log thread for the disk make of it (soak-verdict.ts).
 import { latencyOf, OurSide } from './broker-case.ts'
 import { type CaseArguments, caseArguments, caseResult, printResult, round, summarise } from './harness.ts'
 import { Pinger } from './pinger.ts'
 import { pinning, residentBytes, stealSeconds } from './processes.ts'
 import type { CaseResult } from './result.ts'
-import { soakProblems } from './soak-verdict.ts'
+import { diskP99, p99Text, type Soak, soakProblems } from './soak-verdict.ts'
 import { ThreadWatch, type Watched } from './thread-watch.ts'
 
 const LOAD = { qos: 1, connections: 8, window: 1024 } as const
@@ -59,8 +60,13 @@ export async function run(
   const startedMs = Date.now()
   const runs = []
   const megabytes: number[] = []
+  const diskP99s: number[] = []
   for (let i = 1; i <= stretches; i++) {
-    runs.push(await stretch(i))
+    const stretchMs = Date.now()
+    const one = await stretch(i)
+    runs.push(one)
+    const log = watch.read(stretchMs, Date.now()).find(({ thread }) => thread === 'log')
+    diskP99s.push(round(diskP99(log?.diskMs ?? [], one.report.seconds), 1))
     megabytes.push(Math.round(residentBytes(server.process.pid) / 2 ** 20))
   }
   const threads = watch.read(startedMs, Date.now())
@@ -72,16 +78,17 @@ export async function run(
   server.removeData()
   const latencies = runs.map((one) => one.report.latencyMs!)
   const p99s = latencies.map((one) => one.p99)
+  const soak: Soak = { megabytes, p99s, diskP99s, threads }
   const notes = [
     pinning,
     `RSS after each stretch, MiB: ${megabytes.join(' ')}`,
     `PUBACK p99 of each stretch, ms: ${p99s.join(' ')}`,
+    `what the log's waits for the disk make of it, ms: ${diskP99s.join(' ')}`,
     ...threads.map(threadText),
     `answer to a ping, ms: p99 ${round(pings.p99, 1)}, longest ${round(pings.max, 1)} of ${pings.count}`,
     `${round(stealSeconds() - stolen, 1)} s of CPU went to other machines of the host`,
   ]
-  const problems =
-    args.smoke && Object.keys(env).length === 0 ? [] : soakProblems({ megabytes, p99s, threads })
+  const problems = args.smoke && Object.keys(env).length === 0 ? [] : soakProblems(soak)
   if (problems.length > 0) throw new Error(`${problems.join('; ')}\n${notes.join('\n')}`)
   return {
     ...caseResult(
@@ -89,7 +96,7 @@ export async function run(
       args,
       'msg/s',
       summarise(runs.map((one) => one.run)),
-      `${side.sent} messages acknowledged = offsets of the log; memory flat, no stall, p99 stable`,
+      `${side.sent} messages acknowledged = offsets of the log; memory flat, no stall, ${p99Text(soak)}`,
       [],
     ),
     latencyMs: latencyOf(latencies)!,

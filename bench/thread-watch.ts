@@ -6,12 +6,13 @@ import { temporaryFolder } from './processes.ts'
 
 const WATCHER = pathToFileURL(path.join(import.meta.dirname, 'watch-threads.ts')).href
 
-/** As the thread writes it: counts since its start, the longest stall since its last line. */
+/** As the thread writes it: counts since its start; the longest stall, and what the disk took, since its last line. */
 interface Line {
   thread: string
   atMs: number
   stallMs: number
   lateMs: number
+  diskMs: number[]
   scavenges: number
   scavengeMs: number
   markCompacts: number
@@ -29,6 +30,8 @@ export interface Watched {
   stallMs: number
   /** The same with what it waited for a core: what a client saw. */
   lateMs: number
+  /** Of each write or sync of more than a millisecond. */
+  diskMs: number[]
   scavenges: number
   markCompacts: number
   /** Time in all collections. */
@@ -68,6 +71,7 @@ export class ThreadWatch {
         // The first line's stall may be from before.
         stallMs: Math.max(...lines.slice(1).map(({ stallMs }) => stallMs)),
         lateMs: Math.max(...lines.slice(1).map(({ lateMs }) => lateMs)),
+        diskMs: lines.slice(1).flatMap(({ diskMs }) => diskMs),
         scavenges: last.scavenges - first.scavenges,
         markCompacts: last.markCompacts - first.markCompacts,
         gcMs: last.scavengeMs + last.markCompactMs - first.scavengeMs - first.markCompactMs,

@@ -1,7 +1,8 @@
 // Loaded into the server before anything else (`node --import`): what each of its threads says of itself, a line of JSON
 // every half second in a file of its own (BENCH_WATCH_FOLDER), read by thread-watch.ts. A timer every 10 ms shows how
 // long the event loop was busy with something else; what the thread waited for a core meanwhile is kept apart, because
-// other processes of the machine cause it. Every garbage collection is counted, by kind, with its time.
+// other processes of the machine cause it. Every garbage collection is counted, by kind, with its time, and every
+// synchronous write and fdatasync that took longer than a millisecond is told.
 import fs from 'node:fs'
 import path from 'node:path'
 import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks'
@@ -13,6 +14,8 @@ if (isMainThread && process.env['BENCH_TRACE_GC'] === '1') setFlagsFromString('-
 
 const TICK_MS = 10
 const LINE_MS = 500
+/** A shorter wait for the disk is none. */
+const DISK_MS_MIN = 1
 
 const name = isMainThread ? 'main' : threadName || `thread-${threadId}`
 const file = path.join(process.env['BENCH_WATCH_FOLDER']!, `${threadId}.jsonl`)
@@ -47,13 +50,31 @@ new PerformanceObserver((list) => {
   }
 }).observe({ entryTypes: ['gc'] })
 
+/** What the disk took, in ms, since the last line. */
+let diskMs: number[] = []
+
+function timed<Args extends unknown[], Result>(call: (...args: Args) => Result): (...args: Args) => Result {
+  return (...args) => {
+    const started = performance.now()
+    const result = call(...args)
+    const tookMs = performance.now() - started
+    if (tookMs >= DISK_MS_MIN) diskMs.push(Math.round(tookMs * 10) / 10)
+    return result
+  }
+}
+fs.fdatasyncSync = timed(fs.fdatasyncSync)
+fs.writeSync = timed(fs.writeSync) as typeof fs.writeSync
+fs.writevSync = timed(fs.writevSync)
+
 setInterval(() => {
   const { heapUsed: heapBytes, arrayBuffers: bufferBytes } = process.memoryUsage()
-  const line = { thread: name, atMs: Date.now(), stallMs, lateMs, ...collections, heapBytes, bufferBytes }
+  const memory = { heapBytes, bufferBytes }
+  const line = { thread: name, atMs: Date.now(), stallMs, lateMs, diskMs, ...collections, ...memory }
   // Not synchronously: on a disk that syncs for others a write can wait, and would be the stall that is looked for.
   fs.appendFile(file, `${JSON.stringify(line)}\n`, () => {})
   stallMs = 0
   lateMs = 0
+  diskMs = []
 }, LINE_MS).unref()
 
 /** Milliseconds that this thread could have run and had no core (the kernel's sched-stats, second field); 0 where it does not say. */
