@@ -129,9 +129,10 @@ export class OurSide {
     const sample = async () => ({
       cpu: cpuSeconds(pid),
       threads: threadCpuSeconds(pid),
+      from: performance.now(),
       // At QoS 1 acknowledgements are counted, and nothing disturbs them.
       raw: load.qos === 0 ? (await server.account()).raw : 0,
-      at: performance.now(),
+      to: performance.now(),
     })
     const { report, started, stopped } = await runLoad(
       url,
@@ -146,7 +147,8 @@ export class OurSide {
     const run: Run = {
       // In the short time of a smoke run nothing may have become durable.
       messages: Math.max(1, load.qos === 0 ? stopped.raw - started.raw : report.messagesInWindow),
-      seconds: load.qos === 0 ? (stopped.at - started.at) / 1000 : report.seconds,
+      // An answer that came late was counted at no known moment: it makes the rate lower, never higher.
+      seconds: load.qos === 0 ? (stopped.to - started.from) / 1000 : report.seconds,
       cpuSeconds: stopped.cpu - started.cpu,
     }
     this.threads.push(threadShares(started.threads, stopped.threads, run.messages))
