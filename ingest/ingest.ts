@@ -28,6 +28,7 @@ import {
 import { type ListenAddress, type Listener, listen, RECEIVE_BUFFER_BYTES } from './listener.ts'
 import { Live } from './live.ts'
 import { REASON } from './mqtt-codes.ts'
+import { Newcomers } from './newcomers.ts'
 import { INGEST_DEFAULTS, type IngestAddresses, type IngestConfig, type IngestOptions } from './options.ts'
 import { PresenceLog } from './presence.ts'
 import { TokenBucket } from './rate-limit.ts'
@@ -66,6 +67,7 @@ export class Ingest {
   readonly live: Live
   readonly presence: PresenceLog
   readonly flow: ReadFlow
+  readonly newcomers = new Newcomers()
   identity!: IdentityProvider
   durableSequence = 0
   /** Sweeps since the start: the clock by which silence is counted. Nobody can set it, and it is a small integer. */
@@ -187,6 +189,7 @@ export class Ingest {
   async drain(): Promise<void> {
     this.#isDraining = true
     for (const listener of this.#listeners) listener.stop()
+    this.newcomers.close()
     for (const session of this.#sessions.all) {
       session.transport.pause()
       session.parser.close()
@@ -218,6 +221,7 @@ export class Ingest {
   #stop(): void {
     clearInterval(this.#sweepTimer)
     this.flow.close()
+    this.newcomers.close()
     this.#credentialsFile?.close()
     this.identity.close()
     this.presence.close()
@@ -252,7 +256,7 @@ export class Ingest {
     transport.user = session
     this.#sessions.all.add(session)
     this.values[C.connections]!++
-    transport.resume()
+    this.newcomers.add(session)
   }
 
   /** Asks for the client id; `granted` may be called at once. */
@@ -281,6 +285,7 @@ export class Ingest {
 
   removeSession(session: Session, wasConnected: boolean): void {
     if (!this.#sessions.remove(session)) return
+    this.newcomers.remove(session)
     this.values[C.connections]!--
     if (wasConnected) this.values[C.sessions]!--
     this.flow.remove(session)
@@ -537,6 +542,7 @@ export class Ingest {
     for (const session of this.#sessions.all) {
       // Whom we do not read cannot show that it is alive.
       if (session.isHeld || (session.state !== CONNECTED && session.state !== NEW)) continue
+      if (session.state === NEW && this.newcomers.isFresh(session)) continue
       // At least: what came before the first of these sweeps may have come just before it.
       const silence = (this.sweepCount - session.lastActivity - 1) * SWEEP_INTERVAL_MS
       if (session.silenceMsMax !== 0 && silence > session.silenceMsMax) {

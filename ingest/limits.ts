@@ -14,6 +14,10 @@ export const TOPIC_ALIAS_MAX = 32
 export const IN_FLIGHT_V4_MAX = 65_535
 /** Milliseconds a new connection has to send its CONNECT. */
 export const CONNECT_TIMEOUT_MS = 10_000
+/** Connections that have not sent their CONNECT of which as many are read at a time: what one turn of the event loop can take. */
+export const CONNECTING_MAX = 64
+/** Milliseconds after which one of them that says nothing makes room for another. */
+export const CONNECTING_TURN_MS = 50
 /** Milliseconds between sweeps over all connections (keep-alive, connect timeout, memory of idle ones). */
 export const SWEEP_INTERVAL_MS = 500
 /** Bytes waiting in one subscriber's socket above which live messages to it are not queued any more. */
@@ -24,6 +28,8 @@ export const DELIVERY_IN_FLIGHT_V4_MAX = 1024
 export const HUB_BYTES_MAX = 16 << 20
 /** Presence records waiting for the log, above which they are counted instead. */
 export const PRESENCE_WAITING_MAX = 20_000
+/** Presence records of one append, which are put together in one go. */
+export const PRESENCE_RECORDS_PER_APPEND_MAX = 512
 /** Bytes that a client may leave unread before it is cut off. */
 export const OUTPUT_BYTES_MAX = 4 << 20
 /** Refusals of one session that become presence records; the others are counted. */

@@ -7,14 +7,15 @@
 // Two events of one key are put in order by `sessionEpoch`, which rises with every session of a client id;
 // a disconnect that is written after the next session's connect is thereby seen to be older.
 //
-// Events wait for at most PRESENCE_FLUSH_MS and travel as one append for all tenants. They are a record of
+// Events wait for at most PRESENCE_FLUSH_MS and travel together, those of all tenants in one append, but not so many that to
+// put them together would hold up the thread. They are a record of
 // what happened, not part of what an acknowledgement promises: when the log cannot take them, the newest are
 // counted instead of kept.
 import type { Log, TopicConfig } from '../log/log.ts'
 import { RecordBatchBuilder } from '../log/record-batch.ts'
 import { presenceTopic } from '../schemas/names.ts'
 import { isMillraceError } from '../std/errors.ts'
-import { PRESENCE_WAITING_MAX } from './limits.ts'
+import { PRESENCE_RECORDS_PER_APPEND_MAX, PRESENCE_WAITING_MAX } from './limits.ts'
 
 export const PRESENCE_FLUSH_MS = 100
 
@@ -46,12 +47,17 @@ export interface PresenceEvent {
   detail: string
 }
 
+interface Waiting {
+  key: string
+  event: PresenceEvent
+}
+
 export class PresenceLog {
   /** Events that found the queue full. */
   overflowCount = 0
   readonly #log: Log
   readonly #onError: (error: unknown) => void
-  readonly #waiting = new Map<string, { key: string; event: PresenceEvent }[]>()
+  readonly #waiting = new Map<string, Waiting[]>()
   readonly #created = new Set<string>()
   #waitingCount = 0
   #timer: NodeJS.Timeout | undefined
@@ -90,13 +96,25 @@ export class PresenceLog {
     clearTimeout(this.#timer)
   }
 
+  /** The oldest events of each tenant, as many as one append takes. */
+  #take(): Map<string, Waiting[]> {
+    const taken = new Map<string, Waiting[]>()
+    let room = PRESENCE_RECORDS_PER_APPEND_MAX
+    for (const [tenant, events] of this.#waiting) {
+      if (events.length <= room) this.#waiting.delete(tenant)
+      const some = events.length <= room ? events : events.splice(0, room)
+      taken.set(tenant, some)
+      room -= some.length
+      if (room === 0) break
+    }
+    this.#waitingCount -= PRESENCE_RECORDS_PER_APPEND_MAX - room
+    return taken
+  }
+
   async #flushOnce(): Promise<void> {
     const encoder = new TextEncoder()
     const entries = []
-    const taken = [...this.#waiting]
-    this.#waiting.clear()
-    this.#waitingCount = 0
-    for (const [tenant, events] of taken) {
+    for (const [tenant, events] of this.#take()) {
       const topic = presenceTopic(tenant)
       if (!this.#created.has(tenant)) {
         // Made at start with the configured retention; here for tenants that came with a credential.

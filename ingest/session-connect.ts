@@ -21,6 +21,7 @@ const CLIENT_ID_CHARACTERS_MAX = 256
 
 /** Deals with a CONNECT; answers the parser. */
 export function connect(session: Session, bytes: Uint8Array, start: number, end: number): number {
+  session.ingest.newcomers.remove(session)
   const packet = decodeConnect(bytes, start, end)
   if ('reason' in packet) {
     session.ingest.count(C.malformedPackets)

@@ -19,6 +19,7 @@ import { PINGRESP_BYTES, writeDisconnect, writePubackDetailed } from './mqtt-enc
 import { decodeDisconnect, type Will } from './mqtt-packets.ts'
 import { CLOSE, CONTINUE, HOLD, MALFORMED_MESSAGES, MqttParser, type PacketHandler } from './mqtt-parser.ts'
 import type { Properties } from './mqtt-properties.ts'
+import type { Newcomer } from './newcomers.ts'
 import type { PresenceEvent } from './presence.ts'
 import type { TokenBucket } from './rate-limit.ts'
 import { connect } from './session-connect.ts'
@@ -38,13 +39,13 @@ export const ENDED = 4
 /** Bytes of the largest control packet that we put together for one client, Reason String included. */
 const CONTROL_BYTES_MAX = 2048
 
-export class Session implements PacketHandler, TransportUser, SingleAcked {
+export class Session implements PacketHandler, TransportUser, SingleAcked, Newcomer {
   readonly ingest: Ingest
   readonly transport: Transport
   readonly parser: MqttParser
   state = NEW
   level = 0
-  /** `Ingest.sweepCount` at the last byte read; at the accept, before there is one. */
+  /** `Ingest.sweepCount` at the last byte read; when it was read first, before there is one. */
   lastActivity: number
   /** Silence that ends the session, 0: none. */
   silenceMsMax = CONNECT_TIMEOUT_MS
@@ -101,6 +102,10 @@ export class Session implements PacketHandler, TransportUser, SingleAcked {
   }
 
   // Reading
+
+  onFirstRead(): void {
+    this.lastActivity = this.ingest.sweepCount
+  }
 
   beforeRead(byteLength: number): void {
     const { ingest } = this

@@ -71,7 +71,8 @@ export function moveHandle(
   onRead: (byteLength: number, buffer: Uint8Array) => boolean,
   onDestroy: (socket: Socket) => void,
 ): Socket {
-  const options = { handle, onread: { buffer, callback: onRead } }
+  // Not read until `resume`, as what `pauseOnConnect` made of the accepted one.
+  const options = { handle, onread: { buffer, callback: onRead }, pauseOnCreate: true }
   const socket = new HandleSocket(options as unknown as ConstructorParameters<typeof Socket>[0], onDestroy)
   // The shell must not close the handle when it is collected or destroyed.
   ;(accepted as unknown as { _handle: SocketHandle | null })._handle = null
