@@ -17,7 +17,7 @@ export const CONNECT_TIMEOUT_MS = 10_000
 /** Connections that have not sent their CONNECT of which as many are read at a time: what one turn of the event loop can take. */
 export const CONNECTING_MAX = 64
 /** Milliseconds after which one of them that says nothing makes room for another. */
-export const CONNECTING_TURN_MS = 50
+export const CONNECTING_TURN_MS = 10
 /** Milliseconds between sweeps over all connections (keep-alive, connect timeout, memory of idle ones). */
 export const SWEEP_INTERVAL_MS = 500
 /** Bytes waiting in one subscriber's socket above which live messages to it are not queued any more. */

@@ -1,6 +1,7 @@
 // All that Millrace knows about Node's sockets beyond their documentation (docs/decisions/0006-socket-handles.md):
 //
-//   reading   an accepted socket's handle moves into a socket of ours that reads into the thread's one buffer
+//   reading   an accepted socket's handle moves into a socket of ours that reads into the thread's one buffer, and not
+//             before `resume` (`pauseOnCreate`)
 //   writing   bytes go to the handle, which hands them to the kernel at once, past the stream in between
 //   many      the handle tells its file descriptor, by which send-batch.ts sends to many sockets at once
 //
