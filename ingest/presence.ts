@@ -7,10 +7,9 @@
 // Two events of one key are put in order by `sessionEpoch`, which rises with every session of a client id;
 // a disconnect that is written after the next session's connect is thereby seen to be older.
 //
-// Events wait for at most PRESENCE_FLUSH_MS and travel together, those of all tenants in one append, but not so many that to
-// put them together would hold up the thread. They are a record of
-// what happened, not part of what an acknowledgement promises: when the log cannot take them, the newest are
-// counted instead of kept.
+// Events wait for at most PRESENCE_FLUSH_MS and travel together, those of all tenants in one append, but no more of them than
+// the thread puts together in a few milliseconds. They are a record of what happened, not part of what an acknowledgement
+// promises: when the log cannot take them, the newest are counted instead of kept.
 import type { Log, TopicConfig } from '../log/log.ts'
 import { RecordBatchBuilder } from '../log/record-batch.ts'
 import { presenceTopic } from '../schemas/names.ts'
