@@ -64,14 +64,9 @@ export function soakProblems({ megabytes, p99s, diskP99s, threads }: Soak): stri
     problems.push('no ingest thread said how it was')
   for (const { thread, stallMs } of serving)
     if (stallMs > STALL_MS_MAX) problems.push(`${thread} stalled for ${Math.round(stallMs)} ms`)
-  const best = third(sorted(p99s), 0)
-  const worst = third(sorted(p99s), 2)
-  if (!isFarAbove(worst, best)) return problems
-  const unexplained = p99s.map((p99, i) => {
-    const expected = Math.max(best, diskP99s[i]!)
-    return isFarAbove(p99, expected) ? p99 / expected : 0
-  })
-  if (third(sorted(unexplained), 2) > 0)
+  const { best, worst } = spread(p99s)
+  const unexplained = p99s.map((p99, i) => Number(isFarAbove(p99, Math.max(best, diskP99s[i]!))))
+  if (isFarAbove(worst, best) && spread(unexplained).worst > 0)
     problems.push(
       `p99 of PUBACK is not stable: ${best} ms in the best third of the stretches, ${worst} in the worst, which the disk does not explain`,
     )
@@ -80,11 +75,15 @@ export function soakProblems({ megabytes, p99s, diskP99s, threads }: Soak): stri
 
 /** What is said of a p99 that passed. */
 export function p99Text({ p99s }: Soak): string {
-  const isStable = !isFarAbove(third(sorted(p99s), 2), third(sorted(p99s), 0))
-  return isStable ? 'p99 stable' : 'p99 as stable as the disk'
+  const { best, worst } = spread(p99s)
+  return isFarAbove(worst, best) ? 'p99 as stable as the disk' : 'p99 stable'
 }
 
-const sorted = (values: readonly number[]): number[] => values.toSorted((a, b) => a - b)
+/** The lowest and the highest third of the values, whenever they were. */
+function spread(values: readonly number[]): { best: number; worst: number } {
+  const sorted = values.toSorted((a, b) => a - b)
+  return { best: third(sorted, 0), worst: third(sorted, 2) }
+}
 
 const isFarAbove = (value: number, other: number): boolean =>
   value > other * P99_TIMES_MAX && value - other > P99_MS_MORE_MAX

@@ -1,10 +1,7 @@
 // Connections that have not sent their CONNECT take turns: so many are read at a time, and nobody is kept out.
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { createConnection, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import mqtt from 'mqtt'
-import mqttPacket from 'mqtt-packet'
 import { type Harness, RawClient, startIngest, until } from './ingest-harness.ts'
 import { CONNECTING_MAX, CONNECTING_TURN_MS } from './limits.ts'
 import { type Newcomer, Newcomers } from './newcomers.ts'
@@ -90,9 +87,7 @@ for (const socketMode of MODES)
     const harness = await startIngest({ options: { socketMode } })
     context.after(() => harness.close())
     const count = 5 * CONNECTING_MAX
-    const sockets = await opened(harness, count)
-    let answered = 0
-    for (const socket of sockets) socket.on('data', () => answered++)
+    const clients = await opened(harness, count)
     let before = 0
     let most = 0
     let isWatching = true
@@ -102,13 +97,13 @@ for (const socketMode of MODES)
       before = connects
       if (isWatching) setImmediate(watch)
     }
-    for (const [i, socket] of sockets.entries()) socket.write(connectOf(`storm-${i}`))
+    for (const [i, client] of clients.entries()) client.sendConnect(`storm-${i}`)
     watch()
-    await until(() => answered === count, 'all are accepted')
+    for (const client of clients) assert.equal((await client.take('connack')).returnCode, 0)
     isWatching = false
     assert.equal(harness.count('connects'), count)
     assert.ok(most <= CONNECTING_MAX, `${most} in one turn`)
-    for (const socket of sockets) socket.destroy()
+    for (const client of clients) client.end()
     assert.deepEqual(harness.failures, [])
   })
 
@@ -123,13 +118,12 @@ for (const socketMode of MODES)
       reconnectPeriod: 0,
     })
     for (const [i, late] of [silent[0]!, silent[CONNECTING_MAX]!, silent.at(-1)!].entries()) {
-      const answer = once(late, 'data') as Promise<[Buffer]>
-      late.write(connectOf(`late-${i}`))
-      assert.equal((await answer)[0][3], 0)
+      late.sendConnect(`late-${i}`)
+      assert.equal((await late.take('connack')).returnCode, 0)
     }
     await overWebSocket.endAsync(true)
     client.end()
-    for (const socket of silent) socket.destroy()
+    for (const one of silent) one.end()
     await until(() => harness.count('connections') === 0, 'all are gone')
     assert.deepEqual(harness.failures, [])
   })
@@ -142,10 +136,10 @@ test('one that goes without a word makes room', async (context) => {
   const client = await RawClient.open(harness.ports[0]!.mqtt, 4)
   client.sendConnect('after-it')
   await until(() => harness.count('connectionsAccepted') === CONNECTING_MAX + 1, 'it is accepted')
-  silent[7]!.destroy()
+  silent[7]!.end()
   await client.take('connack')
   client.end()
-  for (const socket of silent) socket.destroy()
+  for (const one of silent) one.end()
   assert.deepEqual(harness.failures, [])
 })
 
@@ -153,34 +147,16 @@ test('a drain ends those that wait as well', async (context) => {
   const harness = await startIngest()
   context.after(() => harness.close())
   const silent = await opened(harness, CONNECTING_MAX + 40)
-  const closed = Promise.all(silent.map((socket) => once(socket, 'close')))
-  for (const socket of silent) socket.resume()
   await harness.workers[0]!.drain()
-  await closed
+  for (const one of silent) await one.closed()
   assert.equal(harness.count('connections'), 0)
   assert.deepEqual(harness.failures, [])
 })
 
-/** Connections that have said nothing, all of them accepted. */
-async function opened(harness: Harness, count: number): Promise<Socket[]> {
-  const sockets = Array.from({ length: count }, () =>
-    createConnection({ host: '127.0.0.1', port: harness.ports[0]!.mqtt, noDelay: true }).on(
-      'error',
-      () => {},
-    ),
-  )
-  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+/** Clients that have said nothing, all of them accepted. */
+async function opened(harness: Harness, count: number): Promise<RawClient[]> {
+  const port = harness.ports[0]!.mqtt
+  const clients = await Promise.all(Array.from({ length: count }, () => RawClient.open(port, 4)))
   await until(() => harness.count('connectionsAccepted') === count, 'all have connections')
-  return sockets
-}
-
-function connectOf(clientId: string): Buffer {
-  return mqttPacket.generate({
-    cmd: 'connect',
-    protocolId: 'MQTT',
-    protocolVersion: 4,
-    clientId,
-    clean: true,
-    keepalive: 0,
-  })
+  return clients
 }
