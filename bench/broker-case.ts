@@ -314,22 +314,9 @@ export async function runBrokerCase(
   const contestants = 1 + peers.length + (baseline === undefined ? 0 : 1)
   const warmup = args.smoke ? 0.1 : WARMUP_SECONDS
   const theirs = peers.map((broker): Contender => ({ broker, ...noRounds(), countedBy: '', problem: '' }))
-  for (let i = 0; i < (args.smoke ? 0 : UNCOUNTED_RUNS); i++) {
-    const timing = { seconds: UNCOUNTED_SECONDS, warmup: 0, seed: args.seed + i }
-    await side.run(definition.load, webSocket, timing)
-    if (baseline !== undefined) await side.run(baseline.load, false, timing)
-    for (const one of theirs) if (one.problem === '') await runContender(one, definition.load, timing)
-  }
-  for (const one of theirs) Object.assign(one, noRounds())
-  const share = secondsLeft() / (args.runs * contestants)
-  const around = warmup + OVERHEAD_SECONDS + (definition.openingSeconds ?? 0)
-  const seconds = Math.min(args.seconds, Math.max(SECONDS_MIN, share - around))
-
   const mine = noRounds()
   const base = noRounds()
-  for (const i of rounds(args.runs)) {
-    const timing = { seconds, warmup, seed: args.seed + i * 10_000 }
-    calibrate(args.smoke)
+  const runAll = async (timing: { seconds: number; warmup: number; seed: number }): Promise<void> => {
     const one = await side.run(sized(definition.load), webSocket, timing)
     addRound(mine, one.run, one.report)
     if (baseline !== undefined) {
@@ -338,6 +325,16 @@ export async function runBrokerCase(
       addRound(base, other.run, other.report)
     }
     for (const one of theirs) if (one.problem === '') await runContender(one, sized(definition.load), timing)
+  }
+  for (let i = 0; i < (args.smoke ? 0 : UNCOUNTED_RUNS); i++)
+    await runAll({ seconds: UNCOUNTED_SECONDS, warmup: 0, seed: args.seed + i })
+  for (const one of [mine, base, ...theirs]) Object.assign(one, noRounds())
+  const share = secondsLeft() / (args.runs * contestants)
+  const around = warmup + OVERHEAD_SECONDS + (definition.openingSeconds ?? 0)
+  const seconds = Math.min(args.seconds, Math.max(SECONDS_MIN, share - around))
+  for (const i of rounds(args.runs)) {
+    calibrate(args.smoke)
+    await runAll({ seconds, warmup, seed: args.seed + i * 10_000 })
   }
   for (const broker of brokers === undefined ? peers : []) await broker.process?.stop()
   const threads = lastOf(side.threads)
