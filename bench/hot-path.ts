@@ -8,10 +8,7 @@
 // Kafka record for each message.
 import avsc from 'avsc'
 import mqttPacket, { type IPublishPacket } from 'mqtt-packet'
-import type { Admission, AdmissionTarget } from '../ingest/admission.ts'
 import type { BatchAccumulator } from '../ingest/batch-accumulator.ts'
-import { FLAG_SAME_TOPIC } from '../ingest/mqtt-codes.ts'
-import { CLOSE, CONTINUE } from '../ingest/mqtt-parser.ts'
 import type { AppendRequest, AppendResult } from '../log/log.ts'
 import {
   batchCrcMatches,
@@ -42,8 +39,6 @@ const SCHEMA_ID = 7
 const READ_BYTES = 64 << 10
 const READS = 64
 const CONNECTIONS = 8
-/** The device in `devices/{device}/{stream}`. */
-const KEY_AT = 'devices/'.length
 const RECEIVE_TIME_MS = 1_700_000_000_000
 
 /** Reads as the kernel would fill them: one connection each, PUBLISH packets of QoS 0 cut where the buffer ends. */
@@ -93,49 +88,6 @@ function makeStream(index: number, random: Random): { bytes: Uint8Array; message
   return { bytes: bytes.subarray(0, at), messages, hash }
 }
 
-/** Topic, target, admission, nothing else. */
-class Connection extends StandInSession {
-  readonly #admission: Admission
-  #target: AdmissionTarget | undefined
-  #keyBytes = 0
-
-  constructor(admission: Admission) {
-    super(1 << 16)
-    this.#admission = admission
-  }
-
-  override onPublish(
-    bytes: Uint8Array,
-    flags: number,
-    topicStart: number,
-    topicEnd: number,
-    _packetId: number,
-    _propertiesStart: number,
-    _propertiesEnd: number,
-    payloadStart: number,
-    payloadEnd: number,
-  ): number {
-    if ((flags & FLAG_SAME_TOPIC) === 0) {
-      const [, device, stream] = Buffer.from(bytes.subarray(topicStart, topicEnd)).toString().split('/')
-      this.#target = this.#admission.target('default', stream!, device!)
-      this.#keyBytes = device!.length
-    }
-    const key = topicStart + KEY_AT
-    const ticket = this.#admission.admit(
-      this.#target!,
-      bytes,
-      key,
-      key + this.#keyBytes,
-      bytes,
-      payloadStart,
-      payloadEnd,
-    )
-    if (ticket <= 0) return CLOSE
-    this.accepted++
-    return CONTINUE
-  }
-}
-
 /** Takes batches and forgets them; checks them first where it is told to. */
 class Sink {
   records = 0
@@ -166,14 +118,14 @@ class Sink {
 class OurPath {
   readonly sink = new Sink()
   readonly accumulator: BatchAccumulator
-  readonly connections: Connection[]
+  readonly connections: StandInSession[]
   readonly #input: Input
 
   constructor(stream: StreamDescriptor, input: Input) {
     this.#input = input
-    const { admission, accumulator } = admissionTo(stream, (request) => this.sink.append(request))
-    this.accumulator = accumulator
-    this.connections = Array.from({ length: CONNECTIONS }, () => new Connection(admission))
+    const path = admissionTo(stream, (request) => this.sink.append(request))
+    this.accumulator = path.accumulator
+    this.connections = Array.from({ length: CONNECTIONS }, () => new StandInSession(path, READ_BYTES))
   }
 
   /** All reads once; after each turn of all connections a flush, which the sink takes at once. */

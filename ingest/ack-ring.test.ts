@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { AckRing, type DetailWriter } from './ack-ring.ts'
+import { RUN_ENTRY, RUN_PACKET_ID } from './mqtt-parser.ts'
 
 /** Detail as one byte of length and ASCII after the packet id: enough to see that it came out whole. */
 const writeDetail: DetailWriter = (into, at, packetId, reason, detail) => {
@@ -39,6 +40,7 @@ test('acknowledgements leave in order of receipt, each once, none before its com
       reason: fc.constantFrom(0, 0, 0, 0x87, 0x99),
       wait: fc.nat(3),
     }),
+    fc.record({ kind: fc.constant('run' as const), count: fc.nat(70), skipped: fc.nat(3), wait: fc.nat(3) }),
     fc.record({
       kind: fc.constant('commit' as const),
       room: fc.integer({ min: 16, max: 300 }),
@@ -62,6 +64,17 @@ test('acknowledgements leave in order of receipt, each once, none before its com
               : ring.push(id, one.reason, sequence)
           assert.equal(taken, expected.length < 200)
           if (taken) expected.push(entry)
+        } else if (one.kind === 'run') {
+          sequence += one.wait
+          assert.equal(ring.room, 200 - expected.length)
+          const count = Math.min(one.count, ring.room)
+          const run = new Int32Array((one.skipped + count) * RUN_ENTRY)
+          for (let i = one.skipped; i < one.skipped + count; i++) {
+            id = (id % 65_535) + 1
+            run[i * RUN_ENTRY + RUN_PACKET_ID] = id
+            expected.push({ id, reason: 0, detail: '', sequence })
+          }
+          ring.pushRun(run, one.skipped, one.skipped + count, sequence)
         } else {
           const durable = sequence - 1
           const into = new Uint8Array(one.room)

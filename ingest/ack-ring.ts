@@ -11,6 +11,8 @@
 // Maximum, given back when an idle connection's ring is empty. One array, and as long as a client has no more than
 // CAPACITY_MIN in flight one that lies in its own object: with thousands of clients each object is a cache miss.
 
+import { RUN_ENTRY, RUN_PACKET_ID } from './mqtt-parser.ts'
+
 /** Bytes of a PUBACK without reason code: fixed header, remaining length 2, packet id. */
 export const PUBACK_BYTES = 4
 /** Bytes of a PUBACK with a reason code and no properties. */
@@ -49,6 +51,11 @@ export class AckRing {
     return this.#mask + 1
   }
 
+  /** How many more `push` takes. */
+  get room(): number {
+    return this.#countMax - this.count
+  }
+
   /** Adds an acknowledgement; false when the client has more in flight than it was allowed (0x93). */
   push(packetId: number, reason: number, sequence: number): boolean {
     if (this.count === this.#countMax) return false
@@ -57,6 +64,20 @@ export class AckRing {
     this.#entries[at] = sequence
     this.#entries[at + 1] = (packetId << 8) | reason
     return true
+  }
+
+  /** As `push` for each PUBLISH of run[from, to) (mqtt-parser.ts), all accepted; there must be `room` for them. */
+  pushRun(run: Int32Array, from: number, to: number, sequence: number): void {
+    while (this.count + to - from > this.capacity) this.#grow()
+    const entries = this.#entries
+    const mask = this.#mask
+    let slot = this.#head + this.count
+    for (let i = from; i < to; i++, slot++) {
+      const at = (slot & mask) * ENTRY
+      entries[at] = sequence
+      entries[at + 1] = run[i * RUN_ENTRY + RUN_PACKET_ID]! << 8
+    }
+    this.count += to - from
   }
 
   /** As `push`, with the Reason String that goes with a refusal. */

@@ -19,6 +19,7 @@ import type { StreamDescriptor } from '../schemas/stream.ts'
 import { partitionOfKey } from '../std/hash.ts'
 import { viewOf } from '../std/view.ts'
 import { type BatchAccumulator, OVER_BUDGET, type PartitionHandle } from './batch-accumulator.ts'
+import { RUN_END, RUN_ENTRY, RUN_START } from './mqtt-parser.ts'
 
 /** From `admit`: the payload does not fit its contract; `reject` says why and keeps it. */
 export const REFUSED = -3
@@ -202,6 +203,23 @@ export class Admission {
     }
     if (writer.validator.validate(bytes, start + CONFLUENT_FRAME_BYTES, end) !== 0) return REFUSED
     return this.#accumulator.append(target.raw, keys, keyStart, keyEnd, bytes, start, end)
+  }
+
+  /**
+   * How many of the `count` payloads of a run (mqtt-parser.ts), from the first on, are valid and kept as they came: these may
+   * be appended. What is with the next one is for `admit` to say.
+   */
+  validOfRun(target: AdmissionTarget, bytes: Uint8Array, run: Int32Array, count: number): number {
+    const { id, validator } = target.stream.recent
+    const { validate } = validator
+    let valid = 0
+    for (; valid < count; valid++) {
+      const start = run[valid * RUN_ENTRY + RUN_START]!
+      const end = run[valid * RUN_ENTRY + RUN_END]!
+      if (bytes[start] !== MAGIC_CONFLUENT || end - start < CONFLUENT_FRAME_BYTES) break
+      if (schemaIdAt(bytes, start) !== id || validate(bytes, start + CONFLUENT_FRAME_BYTES, end) !== 0) break
+    }
+    return valid
   }
 
   /** Payloads that get the Confluent frame here. */

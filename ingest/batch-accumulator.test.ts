@@ -12,6 +12,7 @@ import {
   OVER_BUDGET,
   type PartitionHandle,
 } from './batch-accumulator.ts'
+import { RUN_END, RUN_ENTRY, RUN_START } from './mqtt-parser.ts'
 
 const CONFIG: TopicConfig = {
   partitions: 8,
@@ -144,6 +145,114 @@ test('records of any size come out of the log as they went in, in order', async 
     }),
     { numRuns: 150 },
   )
+})
+
+test('a run of values comes out of the log as if each had been appended, refusals included', async () => {
+  const run = fc.record({
+    key: fc.oneof(
+      fc.string({ unit: 'binary-ascii', maxLength: 70 }),
+      fc.string({ unit: 'binary-ascii', minLength: 60, maxLength: 70 }),
+    ),
+    sizes: fc.array(fc.oneof(fc.nat(12), fc.integer({ min: 55, max: 70 }), fc.nat(300), fc.nat(3000)), {
+      minLength: 1,
+      maxLength: 64,
+    }),
+    timestamp: fc.oneof(
+      fc.integer({ min: 1_700_000_000_000, max: 1_700_000_000_100 }),
+      fc.integer({ min: 0, max: 4e12 }),
+    ),
+    times: fc.constantFrom(1, 1, 1, 200),
+    endOfTurn: fc.boolean(),
+  })
+  let refused = 0
+  await fc.assert(
+    fc.asyncProperty(fc.array(run, { maxLength: 12 }), async (runs) => {
+      const sides = [await setUp({ flushBytes: 40_000 }), await setUp({ flushBytes: 40_000 })]
+      const [single, many] = sides.map(({ accumulator }) => accumulator) as [
+        BatchAccumulator,
+        BatchAccumulator,
+      ]
+      for (const { key, sizes, timestamp, times, endOfTurn } of runs) {
+        // Key, then the values one behind the other, as a read has them.
+        const keyBytes = encoder.encode(key)
+        const entries = new Int32Array((sizes.length + 1) * RUN_ENTRY)
+        let end = 1 + keyBytes.length
+        for (const [i, size] of sizes.entries()) {
+          entries[(i + 1) * RUN_ENTRY + RUN_START] = end
+          end += size
+          entries[(i + 1) * RUN_ENTRY + RUN_END] = end
+        }
+        const bytes = new Uint8Array(end)
+        for (let i = 0; i < end; i++) bytes[i] = (i * 31 + end) & 0xff
+        bytes.set(keyBytes, 1)
+        for (const { accumulator } of sides) accumulator.receiveTimeMs = timestamp
+        for (let time = 0; time < times; time++) {
+          const [a, b] = sides.map(({ accumulator }) => accumulator.partition('t', 0))
+          const tickets: number[] = []
+          for (let i = 1; i <= sizes.length; i++) {
+            const [start, end] = [entries[i * RUN_ENTRY + RUN_START]!, entries[i * RUN_ENTRY + RUN_END]!]
+            const ticket = single.append(a!, bytes, 1, 1 + keyBytes.length, bytes, start, end)
+            tickets.push(ticket)
+            if (ticket <= 0) break
+          }
+          const got: number[] = []
+          for (let at = 1; at <= sizes.length; ) {
+            const added = many.appendRun(b!, bytes, 1, 1 + keyBytes.length, entries, at, sizes.length + 1)
+            if (added <= 0) {
+              got.push(added)
+              refused++
+              break
+            }
+            for (let i = 0; i < added; i++) got.push(many.ticket)
+            at += added
+          }
+          assert.deepEqual(got, tickets)
+        }
+        if (endOfTurn) await turn()
+      }
+      assert.deepEqual([many.recordCount, many.valueBytes], [single.recordCount, single.valueBytes])
+      for (const { accumulator, failures } of sides) {
+        await accumulator.drained()
+        assert.deepEqual(failures, [])
+      }
+      const [expected, found] = await Promise.all(
+        sides.map(async ({ log }) => {
+          const { end } = await log.range('t', 0)
+          const batches: Buffer[] = []
+          for (let offset = 0; offset < end; ) {
+            const read = await log.read('t', 0, offset, 1 << 20)
+            batches.push(Buffer.from(read.batches))
+            offset = read.nextOffset
+          }
+          return Buffer.concat(batches).toString('hex')
+        }),
+      )
+      assert.equal(found, expected)
+    }),
+    { numRuns: 150 },
+  )
+  assert.ok(refused > 0)
+})
+
+test('runs go on in a batch of more than a million records', async () => {
+  const { log, accumulator } = await setUp({
+    slabBytes: 64 << 20,
+    bytesInFlightMax: 192 << 20,
+    flushBytes: 64 << 20,
+  })
+  const handle = accumulator.partition('t', 0)
+  const entries = new Int32Array(64 * RUN_ENTRY)
+  for (let i = 0; i < 64; i++) entries.set([0, 1 + 8 * i, 9 + 8 * i], i * RUN_ENTRY)
+  const bytes = new Uint8Array(1 + 64 * 8).fill(7)
+  const count = 0x100000 + 64
+  for (let added = 0; added < count; ) {
+    const more = accumulator.appendRun(handle, bytes, 0, 1, entries, added % 64, 64)
+    assert.ok(more > 0)
+    added += more
+  }
+  await accumulator.drained()
+  assert.equal(log.requests.length, 1)
+  assert.equal((await readAll(log, 0)).length, count)
 })
 
 const value = new Uint8Array(100)

@@ -20,6 +20,7 @@ import { copyShared, copyWords } from '../std/copy.ts'
 import { isMillraceError, MillraceError } from '../std/errors.ts'
 import { writeUnsigned } from '../std/varint.ts'
 import { CommitDelay, type Gathering } from './commit-delay.ts'
+import { RUN_END, RUN_ENTRY, RUN_START } from './mqtt-parser.ts'
 import { orderOf, SlabArena } from './slab-arena.ts'
 
 /** From `append`: memory is full until a flush is durable. Hold the packet and stop reading. */
@@ -283,11 +284,7 @@ export class BatchAccumulator implements Gathering {
       p = writeUnsigned(bytes, p, indexCode)
       p = writeUnsigned(bytes, p, keyCode)
     }
-    if (values !== this.#source) {
-      this.#source = values
-      this.#sourceView = new DataView(values.buffer, values.byteOffset, values.byteLength)
-    }
-    const source = this.#sourceView
+    const source = this.#viewOf(values)
     if (keyLength >= 8 && keys === values) copyWords(source, keyStart, keyLength, view, p)
     else for (let i = 0; i < keyLength; i++) bytes[p + i] = keys[keyStart + i]!
     p += keyLength
@@ -307,6 +304,105 @@ export class BatchAccumulator implements Gathering {
     this.recordCount++
     this.valueBytes += valueLength
     return this.#sequence
+  }
+
+  /** The ticket of what was appended last. */
+  get ticket(): number {
+    return this.#sequence
+  }
+
+  /**
+   * Adds the values of run[from, to) in `bytes` (mqtt-parser.ts has the entries), all with the key bytes[keyStart, keyEnd), up to
+   * where the batch is full: all of them have one ticket, `ticket`. Returns how many, or what `append` refuses the first with.
+   * As `append` does it with each, but for what is the same for all.
+   */
+  appendRun(
+    handle: PartitionHandle,
+    bytes: Uint8Array,
+    keyStart: number,
+    keyEnd: number,
+    run: Int32Array,
+    from: number,
+    to: number,
+  ): number {
+    const keyLength = keyEnd - keyStart
+    const delta = this.receiveTimeMs - handle.baseTimestamp
+    const deltaCode = delta << 1
+    const source = this.#viewOf(bytes)
+    const view = this.#view
+    const { limit } = handle
+    const countBefore = handle.recordCount
+    let count = countBefore
+    let valueBytes = 0
+    let p = handle.at
+    let i = from
+    if (delta >= 0 && delta < 0x40 && keyLength < 0x40)
+      for (; i < to; i++) {
+        const start = run[i * RUN_ENTRY + RUN_START]!
+        const valueLength = run[i * RUN_ENTRY + RUN_END]! - start
+        if (valueLength < 8 || valueLength > WORD_COPY_BYTES_MAX) break
+        if (p + keyLength + valueLength + RECORD_OVERHEAD_MAX > limit || count >= 0x100000) break
+        const sizeCode =
+          (5 +
+            (count < 0x40 ? 1 : count < 0x2000 ? 2 : 3) +
+            keyLength +
+            (valueLength < 0x40 ? 0 : 1) +
+            valueLength) <<
+          1
+        // Neighbours are written as one word each, as in `append`.
+        if (sizeCode < 0x80) {
+          view.setInt32(p, sizeCode | (deltaCode << 16), true)
+          p += 3
+        } else {
+          view.setInt32(p, (sizeCode & 0x7f) | 0x80 | ((sizeCode >>> 7) << 8) | (deltaCode << 24), true)
+          p += 4
+        }
+        const indexCode = count << 1
+        const low = (indexCode & 0x7f) | (((indexCode >>> 7) & 0x7f) << 8)
+        if (indexCode < 0x80) {
+          view.setInt32(p, indexCode | (keyLength << 9), true)
+          p += 2
+        } else if (indexCode < 0x4000) {
+          view.setInt32(p, low | 0x80 | (keyLength << 17), true)
+          p += 3
+        } else {
+          view.setInt32(p, low | 0x8080 | ((indexCode >>> 14) << 16) | (keyLength << 25), true)
+          p += 4
+        }
+        if (keyLength >= 8) copyWords(source, keyStart, keyLength, view, p)
+        else view.setBigInt64(p, source.getBigInt64(keyStart, true), true)
+        p += keyLength
+        const valueCode = valueLength << 1
+        if (valueCode < 0x80) view.setUint8(p++, valueCode)
+        else {
+          view.setInt16(p, (valueCode & 0x7f) | 0x80 | ((valueCode >>> 7) << 8), true)
+          p += 2
+        }
+        copyWords(source, start, valueLength, view, p)
+        p += valueLength
+        view.setUint8(p++, 0)
+        count++
+        valueBytes += valueLength
+      }
+    if (i === from) {
+      const start = run[i * RUN_ENTRY + RUN_START]!
+      const ticket = this.append(handle, bytes, keyStart, keyEnd, bytes, start, run[i * RUN_ENTRY + RUN_END]!)
+      return ticket > 0 ? 1 : ticket
+    }
+    handle.at = p
+    handle.recordCount = count
+    if (this.receiveTimeMs > handle.maxTimestamp) handle.maxTimestamp = this.receiveTimeMs
+    this.recordCount += count - countBefore
+    this.valueBytes += valueBytes
+    return i - from
+  }
+
+  #viewOf(values: Uint8Array): DataView {
+    if (values !== this.#source) {
+      this.#source = values
+      this.#sourceView = new DataView(values.buffer, values.byteOffset, values.byteLength)
+    }
+    return this.#sourceView
   }
 
   /**

@@ -8,6 +8,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { after, test } from 'node:test'
 import { hashPassword } from '../identity/identity-secret.ts'
+import { partitionOfKey } from '../std/hash.ts'
 import { payloadOf, RawClient, recordsOf, startIngest, streamOf, until } from './ingest-harness.ts'
 
 const PASSWORD = 's3cret'
@@ -188,4 +189,31 @@ test('a topic that is sent again in one read, after a SUBSCRIBE, is still the on
   assert.deepEqual(records.map(({ key }) => key).sort(), ['room-1', 'room-1', 'room-1', 'room-22'])
   gateway.end()
   assert.deepEqual(harness.failures, [])
+})
+
+test('a gateway’s devices by turns: each record lies in its device’s partition', async (t) => {
+  const harness = await startIngest({ options: { credentialsFile } })
+  t.after(() => harness.close())
+  const login = { username: 'default/hall', password: Buffer.from(PASSWORD) }
+  const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'hall', login)
+  const count = 200
+  const devices = Array.from({ length: 8 }, (_, i) => `room-${i}`)
+  const deviceOf = (i: number): string => devices[Math.floor(i / 7) % devices.length]!
+  client.socket.cork()
+  for (let i = 0; i < count; i++) client.publish(`devices/${deviceOf(i)}/telemetry`, payloadOf(i), 1, i + 1)
+  client.socket.uncork()
+  for (let i = 0; i < count; i++) assert.equal((await client.take('puback')).reasonCode, 0)
+  const records = await recordsOf(harness.log, 'default.telemetry.raw')
+  const described = await harness.log.describeTopic('default.telemetry.raw')
+  for (const device of devices) {
+    const own = records.filter(({ key }) => key === device)
+    const expected = Array.from({ length: count }, (_, i) => i).filter((i) => deviceOf(i) === device)
+    assert.deepEqual(
+      own.map(({ value }) => value.toString('hex')),
+      expected.map((i) => payloadOf(i).toString('hex')),
+    )
+    const partition = partitionOfKey(Buffer.from(device), 0, device.length, described!.config.partitions)
+    assert.deepEqual([...new Set(own.map((record) => record.partition))], [partition])
+  }
+  client.end()
 })

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import mqttPacket from 'mqtt-packet'
 import { conversation, encode } from './mqtt-arbitraries.ts'
 import {
   decodeConnect,
@@ -10,6 +11,7 @@ import {
   decodeSubscribe,
   decodeUnsubscribe,
 } from './mqtt-packets.ts'
+import { CONTINUE, HOLD, PAUSE } from './mqtt-parser.ts'
 import { Recorder } from './mqtt-recorder.ts'
 
 const RUNS = process.env['MILLRACE_LONG'] ? 200_000 : 2_000
@@ -47,6 +49,72 @@ test('parser: any bytes, any cutting', () => {
     ),
     { numRuns: RUNS },
   )
+})
+
+/** Packets that a run may be made of, and what may end one. */
+const repeated = fc.constantFrom(4 as const, 5 as const).chain((level) =>
+  fc.tuple(
+    fc.constant(level),
+    fc
+      .array(
+        fc.record({
+          topic: fc.constantFrom('t', 'devices/sensor-1/telemetry', 'devices/sensor-2/telemetry'),
+          payload: fc.oneof(
+            fc.uint8Array({ maxLength: 20 }),
+            fc.uint8Array({ minLength: 100, maxLength: 200 }),
+          ),
+          qos: fc.constantFrom(0 as const, 1 as const),
+          times: fc.integer({ min: 1, max: 90 }),
+        }),
+        { minLength: 1, maxLength: 6 },
+      )
+      .map((groups) =>
+        groups.flatMap(({ topic, payload, qos, times }) =>
+          Array.from({ length: times }, (_, i) =>
+            mqttPacket.generate(
+              {
+                cmd: 'publish',
+                topic,
+                payload: Buffer.from([...payload, i]),
+                qos,
+                messageId: i + 1,
+                dup: false,
+                retain: false,
+              },
+              { protocolVersion: level },
+            ),
+          ),
+        ),
+      ),
+    fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { maxLength: 3 }),
+  ),
+)
+
+test('parser: packets of one topic come as runs or one by one, the same ones, whatever is taken of each run', () => {
+  let runs = 0
+  fc.assert(
+    fc.property(
+      repeated,
+      fc.array(fc.nat()),
+      fc.array(fc.constantFrom(CONTINUE, CONTINUE, CONTINUE, PAUSE, HOLD), { maxLength: 300 }),
+      fc.infiniteStream(fc.nat(100)),
+      ([level, packets, changes], numbers, answers, sizes) => {
+        const bytes = Uint8Array.from(Buffer.concat(packets))
+        for (const [at, value] of changes) bytes[at % bytes.length] = value
+        const cuts = numbers.map((n) => n % (bytes.length + 1)).sort((a, b) => a - b)
+        const [one, many] = [new Recorder(180, level), new Recorder(180, level).withRuns(sizes)]
+        for (const recorder of [one, many]) {
+          recorder.answers.push(...answers)
+          recorder.feed(bytes, cuts)
+          for (let i = 0; i < answers.length && recorder.parser.resume() === PAUSE; i++);
+        }
+        assert.deepEqual(many.events, one.events)
+        runs += many.runCount
+      },
+    ),
+    { numRuns: RUNS / 4 },
+  )
+  assert.ok(runs > RUNS / 4, `${runs} runs`)
 })
 
 test('decoders of cold packets: any bytes', () => {

@@ -3,7 +3,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { IPublishPacket } from 'mqtt-packet'
+import mqttPacket, { type IPublishPacket } from 'mqtt-packet'
 import { conversation, encode } from './mqtt-arbitraries.ts'
 import {
   AHEAD_END,
@@ -160,6 +160,71 @@ test('what was known of a topic ahead comes back with its packet, in any cutting
     ),
     ['publish', 'malformed'],
   )
+})
+
+test('what is not right within a run is found as if there were none, wherever the buffer ends', () => {
+  const generate = (one: 4 | 5, i: number, more: Partial<IPublishPacket> = {}): Buffer =>
+    mqttPacket.generate(
+      {
+        cmd: 'publish',
+        topic: 'devices/a',
+        payload: `${i}`,
+        qos: 1,
+        messageId: i,
+        dup: false,
+        retain: false,
+        ...more,
+      },
+      { protocolVersion: one },
+    )
+  const noId = (one: 4 | 5): Buffer => {
+    const packet = generate(one, 0x1234)
+    packet.fill(0, packet.indexOf(0x1234 >>> 8), packet.indexOf(0x1234 >>> 8) + 2)
+    return packet
+  }
+  const misfits: ((one: 4 | 5) => Buffer)[] = [
+    noId,
+    (one) => generate(one, 3, { payload: 'x'.repeat(300) }),
+    (one) => generate(one, 3, { payload: 'x'.repeat(20_000) }),
+    (one) => generate(one, 3, { payload: '' }),
+    (one) => generate(one, 3, { topic: 'devices/b' }),
+    (one) => generate(one, 3, { topic: 'devices/ab' }),
+    (one) => generate(one, 3, { qos: 0 }),
+    (one) => generate(one, 3, { properties: { topicAlias: 2 } }),
+    (one) => generate(one, 3, { topic: '', properties: { topicAlias: 1 } }),
+    () => Buffer.from([0x32, 0]),
+    () => Buffer.from([0x32, 2, 0, 9]),
+    () => Buffer.from([0x32, 0xff, 0xff, 0xff, 0xff, 0x01]),
+    () => Buffer.from([0xc0, 0]),
+  ]
+  // Read without the last byte of its remaining length, such a packet has a topic as well.
+  const shifted = '\u0001'.repeat(257)
+  for (const one of [4, 5] as const) {
+    const packets = [1, 2].map((i) => generate(one, i, { topic: shifted, payload: 'x'.repeat(20_000) }))
+    const bytes = Uint8Array.from(Buffer.concat([generate(one, 3, { topic: shifted }), ...packets]))
+    const always: Iterator<number> = { next: () => ({ value: 64, done: false }) }
+    const withRuns = new Recorder(65_536, one).withRuns(always).feed(bytes)
+    assert.deepEqual(withRuns.events, new Recorder(65_536, one).feed(bytes).events)
+  }
+  for (const one of [4, 5] as const)
+    for (const misfit of misfits) {
+      const before = [1, 2].map((i) => generate(one, i))
+      const after = [4, 5, 6].map((i) => generate(one, i))
+      const bytes = Uint8Array.from(Buffer.concat([...before, misfit(one), ...after]))
+      const events = (recorder: Recorder, end: number) => {
+        // No byte after the end, so that whoever reads it fails.
+        recorder.parser.parse(bytes.slice(0, end), 0, end)
+        recorder.parser.parse(bytes.slice(end), 0, bytes.length - end)
+        return recorder.events
+      }
+      const ends =
+        bytes.length > 1000 ? [bytes.length] : Array.from({ length: bytes.length + 1 }, (_, i) => i)
+      for (const end of ends) {
+        const always: Iterator<number> = { next: () => ({ value: 64, done: false }) }
+        const withRuns = new Recorder(65_536, one).withRuns(always)
+        assert.deepEqual(events(withRuns, end), events(new Recorder(65_536, one), end))
+      }
+    }
 })
 
 test('nothing is read after CLOSE', () => {

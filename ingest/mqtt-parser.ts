@@ -82,6 +82,17 @@ export interface PacketHandler {
     payloadEnd: number,
     knownAs: number,
   ): number
+  /**
+   * After a PUBLISH with a topic that was answered by CONTINUE: how many more of its topic and flags it would take as one
+   * run; 0 where each is to come by `onPublish`.
+   */
+  runMax?(flags: number): number
+  /**
+   * `count` PUBLISH packets, each with the flags and the topic of the one before and no properties, as entries of
+   * RUN_PACKET_ID, RUN_START and RUN_END; at `topicStart` is that topic. Returns how many were dealt with, as if each had
+   * been answered by CONTINUE; the others come by `onPublish`.
+   */
+  onPublishRun?(bytes: Uint8Array, topicStart: number, run: Int32Array, count: number): number
   onPuback(packetId: number, reason: number): number
   /** The body of a SUBSCRIBE, packet id first: `decodeSubscribe` reads it. */
   onSubscribe(bytes: Uint8Array, start: number, end: number): number
@@ -159,6 +170,19 @@ export const AHEAD_ENTRY = 3
 const ahead = new Int32Array(AHEAD_MAX * AHEAD_ENTRY)
 /** Entries in it. */
 let aheadCount = 0
+
+/** Packets of a run. */
+export const RUN_MAX = 64
+// Numbers of an entry: the payload is bytes[start, end).
+export const RUN_PACKET_ID = 0
+export const RUN_START = 1
+export const RUN_END = 2
+export const RUN_ENTRY = 3
+// One for all parsers too.
+const run = new Int32Array(RUN_MAX * RUN_ENTRY)
+/** Entries in it. */
+let runCount = 0
+
 const REMAINING_LENGTH_BYTES_MAX = 4
 const CARRY_BYTES_MIN = 64
 
@@ -241,6 +265,7 @@ export class MqttParser {
     let lastTopic = 0
     let lastTopicLength = -1
     const looksAhead = handler.looksAhead === true
+    let takesRuns = handler.runMax !== undefined
     let lookedUntil = start
     // The entry of the next PUBLISH, where it was looked at.
     let entry = 0
@@ -350,7 +375,70 @@ export class MqttParser {
         return result === HOLD ? at : next
       }
       at = next
+      if (takesRuns && topicLength > 0 && at < end && bytes[at] === first) {
+        const runEnd = this.#gatherRun(bytes, at, end, first, topic, topicLength)
+        if (runEnd > at) {
+          const taken = handler.onPublishRun!(bytes, topic, run, runCount)
+          // What stopped it may stop the next one as well: gathering again for each packet would be in vain.
+          takesRuns = taken === runCount
+          if (takesRuns) at = runEnd
+          else if (taken > 0) at = run[(taken - 1) * RUN_ENTRY + RUN_END]!
+        }
+      }
     }
+    return at
+  }
+
+  /**
+   * Finds the PUBLISH packets from `start` on that differ from the one before in packet id and payload alone, as many as the
+   * handler takes: `runCount` entries of `run`. Whatever else there is, or is not right, ends the run. Returns where it ends.
+   */
+  #gatherRun(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    first: number,
+    topic: number,
+    topicLength: number,
+  ): number {
+    const flags = first & 0x0f
+    const countMax = Math.min(this.#handler.runMax!(flags), RUN_MAX)
+    const packetBytesMax = this.#packetBytesMax
+    const view = viewOf(bytes)
+    const idBytes = (flags & FLAG_QOS) === 0 ? 0 : 2
+    const propertyBytes = this.level === LEVEL_5 ? 1 : 0
+    let count = 0
+    let at = start
+    // What follows the fixed header must be there as well: two bytes are the least that a topic's length takes.
+    while (count < countMax && at + 4 <= end) {
+      const head = view.getUint16(at)
+      if (head >>> 8 !== first) break
+      let body = at + 2
+      let remaining = head & 0xff
+      if (remaining >= 0x80) {
+        const more = bytes[body++]!
+        if (more >= 0x80) break
+        remaining = (remaining & 0x7f) | (more << 7)
+      }
+      const next = body + remaining
+      const id = body + 2 + topicLength
+      const payload = id + idBytes + propertyBytes
+      if (next > end || next - at > packetBytesMax || payload > next) break
+      if (view.getUint16(body) !== topicLength) break
+      if (!sameBytes(view, topic, view, body + 2, topicLength)) break
+      let packetId = 0
+      if (idBytes > 0) {
+        packetId = view.getUint16(id)
+        if (packetId === 0) break
+      }
+      if (propertyBytes > 0 && bytes[id + idBytes] !== 0) break
+      const entry = count++ * RUN_ENTRY
+      run[entry + RUN_PACKET_ID] = packetId
+      run[entry + RUN_START] = payload
+      run[entry + RUN_END] = next
+      at = next
+    }
+    runCount = count
     return at
   }
 

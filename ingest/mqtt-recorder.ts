@@ -1,7 +1,15 @@
 // Test support: a handler that writes down what the parser finds, as plain values to compare.
 
+import { FLAG_SAME_TOPIC } from './mqtt-codes.ts'
 import { decodeConnect } from './mqtt-packets.ts'
-import { CONTINUE, HOLD, MALFORMED_MESSAGES, MqttParser, type PacketHandler } from './mqtt-parser.ts'
+import {
+  CONTINUE,
+  HOLD,
+  MALFORMED_MESSAGES,
+  MqttParser,
+  type PacketHandler,
+  RUN_ENTRY,
+} from './mqtt-parser.ts'
 
 const hex = (bytes: Uint8Array, start: number, end: number) =>
   Buffer.from(bytes.subarray(start, end)).toString('hex')
@@ -42,6 +50,34 @@ export class Recorder implements PacketHandler {
     const answer = this.#answer({ event: 'connect', body: hex(bytes, start, end) })
     if (answer !== HOLD) this.parser.level = decodeConnect(bytes, start, end).level === 4 ? 4 : 5
     return answer
+  }
+
+  /** What comes as runs is written down as if it had not: `runs` are the most that each is to have, in turn, and may be 0. */
+  withRuns(runs: Iterator<number>): this {
+    this.#runs = runs
+    return this
+  }
+  #runs: Iterator<number> | undefined
+  runCount = 0
+
+  /** A run may come, and then be taken in part. */
+  runMax(flags: number): number {
+    this.#runFlags = flags
+    return this.#runs?.next().value ?? 0
+  }
+  #runFlags = 0
+
+  onPublishRun(bytes: Uint8Array, topicStart: number, run: Int32Array, count: number): number {
+    const topicEnd = topicStart + Buffer.byteLength(this.#lastTopic)
+    const takenMax: number = this.#runs!.next().value ?? 0
+    let taken = 0
+    for (; taken < count && taken < takenMax && (this.answers[0] ?? CONTINUE) === CONTINUE; taken++) {
+      const [packetId, start, end] = run.subarray(taken * RUN_ENTRY) as unknown as [number, number, number]
+      const flags = this.#runFlags | FLAG_SAME_TOPIC
+      this.onPublish(bytes, flags, topicStart, topicEnd, packetId, start, start, start, end)
+    }
+    if (taken > 0) this.runCount++
+    return taken
   }
 
   onPublish(

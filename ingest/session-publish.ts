@@ -8,7 +8,7 @@ import { C } from './counters.ts'
 import { AUDITS_PER_SESSION_MAX, TOPIC_ALIAS_MAX } from './limits.ts'
 import { FLAG_QOS, FLAG_QOS_2, FLAG_RETAIN, FLAG_SAME_TOPIC, LEVEL_5, REASON } from './mqtt-codes.ts'
 import { decodePublishProperties, onlyTopicAlias } from './mqtt-packets.ts'
-import { CLOSE, CONTINUE } from './mqtt-parser.ts'
+import { CLOSE, CONTINUE, RUN_MAX, RUN_PACKET_ID } from './mqtt-parser.ts'
 import { encodeProperties, type Properties } from './mqtt-properties.ts'
 import type { TokenBucket } from './rate-limit.ts'
 import { REFUSALS, Refusal } from './refusals.ts'
@@ -127,6 +127,55 @@ export function publish(
   }
   ingest.values[C.messagesInQos1]!++
   return session.pushAck(packetId, REASON.success, ticket, '')
+}
+
+/**
+ * How many PUBLISH packets `publishRun` would take after one that `publish` has just answered by CONTINUE; as
+ * PacketHandler.runMax. Those that need more than validation, copy and acknowledgement come one by one.
+ */
+export function runMax(session: Session, flags: number): number {
+  const { topic, ring } = session
+  // Where there is a table, the message before may have needed no entry.
+  if (topic === undefined || session.cache !== undefined) return 0
+  const { tenant } = topic
+  if (!topic.isPlain || tenant.bucket !== undefined || tenant.isFull) return 0
+  if ((flags & FLAG_QOS) === 0) return RUN_MAX
+  return ring === undefined || session.isSingle ? 0 : ring.room
+}
+
+/**
+ * Deals with PUBLISH packets that differ from the one before in packet id and payload alone, as many as are accepted: what
+ * `publish` finds out before and after is found out once for all of them. Parameters as in PacketHandler.onPublishRun.
+ */
+export function publishRun(
+  session: Session,
+  bytes: Uint8Array,
+  topicStart: number,
+  run: Int32Array,
+  count: number,
+): number {
+  const { ingest } = session
+  const { accumulator } = ingest
+  const topic = session.topic!
+  const target = topic.target!
+  const keyStart = topicStart + topic.keyStart
+  const keyEnd = topicStart + topic.keyEnd
+  const isAcknowledged = run[RUN_PACKET_ID] !== 0
+  const valid = ingest.admission.validOfRun(target, bytes, run, count)
+  let taken = 0
+  while (taken < valid) {
+    const appended = accumulator.appendRun(target.raw, bytes, keyStart, keyEnd, run, taken, valid)
+    if (appended <= 0) break
+    const { ticket } = accumulator
+    session.published(ticket, run[RUN_PACKET_ID]!)
+    ingest.ticketTaken(ticket)
+    // The one before is in the ring, so that the worker knows of this session.
+    if (isAcknowledged) session.ring!.pushRun(run, taken, taken + appended, ticket)
+    taken += appended
+  }
+  ingest.values[C.accepted]! += taken
+  ingest.values[isAcknowledged ? C.messagesInQos1 : C.messagesInQos0]! += taken
+  return taken
 }
 
 /** The entry of a topic that is not the one before; makes the cache when there is a second topic. */
