@@ -312,9 +312,9 @@ export class BatchAccumulator implements Gathering {
   }
 
   /**
-   * Adds the values of run[from, to) in `bytes` (mqtt-parser.ts has the entries), all with the key bytes[keyStart, keyEnd), up to
-   * where the batch is full: all of them have one ticket, `ticket`. Returns how many, or what `append` refuses the first with.
-   * As `append` does it with each, but for what is the same for all.
+   * Adds the values of run[from, to) in `bytes` (mqtt-parser.ts has the entries), all with the key bytes[keyStart, keyEnd),
+   * which lies before them, up to where the batch is full: all of them have one ticket, `ticket`. Returns how many, or
+   * what `append` refuses the first with. As `append` does it with each, but for what is the same for all.
    */
   appendRun(
     handle: PartitionHandle,
