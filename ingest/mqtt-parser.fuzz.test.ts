@@ -58,7 +58,12 @@ const repeated = fc.constantFrom(4 as const, 5 as const).chain((level) =>
     fc
       .array(
         fc.record({
-          topic: fc.constantFrom('t', 'devices/sensor-1/telemetry', 'devices/sensor-2/telemetry'),
+          topic: fc.constantFrom(
+            't',
+            'devices/sensor-1/telemetry',
+            'devices/sensor-2/telemetry',
+            'devices/a',
+          ),
           payload: fc.oneof(
             fc.uint8Array({ maxLength: 20 }),
             fc.uint8Array({ minLength: 100, maxLength: 200 }),
@@ -92,6 +97,7 @@ const repeated = fc.constantFrom(4 as const, 5 as const).chain((level) =>
 
 test('parser: packets of one topic come as runs or one by one, the same ones, whatever is taken of each run', () => {
   let runs = 0
+  let knownRuns = 0
   fc.assert(
     fc.property(
       repeated,
@@ -102,19 +108,23 @@ test('parser: packets of one topic come as runs or one by one, the same ones, wh
         const bytes = Uint8Array.from(Buffer.concat(packets))
         for (const [at, value] of changes) bytes[at % bytes.length] = value
         const cuts = numbers.map((n) => n % (bytes.length + 1)).sort((a, b) => a - b)
-        const [one, many] = [new Recorder(180, level), new Recorder(180, level).withRuns(sizes)]
-        for (const recorder of [one, many]) {
+        const one = new Recorder(180, level)
+        const many = new Recorder(180, level).withRuns(sizes)
+        const known = new Recorder(180, level).withRuns(sizes).knowing()
+        for (const recorder of [one, many, known]) {
           recorder.answers.push(...answers)
           recorder.feed(bytes, cuts)
           for (let i = 0; i < answers.length && recorder.parser.resume() === PAUSE; i++);
         }
         assert.deepEqual(many.events, one.events)
+        assert.deepEqual(known.events, one.events)
         runs += many.runCount
+        knownRuns += known.knownRunCount
       },
     ),
     { numRuns: RUNS / 4 },
   )
-  assert.ok(runs > RUNS / 4, `${runs} runs`)
+  assert.ok(runs > RUNS / 4 && knownRuns > RUNS / 4, `${runs} and ${knownRuns} runs`)
 })
 
 test('decoders of cold packets: any bytes', () => {

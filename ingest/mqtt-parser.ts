@@ -56,8 +56,8 @@ export interface PacketHandler {
   /** Whether it wants `onTopicsAhead`; asked once a read. */
   readonly looksAhead?: boolean
   /**
-   * Before the next PUBLISH packets: where the topics of them are, `count` entries of AHEAD_START, AHEAD_END and
-   * AHEAD_KNOWN_AS, nothing of them checked but that they lie in their packets. Whoever has many topics finds them
+   * Before the next PUBLISH packets: where the topics of them are, `count` entries of AHEAD_START, AHEAD_END,
+   * AHEAD_KNOWN_AS and what the parser needs, nothing of them checked but that they lie in their packets. Whoever has many topics finds them
    * sooner all at once. What is put into AHEAD_KNOWN_AS, which is 0, comes back with the packet; another number says
    * that the topic is equal to one that was a valid Topic Name, and is not checked again.
    */
@@ -93,6 +93,10 @@ export interface PacketHandler {
    * been answered by CONTINUE; the others come by `onPublish`.
    */
   onPublishRun?(bytes: Uint8Array, topicStart: number, run: Int32Array, count: number): number
+  /** As `runMax`, before PUBLISH packets of these flags that `onTopicsAhead` knows, and nothing is known of what was before. */
+  knownRunMax?(flags: number): number
+  /** As `onPublishRun`, of packets of which each has a topic of its own: the first `count` entries of `ahead`. */
+  onKnownRun?(bytes: Uint8Array, ahead: Int32Array, run: Int32Array, count: number): number
   onPuback(packetId: number, reason: number): number
   /** The body of a SUBSCRIBE, packet id first: `decodeSubscribe` reads it. */
   onSubscribe(bytes: Uint8Array, start: number, end: number): number
@@ -160,12 +164,15 @@ const PAUSED = 3
 const CLOSED = 4
 
 /** Topics that are looked for ahead at once. */
-export const AHEAD_MAX = 32
+export const AHEAD_MAX = 64
 // Numbers of an entry: the topic is bytes[start, end).
 export const AHEAD_START = 0
 export const AHEAD_END = 1
 export const AHEAD_KNOWN_AS = 2
-export const AHEAD_ENTRY = 3
+/** The packet is bytes[at, next). */
+const AHEAD_AT = 3
+const AHEAD_NEXT = 4
+export const AHEAD_ENTRY = 5
 // One for all parsers, because none is called while another one reads.
 const ahead = new Int32Array(AHEAD_MAX * AHEAD_ENTRY)
 /** Entries in it. */
@@ -265,7 +272,8 @@ export class MqttParser {
     let lastTopic = 0
     let lastTopicLength = -1
     const looksAhead = handler.looksAhead === true
-    let takesRuns = handler.runMax !== undefined
+    // Who looks ahead gets runs of what it knows.
+    let takesRuns = handler.runMax !== undefined && !looksAhead
     let lookedUntil = start
     // The entry of the next PUBLISH, where it was looked at.
     let entry = 0
@@ -274,7 +282,14 @@ export class MqttParser {
     while (at < end) {
       if (looksAhead && at >= lookedUntil) {
         lookedUntil = this.#lookAhead(bytes, at, end)
-        entry = 0
+        entry = this.#takeKnown(bytes, at)
+        if (entry > 0) {
+          const last = (entry - 1) * AHEAD_ENTRY
+          lastTopic = ahead[last + AHEAD_START]!
+          lastTopicLength = ahead[last + AHEAD_END]! - lastTopic
+          at = ahead[last + AHEAD_NEXT]!
+          continue
+        }
       }
       const first = bytes[at]!
       let body = at + 1
@@ -442,6 +457,40 @@ export class MqttParser {
     return at
   }
 
+  /** Gives the handler what was looked at and is known, from the packet at `at` on, as a run; returns how many it dealt with. */
+  #takeKnown(bytes: Uint8Array, at: number): number {
+    const handler = this.#handler
+    if (aheadCount === 0 || ahead[AHEAD_KNOWN_AS] === 0 || handler.knownRunMax === undefined) return 0
+    const first = bytes[at]!
+    const flags = first & 0x0f
+    const countMax = Math.min(handler.knownRunMax(flags), aheadCount, RUN_MAX)
+    const packetBytesMax = this.#packetBytesMax
+    const view = viewOf(bytes)
+    const idBytes = (flags & FLAG_QOS) === 0 ? 0 : 2
+    const propertyBytes = this.level === LEVEL_5 ? 1 : 0
+    let count = 0
+    for (; count < countMax; count++) {
+      const entry = count * AHEAD_ENTRY
+      const start = ahead[entry + AHEAD_AT]!
+      const next = ahead[entry + AHEAD_NEXT]!
+      const id = ahead[entry + AHEAD_END]!
+      const payload = id + idBytes + propertyBytes
+      if (ahead[entry + AHEAD_KNOWN_AS] === 0 || bytes[start] !== first) break
+      if (payload > next || next - start > packetBytesMax) break
+      let packetId = 0
+      if (idBytes > 0) {
+        packetId = view.getUint16(id)
+        if (packetId === 0) break
+      }
+      if (propertyBytes > 0 && bytes[id + idBytes] !== 0) break
+      const one = count * RUN_ENTRY
+      run[one + RUN_PACKET_ID] = packetId
+      run[one + RUN_START] = payload
+      run[one + RUN_END] = next
+    }
+    return count === 0 ? 0 : handler.onKnownRun!(bytes, ahead, run, count)
+  }
+
   /** Tells the handler of topics that come next; returns the position after the last packet that was looked at. */
   #lookAhead(bytes: Uint8Array, start: number, end: number): number {
     let count = 0
@@ -464,6 +513,8 @@ export class MqttParser {
       ahead[entry + AHEAD_START] = topic
       ahead[entry + AHEAD_END] = topicEnd
       ahead[entry + AHEAD_KNOWN_AS] = 0
+      ahead[entry + AHEAD_AT] = at
+      ahead[entry + AHEAD_NEXT] = next
       at = next
     }
     aheadCount = count

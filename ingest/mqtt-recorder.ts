@@ -1,8 +1,12 @@
 // Test support: a handler that writes down what the parser finds, as plain values to compare.
 
-import { FLAG_SAME_TOPIC } from './mqtt-codes.ts'
+import { FLAG_DUP, FLAG_QOS_1, FLAG_SAME_TOPIC } from './mqtt-codes.ts'
 import { decodeConnect } from './mqtt-packets.ts'
 import {
+  AHEAD_END,
+  AHEAD_ENTRY,
+  AHEAD_KNOWN_AS,
+  AHEAD_START,
   CONTINUE,
   HOLD,
   MALFORMED_MESSAGES,
@@ -10,6 +14,7 @@ import {
   type PacketHandler,
   RUN_ENTRY,
 } from './mqtt-parser.ts'
+import { isTopicName } from './topic-name.ts'
 
 const hex = (bytes: Uint8Array, start: number, end: number) =>
   Buffer.from(bytes.subarray(start, end)).toString('hex')
@@ -79,6 +84,40 @@ export class Recorder implements PacketHandler {
     if (taken > 0) this.runCount++
     return taken
   }
+
+  /** From now on topics are looked at ahead, of which it knows those of valid names whose length is odd. */
+  knowing(): this {
+    this.looksAhead = true
+    return this
+  }
+  looksAhead = false
+
+  onTopicsAhead(bytes: Uint8Array, ahead: Int32Array, count: number): void {
+    for (let at = 0; at < count * AHEAD_ENTRY; at += AHEAD_ENTRY) {
+      const [start, end] = [ahead[at + AHEAD_START]!, ahead[at + AHEAD_END]!]
+      if ((end - start) % 2 === 1 && isTopicName(bytes, start, end)) ahead[at + AHEAD_KNOWN_AS] = 1
+    }
+  }
+
+  knownRunMax(flags: number): number {
+    // As for a session: what else the flags may be is for the parser to say, packet by packet.
+    return flags === 0 || (flags & ~FLAG_DUP) === FLAG_QOS_1 ? this.runMax(flags) : 0
+  }
+
+  onKnownRun(bytes: Uint8Array, ahead: Int32Array, run: Int32Array, count: number): number {
+    const takenMax: number = this.#runs?.next().value ?? 0
+    let taken = 0
+    for (; taken < count && taken < takenMax && (this.answers[0] ?? CONTINUE) === CONTINUE; taken++) {
+      const [packetId, start, end] = run.subarray(taken * RUN_ENTRY) as unknown as [number, number, number]
+      const one = ahead.subarray(taken * AHEAD_ENTRY)
+      const [topicStart, topicEnd, known] = [one[AHEAD_START]!, one[AHEAD_END]!, one[AHEAD_KNOWN_AS]!]
+      if (known === 0) throw new Error('an unknown topic within a run')
+      this.onPublish(bytes, this.#runFlags, topicStart, topicEnd, packetId, start, start, start, end)
+    }
+    if (taken > 0) this.knownRunCount++
+    return taken
+  }
+  knownRunCount = 0
 
   onPublish(
     bytes: Uint8Array,

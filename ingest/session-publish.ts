@@ -6,9 +6,29 @@ import { type AdmissionTarget, REFUSED } from './admission.ts'
 import { OVER_BUDGET } from './batch-accumulator.ts'
 import { C } from './counters.ts'
 import { AUDITS_PER_SESSION_MAX, TOPIC_ALIAS_MAX } from './limits.ts'
-import { FLAG_QOS, FLAG_QOS_2, FLAG_RETAIN, FLAG_SAME_TOPIC, LEVEL_5, REASON } from './mqtt-codes.ts'
+import {
+  FLAG_DUP,
+  FLAG_QOS,
+  FLAG_QOS_1,
+  FLAG_QOS_2,
+  FLAG_RETAIN,
+  FLAG_SAME_TOPIC,
+  LEVEL_5,
+  REASON,
+} from './mqtt-codes.ts'
 import { decodePublishProperties, onlyTopicAlias } from './mqtt-packets.ts'
-import { CLOSE, CONTINUE, RUN_MAX, RUN_PACKET_ID } from './mqtt-parser.ts'
+import {
+  AHEAD_ENTRY,
+  AHEAD_KNOWN_AS,
+  AHEAD_START,
+  CLOSE,
+  CONTINUE,
+  RUN_END,
+  RUN_ENTRY,
+  RUN_MAX,
+  RUN_PACKET_ID,
+  RUN_START,
+} from './mqtt-parser.ts'
 import { encodeProperties, type Properties } from './mqtt-properties.ts'
 import type { TokenBucket } from './rate-limit.ts'
 import { REFUSALS, Refusal } from './refusals.ts'
@@ -173,6 +193,62 @@ export function publishRun(
     if (isAcknowledged) session.ring!.pushRun(run, taken, taken + appended, ticket)
     taken += appended
   }
+  ingest.values[C.accepted]! += taken
+  ingest.values[isAcknowledged ? C.messagesInQos1 : C.messagesInQos0]! += taken
+  return taken
+}
+
+/** How many PUBLISH packets of topics in the table `publishKnownRun` would take next; as PacketHandler.knownRunMax. */
+export function knownRunMax(session: Session, flags: number): number {
+  const { ingest, ring } = session
+  const { tenant } = session.cache!
+  if (ingest.flow.isUnderPressure || session.slowedBy !== undefined) return 0
+  if (tenant.bucket !== undefined || tenant.isFull) return 0
+  // Nothing of these flags is checked yet: DUP is for QoS 1.
+  if (flags === 0) return RUN_MAX
+  if ((flags & ~FLAG_DUP) !== FLAG_QOS_1) return 0
+  return ring === undefined || session.isSingle ? 0 : ring.room
+}
+
+/** As `publishRun`, of packets of which each has a topic of its own in the table. Parameters as in PacketHandler.onKnownRun. */
+export function publishKnownRun(
+  session: Session,
+  bytes: Uint8Array,
+  ahead: Int32Array,
+  run: Int32Array,
+  count: number,
+): number {
+  const { ingest } = session
+  const { admission } = ingest
+  const cache = session.cache!
+  const isAcknowledged = run[RUN_PACKET_ID] !== 0
+  let taken = 0
+  for (; taken < count; taken++) {
+    const row = ahead[taken * AHEAD_ENTRY + AHEAD_KNOWN_AS]!
+    const keyStart = ahead[taken * AHEAD_ENTRY + AHEAD_START]! + cache.keyStartOf(row)
+    const keyEnd = keyStart + cache.keyBytesOf(row)
+    const target = admission.targets[cache.targetOf(row)]!
+    const at = taken * RUN_ENTRY
+    const ticket = admission.admit(
+      target,
+      bytes,
+      keyStart,
+      keyEnd,
+      bytes,
+      run[at + RUN_START]!,
+      run[at + RUN_END]!,
+    )
+    if (ticket <= 0) break
+    const packetId = run[at + RUN_PACKET_ID]!
+    if (ticket !== session.lastTicket) {
+      session.published(ticket, packetId)
+      ingest.ticketTaken(ticket)
+    }
+    if (isAcknowledged) session.ring!.push(packetId, REASON.success, ticket)
+  }
+  if (taken === 0) return 0
+  if (isAcknowledged && !session.isAcking) ingest.addAcking(session)
+  if (!isAcknowledged) session.hasSentQos0 = true
   ingest.values[C.accepted]! += taken
   ingest.values[isAcknowledged ? C.messagesInQos1 : C.messagesInQos0]! += taken
   return taken

@@ -23,7 +23,7 @@ import type { Newcomer } from './newcomers.ts'
 import type { PresenceEvent } from './presence.ts'
 import type { TokenBucket } from './rate-limit.ts'
 import { connect } from './session-connect.ts'
-import { publish, publishRun, publishWill, runMax } from './session-publish.ts'
+import { knownRunMax, publish, publishKnownRun, publishRun, publishWill, runMax } from './session-publish.ts'
 import { subscribe, unsubscribe, unsubscribeAll } from './session-subscribe.ts'
 import type { SingleAcked } from './single-acks.ts'
 import type { TopicCache, TopicEntry } from './topic-cache.ts'
@@ -198,6 +198,14 @@ export class Session implements PacketHandler, TransportUser, SingleAcked, Newco
 
   onPublishRun(bytes: Uint8Array, topicStart: number, run: Int32Array, count: number): number {
     return publishRun(this, bytes, topicStart, run, count)
+  }
+
+  knownRunMax(flags: number): number {
+    return knownRunMax(this, flags)
+  }
+
+  onKnownRun(bytes: Uint8Array, ahead: Int32Array, run: Int32Array, count: number): number {
+    return publishKnownRun(this, bytes, ahead, run, count)
   }
 
   onPuback(packetId: number): number {
