@@ -199,15 +199,26 @@ test('a gateway’s devices by turns: each record lies in its device’s partiti
   const count = 200
   const devices = Array.from({ length: 8 }, (_, i) => `room-${i}`)
   const deviceOf = (i: number): string => devices[Math.floor(i / 7) % devices.length]!
-  client.socket.cork()
-  for (let i = 0; i < count; i++) client.publish(`devices/${deviceOf(i)}/telemetry`, payloadOf(i), 1, i + 1)
-  client.socket.uncork()
-  for (let i = 0; i < count; i++) assert.equal((await client.take('puback')).reasonCode, 0)
+  const sent: number[] = []
+  // All of them, by which the table is made; then one alone, and all of them again.
+  for (const size of [count, 1, count, 1, count]) {
+    client.socket.cork()
+    for (let i = 0; i < size; i++) {
+      client.publish(`devices/${deviceOf(i)}/telemetry`, payloadOf(i), 1, i + 1)
+      sent.push(i)
+    }
+    client.socket.uncork()
+    for (let i = 0; i < size; i++) {
+      const { messageId, reasonCode } = await client.take('puback')
+      assert.deepEqual([messageId, reasonCode], [i + 1, 0])
+    }
+  }
+  assert.deepEqual([harness.count('accepted'), harness.count('messagesInQos1')], [sent.length, sent.length])
   const records = await recordsOf(harness.log, 'default.telemetry.raw')
   const described = await harness.log.describeTopic('default.telemetry.raw')
   for (const device of devices) {
     const own = records.filter(({ key }) => key === device)
-    const expected = Array.from({ length: count }, (_, i) => i).filter((i) => deviceOf(i) === device)
+    const expected = sent.filter((i) => deviceOf(i) === device)
     assert.deepEqual(
       own.map(({ value }) => value.toString('hex')),
       expected.map((i) => payloadOf(i).toString('hex')),
@@ -215,5 +226,40 @@ test('a gateway’s devices by turns: each record lies in its device’s partiti
     const partition = partitionOfKey(Buffer.from(device), 0, device.length, described!.config.partitions)
     assert.deepEqual([...new Set(own.map((record) => record.partition))], [partition])
   }
+  client.end()
+})
+
+test('what a session must not send is refused among known topics too, and a full quota refuses each of them', async (t) => {
+  const harness = await startIngest({ options: { credentialsFile } })
+  t.after(() => harness.close())
+  const login = { username: 'default/hall', password: Buffer.from(PASSWORD) }
+  const topics = ['devices/room-1/telemetry', 'devices/room-2/telemetry']
+  const publish = (client: RawClient, count: number): void => {
+    client.socket.cork()
+    for (let i = 1; i <= count; i++) client.publish(topics[i % 2]!, payloadOf(i), 1, i)
+    client.socket.uncork()
+  }
+  for (const [more, reason] of [
+    [{ qos: 2 }, 0x9b],
+    [{ retain: true }, 0x9a],
+    [{ qos: 0, dup: true }, 0x81],
+  ] as const) {
+    const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'hall', login)
+    publish(client, 10)
+    for (let i = 1; i <= 10; i++) assert.equal((await client.take('puback')).reasonCode, 0)
+    const before = harness.count('accepted')
+    client.socket.cork()
+    for (let i = 1; i <= 10; i++) client.publish(topics[i % 2]!, payloadOf(i), 1, i, more)
+    client.socket.uncork()
+    assert.equal((await client.take('disconnect')).reasonCode, reason)
+    await client.closed()
+    assert.equal(harness.count('accepted'), before)
+  }
+  const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'hall', login)
+  publish(client, 10)
+  for (let i = 1; i <= 10; i++) assert.equal((await client.take('puback')).reasonCode, 0)
+  harness.workers[0]!.setQuotaFull('default', true)
+  publish(client, 50)
+  for (let i = 1; i <= 50; i++) assert.equal((await client.take('puback')).reasonCode, 0x97)
   client.end()
 })
