@@ -164,7 +164,7 @@ const PAUSED = 3
 const CLOSED = 4
 
 /** Topics that are looked for ahead at once. */
-export const AHEAD_MAX = 64
+export const AHEAD_MAX = 128
 // Numbers of an entry: the topic is bytes[start, end).
 export const AHEAD_START = 0
 export const AHEAD_END = 1
@@ -179,7 +179,7 @@ const ahead = new Int32Array(AHEAD_MAX * AHEAD_ENTRY)
 let aheadCount = 0
 
 /** Packets of a run. */
-export const RUN_MAX = 64
+export const RUN_MAX = 128
 // Numbers of an entry: the payload is bytes[start, end).
 export const RUN_PACKET_ID = 0
 export const RUN_START = 1
