@@ -57,9 +57,9 @@ export interface PacketHandler {
   readonly looksAhead?: boolean
   /**
    * Before the next PUBLISH packets: where the topics of them are, `count` entries of AHEAD_START, AHEAD_END,
-   * AHEAD_KNOWN_AS and what the parser needs, nothing of them checked but that they lie in their packets. Whoever has many topics finds them
-   * sooner all at once. What is put into AHEAD_KNOWN_AS, which is 0, comes back with the packet; another number says
-   * that the topic is equal to one that was a valid Topic Name, and is not checked again.
+   * AHEAD_KNOWN_AS and what the parser needs, nothing of them checked but that they lie in their packets. Whoever has many
+   * topics finds them sooner all at once. What is put into AHEAD_KNOWN_AS, which is 0, comes back with the packet; another
+   * number says that the topic is equal to one that was a valid Topic Name, and is not checked again.
    */
   onTopicsAhead?(bytes: Uint8Array, ahead: Int32Array, count: number): void
   /** The body of a CONNECT: `decodeConnect` reads it. The handler sets `level` before it returns CONTINUE or PAUSE. */

@@ -149,18 +149,20 @@ export function publish(
   return session.pushAck(packetId, REASON.success, ticket, '')
 }
 
+/** Acknowledgements that the ring takes, where it is the ring that they go to. */
+const ringRoom = ({ ring, isSingle }: Session): number => (ring === undefined || isSingle ? 0 : ring.room)
+
 /**
  * How many PUBLISH packets `publishRun` would take after one that `publish` has just answered by CONTINUE; as
  * PacketHandler.runMax. Those that need more than validation, copy and acknowledgement come one by one.
  */
 export function runMax(session: Session, flags: number): number {
-  const { topic, ring } = session
+  const { topic } = session
   // Where there is a table, the message before may have needed no entry.
   if (topic === undefined || session.cache !== undefined) return 0
   const { tenant } = topic
   if (!topic.isPlain || tenant.bucket !== undefined || tenant.isFull) return 0
-  if ((flags & FLAG_QOS) === 0) return RUN_MAX
-  return ring === undefined || session.isSingle ? 0 : ring.room
+  return (flags & FLAG_QOS) === 0 ? RUN_MAX : ringRoom(session)
 }
 
 /**
@@ -200,14 +202,13 @@ export function publishRun(
 
 /** How many PUBLISH packets of topics in the table `publishKnownRun` would take next; as PacketHandler.knownRunMax. */
 export function knownRunMax(session: Session, flags: number): number {
-  const { ingest, ring } = session
+  const { ingest } = session
   const { tenant } = session.cache!
   if (ingest.flow.isUnderPressure || session.slowedBy !== undefined) return 0
   if (tenant.bucket !== undefined || tenant.isFull) return 0
   // Nothing of these flags is checked yet: DUP is for QoS 1.
   if (flags === 0) return RUN_MAX
-  if ((flags & ~FLAG_DUP) !== FLAG_QOS_1) return 0
-  return ring === undefined || session.isSingle ? 0 : ring.room
+  return (flags & ~FLAG_DUP) === FLAG_QOS_1 ? ringRoom(session) : 0
 }
 
 /** As `publishRun`, of packets of which each has a topic of its own in the table. Parameters as in PacketHandler.onKnownRun. */
