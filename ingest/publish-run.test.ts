@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { payloadOf, RawClient, recordsOf, startIngest, until } from './ingest-harness.ts'
+import { partitionOfKey } from '../std/hash.ts'
+import { payloadOf, RawClient, recordsOf, startIngest, TOPIC, until } from './ingest-harness.ts'
 
 const COUNT = 200
 const topicOf = (id: string): string => `devices/${id}/telemetry`
@@ -191,6 +192,43 @@ test('where the memory ends within them, they wait there, and go on with the nex
     Array.from({ length: count }, (_, i) => payloadOf(i + 1, note).toString('hex')),
   )
   client.end()
+})
+
+test('a commit that goes in the middle of them: a take-over waits for the next one as well', async (t) => {
+  const harness = await startIngest({ options: { bytesMax: 16 << 20 } })
+  t.after(() => harness.close())
+  const { mqtt } = harness.ports[0]!
+  const note = 'm'.repeat(400)
+  const count = 120
+  // Together more than two batches of 1 MiB, all for one partition, and read in one turn: a commit goes with the second.
+  const ids = Array.from({ length: 300 }, (_, i) => `part-${i}`)
+    .filter((id) => partitionOfKey(Buffer.from(id), 0, id.length, TOPIC.partitions) === 0)
+    .slice(0, 48)
+  const clients = await Promise.all(ids.map((id) => RawClient.connect(mqtt, 5, id)))
+  // What connecting wrote is in the log.
+  await sleep(100)
+  harness.log.stall()
+  for (const [k, client] of clients.entries())
+    atOnce(client, () => {
+      for (let i = 1; i <= count; i++) client.publish(topicOf(ids[k]!), payloadOf(i, note), 1, i)
+    })
+  await until(() => harness.count('accepted') === clients.length * count, 'all of them are taken')
+  // The first commit alone goes through.
+  harness.log.goOn()
+  harness.log.stall()
+  const isPart = (client: RawClient) => client.packets.length > 0 && client.packets.length < count
+  await until(() => clients.some(isPart), 'one is acknowledged in part')
+  const k = clients.findIndex(isPart)
+  const fresh = await RawClient.open(mqtt, 5)
+  fresh.sendConnect(ids[k]!)
+  await sleep(50)
+  assert.deepEqual([fresh.packets, clients[k]!.isClosed], [[], false])
+  harness.log.goOn()
+  assert.equal((await fresh.take('connack')).reasonCode, 0)
+  for (let i = 1; i <= count; i++) assert.equal((await clients[k]!.take('puback')).messageId, i)
+  assert.equal((await clients[k]!.take('disconnect')).reasonCode, 0x8e)
+  fresh.end()
+  for (const client of clients) client.end()
 })
 
 test('above its rate: what is above it is answered later, all the same', async (t) => {
