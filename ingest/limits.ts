@@ -18,6 +18,8 @@ export const CONNECT_TIMEOUT_MS = 10_000
 export const CONNECTING_MAX = 64
 /** Milliseconds after which one of them that says nothing makes room for another. */
 export const CONNECTING_TURN_MS = 10
+/** Connections whose end, by their peer or an error, is dealt with in one turn of the event loop. */
+export const ENDS_OF_TURN_MAX = 64
 /** Milliseconds between sweeps over all connections (keep-alive, connect timeout, memory of idle ones). */
 export const SWEEP_INTERVAL_MS = 500
 /** Bytes waiting in one subscriber's socket above which live messages to it are not queued any more. */

@@ -4,10 +4,13 @@
 //             before `resume` (`pauseOnCreate`)
 //   writing   bytes go to the handle, which hands them to the kernel at once, past the stream in between
 //   many      the handle tells its file descriptor, by which send-batch.ts sends to many sockets at once
+//   ending    an end or an error is what `push(null)` or `_destroy` of the socket says; so many of them in a turn
 //
 // Node may change both in any version, so they are used with the versions they were tested with, and where the
 // handle has the methods. Everywhere else transport.ts does the same by documented means.
 import { Socket } from 'node:net'
+import { TurnLimit } from '../std/turn-limit.ts'
+import { ENDS_OF_TURN_MAX } from './limits.ts'
 
 interface WriteRequest {
   /** Set by Node where the write ended before it could be told whom to call. */
@@ -49,6 +52,9 @@ export function handleOf(socket: Socket): SocketHandle | undefined {
   return isKnown ? (handle as SocketHandle) : undefined
 }
 
+/** Ten thousand connections that end at once would be turns of the event loop of 100 to 200 ms. */
+const ends = new TurnLimit(ENDS_OF_TURN_MAX)
+
 /** Says so before it gives its descriptor back, which another socket may get at once. */
 class HandleSocket extends Socket {
   readonly #onDestroy: (socket: Socket) => void
@@ -58,9 +64,18 @@ class HandleSocket extends Socket {
     this.#onDestroy = onDestroy
   }
 
+  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    if (chunk !== null) return super.push(chunk, encoding)
+    ends.run(() => {
+      if (!this.destroyed) super.push(null)
+    })
+    return false
+  }
+
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#onDestroy(this)
-    super._destroy(error, callback)
+    if (error === null) super._destroy(error, callback)
+    else ends.run(() => super._destroy(error, callback))
   }
 }
 
