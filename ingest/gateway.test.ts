@@ -179,11 +179,11 @@ test('a topic that is sent again in one read, after a SUBSCRIBE, is still the on
   publish('room-1', 1)
   publish('room-22', 2)
   await until(() => gateway.packets.length === 2, 'both acknowledgements')
-  gateway.socket.cork()
-  publish('room-1', 3)
-  gateway.send({ cmd: 'subscribe', messageId: 9, subscriptions: [{ topic: 'hall/1', qos: 0 }] })
-  publish('room-1', 4)
-  gateway.socket.uncork()
+  gateway.atOnce(() => {
+    publish('room-1', 3)
+    gateway.send({ cmd: 'subscribe', messageId: 9, subscriptions: [{ topic: 'hall/1', qos: 0 }] })
+    publish('room-1', 4)
+  })
   await until(() => gateway.packets.length === 5, 'all answers')
   const records = await recordsOf(harness.log, 'default.telemetry.raw')
   assert.deepEqual(records.map(({ key }) => key).sort(), ['room-1', 'room-1', 'room-1', 'room-22'])
@@ -202,12 +202,12 @@ test('a gateway’s devices by turns: each record lies in its device’s partiti
   const sent: number[] = []
   // All of them, by which the table is made; then one alone, and all of them again.
   for (const size of [count, 1, count, 1, count]) {
-    client.socket.cork()
-    for (let i = 0; i < size; i++) {
-      client.publish(`devices/${deviceOf(i)}/telemetry`, payloadOf(i), 1, i + 1)
-      sent.push(i)
-    }
-    client.socket.uncork()
+    client.atOnce(() => {
+      for (let i = 0; i < size; i++) {
+        client.publish(`devices/${deviceOf(i)}/telemetry`, payloadOf(i), 1, i + 1)
+        sent.push(i)
+      }
+    })
     for (let i = 0; i < size; i++) {
       const { messageId, reasonCode } = await client.take('puback')
       assert.deepEqual([messageId, reasonCode], [i + 1, 0])
@@ -234,11 +234,10 @@ test('what a session must not send is refused among known topics too, and a full
   t.after(() => harness.close())
   const login = { username: 'default/hall', password: Buffer.from(PASSWORD) }
   const topics = ['devices/room-1/telemetry', 'devices/room-2/telemetry']
-  const publish = (client: RawClient, count: number): void => {
-    client.socket.cork()
-    for (let i = 1; i <= count; i++) client.publish(topics[i % 2]!, payloadOf(i), 1, i)
-    client.socket.uncork()
-  }
+  const publish = (client: RawClient, count: number, more = {}): void =>
+    client.atOnce(() => {
+      for (let i = 1; i <= count; i++) client.publish(topics[i % 2]!, payloadOf(i), 1, i, more)
+    })
   for (const [more, reason] of [
     [{ qos: 2 }, 0x9b],
     [{ retain: true }, 0x9a],
@@ -248,9 +247,7 @@ test('what a session must not send is refused among known topics too, and a full
     publish(client, 10)
     for (let i = 1; i <= 10; i++) assert.equal((await client.take('puback')).reasonCode, 0)
     const before = harness.count('accepted')
-    client.socket.cork()
-    for (let i = 1; i <= 10; i++) client.publish(topics[i % 2]!, payloadOf(i), 1, i, more)
-    client.socket.uncork()
+    publish(client, 10, more)
     assert.equal((await client.take('disconnect')).reasonCode, reason)
     await client.closed()
     assert.equal(harness.count('accepted'), before)

@@ -277,6 +277,13 @@ export class RawClient {
     } as Packet)
   }
 
+  /** Sends all that `write` writes as one piece. */
+  atOnce(write: () => void): void {
+    this.socket.cork()
+    write()
+    this.socket.uncork()
+  }
+
   // biome-ignore lint/suspicious/noExplicitAny: tests look at whatever the packet has
   async take(cmd: string, ms = 3000): Promise<any> {
     // Not by asking every few milliseconds: a round trip takes half of one.

@@ -8,13 +8,6 @@ import { payloadOf, RawClient, recordsOf, startIngest, TOPIC, until } from './in
 const COUNT = 200
 const topicOf = (id: string): string => `devices/${id}/telemetry`
 
-/** Sends all that `write` writes as one piece. */
-function atOnce(client: RawClient, write: () => void): void {
-  client.socket.cork()
-  write()
-  client.socket.uncork()
-}
-
 for (const level of [4, 5] as const) {
   test(`${level === 4 ? '3.1.1' : '5.0'}: payloads of all kinds get the answers and the records that they get one by one`, async (t) => {
     const valid = (i: number): Buffer => payloadOf(i, 'n'.repeat(i))
@@ -46,7 +39,7 @@ for (const level of [4, 5] as const) {
       // One before each, so that there has been only one in flight.
       for (const batch of batches.flatMap((batch) => [[valid(0)], batch])) {
         if (isAtOnce)
-          atOnce(client, () => {
+          client.atOnce(() => {
             for (const [i, payload] of batch.entries()) client.publish(topicOf('mixed'), payload, 1, i + 1)
           })
         for (const [i, payload] of batch.entries()) {
@@ -79,7 +72,7 @@ for (const level of [4, 5] as const) {
     // In the last fifth only: from its second topic on a connection has a table of them.
     const isOrdinary = (i: number): boolean => i > 0.8 * COUNT && i % 3 === 0
     const device = numbers.filter((i) => !isOrdinary(i))
-    atOnce(client, () => {
+    client.atOnce(() => {
       for (const i of numbers)
         client.publish(isOrdinary(i) ? 'ordinary/topic' : topicOf('changing'), payloadOf(i), qosOf(i), i)
     })
@@ -104,7 +97,7 @@ test('an alias and no topic: what follows without either is refused', async (t) 
   t.after(() => harness.close())
   const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'short')
   const properties = { topicAlias: 1 }
-  atOnce(client, () => {
+  client.atOnce(() => {
     client.publish(topicOf('short'), payloadOf(1), 1, 1, { properties })
     client.publish('', payloadOf(2), 1, 2, { properties })
     // Topic of no bytes, packet id 3, no properties.
@@ -124,7 +117,7 @@ test('a live subscriber gets each of them', async (t) => {
   watcher.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'devices/+/telemetry', qos: 0 }] })
   await watcher.take('suback')
   const device = await RawClient.connect(port, 4, 'seen')
-  atOnce(device, () => {
+  device.atOnce(() => {
     for (let i = 1; i <= COUNT; i++) device.publish(topicOf('seen'), payloadOf(i), 1, i)
   })
   for (let i = 1; i <= COUNT; i++) assert.deepEqual((await watcher.take('publish')).payload, payloadOf(i))
@@ -137,12 +130,12 @@ test('a full quota refuses each of them', async (t) => {
   t.after(() => harness.close())
   const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'full')
   // So that the connection has had more than one in flight.
-  atOnce(client, () => {
+  client.atOnce(() => {
     for (let i = 1; i <= 10; i++) client.publish(topicOf('full'), payloadOf(i), 1, i)
   })
   for (let i = 1; i <= 10; i++) assert.equal((await client.take('puback')).reasonCode, 0)
   harness.workers[0]!.setQuotaFull('default', true)
-  atOnce(client, () => {
+  client.atOnce(() => {
     for (let i = 1; i <= COUNT; i++) client.publish(topicOf('full'), payloadOf(i), 1, i)
   })
   for (let i = 1; i <= COUNT; i++) assert.equal((await client.take('puback')).reasonCode, 0x97)
@@ -155,7 +148,7 @@ test('more than Receive Maximum in one piece: as many as are allowed are kept, t
   t.after(() => harness.close())
   const client = await RawClient.connect(harness.ports[0]!.mqtt, 5, 'pushy')
   harness.log.stall()
-  atOnce(client, () => {
+  client.atOnce(() => {
     for (let i = 1; i <= COUNT; i++) client.publish(topicOf('pushy'), payloadOf(i), 1, i)
   })
   assert.equal((await client.take('disconnect')).reasonCode, 0x93)
@@ -177,7 +170,7 @@ test('where the memory ends within them, they wait there, and go on with the nex
   const note = 'w'.repeat(400)
   harness.log.stall()
   const count = 5000
-  atOnce(client, () => {
+  client.atOnce(() => {
     for (let i = 1; i <= count; i++) client.publish(topicOf('wide'), payloadOf(i, note), 1, i)
   })
   await until(() => harness.count('pausedReads') === 1, 'the read waits')
@@ -209,7 +202,7 @@ test('a commit that goes in the middle of them: a take-over waits for the next o
   await sleep(100)
   harness.log.stall()
   for (const [k, client] of clients.entries())
-    atOnce(client, () => {
+    client.atOnce(() => {
       for (let i = 1; i <= count; i++) client.publish(topicOf(ids[k]!), payloadOf(i, note), 1, i)
     })
   await until(() => harness.count('accepted') === clients.length * count, 'all of them are taken')
@@ -236,7 +229,7 @@ test('above its rate: what is above it is answered later, all the same', async (
   t.after(() => harness.close())
   const client = await RawClient.connect(harness.ports[0]!.mqtt, 4, 'fast')
   const from = performance.now()
-  atOnce(client, () => {
+  client.atOnce(() => {
     for (let i = 1; i <= 150; i++) client.publish(topicOf('fast'), payloadOf(i), 1, i)
   })
   for (let i = 1; i <= 150; i++) assert.equal((await client.take('puback')).messageId, i)

@@ -228,10 +228,10 @@ test(
     for (let i = 0; i < 8; i++) gone.push(await RawClient.connect(port, 5, `torn-${i}`))
     harness.log.stall()
     for (const [i, client] of gone.entries()) {
-      client.socket.cork()
-      client.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'a', qos: 0 }] })
-      client.publish(`devices/torn-${i}/telemetry`, payloadOf(i), 1, 100 + i)
-      client.socket.uncork()
+      client.atOnce(() => {
+        client.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'a', qos: 0 }] })
+        client.publish(`devices/torn-${i}/telemetry`, payloadOf(i), 1, 100 + i)
+      })
       client.socket.resetAndDestroy()
     }
     await until(() => harness.count('disconnects') === gone.length, 'all are gone')

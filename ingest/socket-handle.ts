@@ -74,6 +74,7 @@ class HandleSocket extends Socket {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#onDestroy(this)
+    // Without an error it had its turn at its end, or it is we who close it.
     if (error === null) super._destroy(error, callback)
     else ends.run(() => super._destroy(error, callback))
   }
