@@ -11,8 +11,9 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, unlink } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { alignedMemory } from '../std/aligned-memory.ts'
 import { DirectFile } from '../std/direct-file.ts'
-import { alignedMemory, DIRECT_BLOCK_BYTES, type Disk, type DiskFile } from '../std/disk.ts'
+import { DIRECT_BLOCK_BYTES, type Disk, type DiskFile } from '../std/disk.ts'
 
 /** Fills one file at a time. */
 export interface ZeroFiller {

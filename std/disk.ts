@@ -8,26 +8,12 @@
 //   - nothing else.
 import fs from 'node:fs'
 import path from 'node:path'
+import { alignedMemory } from './aligned-memory.ts'
 
 export type OpenMode = 'read' | 'write' | 'create'
 
 /** What position, length and memory of a write past the page cache are multiples of, on any disk of today. */
 export const DIRECT_BLOCK_BYTES = 4096
-const WASM_PAGE_BYTES = 65_536
-
-/** Declared with browsers' types only. */
-const { WebAssembly } = globalThis as unknown as {
-  WebAssembly: {
-    Memory: new (pages: { initial: number; maximum: number; shared: true }) => { buffer: SharedArrayBuffer }
-  }
-}
-
-/** WebAssembly's memory begins at a page of its own, by which any JavaScript has aligned memory. */
-export function alignedMemory(bytes: number): Uint8Array<SharedArrayBuffer> {
-  const pages = Math.ceil(bytes / WASM_PAGE_BYTES)
-  const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true })
-  return new Uint8Array(buffer, 0, bytes)
-}
 
 export interface DiskFile {
   readonly path: string
