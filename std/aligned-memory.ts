@@ -19,7 +19,10 @@ const { WebAssembly } = globalThis as unknown as {
   }
 }
 
-/** WebAssembly's memory begins at a page of its own, by which any JavaScript has aligned memory; V8's at a huge one. */
+/**
+ * `bytes` of zeros. WebAssembly's memory begins at a page of its own, by which any JavaScript has aligned memory, and V8 has it
+ * begin at a huge one.
+ */
 export function alignedMemory(bytes: number): Uint8Array<SharedArrayBuffer> {
   const isHuge = bytes >= HUGE_FROM_BYTES
   const unit = isHuge ? HUGE_PAGE_BYTES : WASM_PAGE_BYTES
