@@ -29,6 +29,11 @@ import type { LogThreadOptions } from './log-service.ts'
 
 /** How often background work looks whether something is due while nothing is. */
 const BACKGROUND_IDLE_MS = 1000
+/**
+ * After a piece of background work groups, where there are some, have the thread for so many times what it took: nine tenths of
+ * the acknowledgements at half of the full rate are a seventh quicker than with a checkpoint's pieces one behind the other.
+ */
+const BACKGROUND_PAUSE_TIMES = 3
 
 class ClientAppend implements PendingAppend {
   readonly client: Client
@@ -107,6 +112,10 @@ class LogServer {
   #scheduled: NodeJS.Immediate | undefined
   #backgroundSoon: NodeJS.Immediate | undefined
   #backgroundLater: NodeJS.Timeout | undefined
+  /** No piece of it begins earlier, by performance.now(). */
+  #backgroundFrom = 0
+  /** Since its last piece. */
+  #hasCommitted = false
   #stopReported = false
 
   readonly #report: (error: Error) => void
@@ -186,8 +195,9 @@ class LogServer {
       client.appended = [OP_APPENDED]
     }
     this.#wake()
-    // Under load one piece of background work goes between two groups.
-    if (this.#journal.maintain()) this.#workOn()
+    this.#hasCommitted = true
+    // Under load the next turn of the event loop has a group as well.
+    if (performance.now() >= this.#backgroundFrom && this.#maintain()) this.#workOn()
     this.#reportStop()
   }
 
@@ -273,16 +283,29 @@ class LogServer {
     this.#clients.delete(client)
   }
 
-  /** Background work: a piece each turn of the event loop while there is some, then once a second. */
+  /** A piece of background work; true while more is due. */
+  #maintain(): boolean {
+    const started = performance.now()
+    const more = this.#journal.maintain()
+    const ended = performance.now()
+    this.#backgroundFrom = ended + (this.#hasCommitted ? BACKGROUND_PAUSE_TIMES * (ended - started) : 0)
+    this.#hasCommitted = false
+    return more
+  }
+
+  /** Background work: a piece as soon as it may be while there is some, then once a second. */
   #workOn(): void {
     clearImmediate(this.#backgroundSoon)
     clearTimeout(this.#backgroundLater)
-    this.#backgroundSoon = setImmediate(() => {
-      const more = this.#journal.maintain()
-      this.#reportStop()
-      if (more) this.#workOn()
-      else this.#backgroundLater = setTimeout(() => this.#workOn(), BACKGROUND_IDLE_MS)
-    })
+    const pauseMs = this.#backgroundFrom - performance.now()
+    if (pauseMs > 0) this.#backgroundLater = setTimeout(() => this.#workOn(), pauseMs)
+    else
+      this.#backgroundSoon = setImmediate(() => {
+        const more = this.#maintain()
+        this.#reportStop()
+        if (more) this.#workOn()
+        else this.#backgroundLater = setTimeout(() => this.#workOn(), BACKGROUND_IDLE_MS)
+      })
   }
 
   /** A log that stopped ends the process, whoever noticed it. */
