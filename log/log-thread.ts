@@ -197,7 +197,8 @@ class LogServer {
     this.#wake()
     this.#hasCommitted = true
     // Under load the next turn of the event loop has a group as well.
-    if (performance.now() >= this.#backgroundFrom && this.#maintain()) this.#workOn()
+    const now = performance.now()
+    if (now >= this.#backgroundFrom && this.#maintain(now)) this.#workOn()
     this.#reportStop()
   }
 
@@ -284,11 +285,12 @@ class LogServer {
   }
 
   /** A piece of background work; true while more is due. */
-  #maintain(): boolean {
-    const started = performance.now()
+  #maintain(started: number): boolean {
     const more = this.#journal.maintain()
-    const ended = performance.now()
-    this.#backgroundFrom = ended + (this.#hasCommitted ? BACKGROUND_PAUSE_TIMES * (ended - started) : 0)
+    if (more && this.#hasCommitted) {
+      const ended = performance.now()
+      this.#backgroundFrom = ended + BACKGROUND_PAUSE_TIMES * (ended - started)
+    }
     this.#hasCommitted = false
     return more
   }
@@ -301,7 +303,7 @@ class LogServer {
     if (pauseMs > 0) this.#backgroundLater = setTimeout(() => this.#workOn(), pauseMs)
     else
       this.#backgroundSoon = setImmediate(() => {
-        const more = this.#maintain()
+        const more = this.#maintain(performance.now())
         this.#reportStop()
         if (more) this.#workOn()
         else this.#backgroundLater = setTimeout(() => this.#workOn(), BACKGROUND_IDLE_MS)
