@@ -3,7 +3,6 @@
 // RSS of the server with all connections open and quiet for --seconds, less its RSS before, over their number. Each
 // run has a server of its own, and a hundred connections that came and went before, so that what is allocated once
 // is not counted. Peers are measured the same way, one run each.
-import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type CaseArguments,
@@ -15,12 +14,12 @@ import {
   round,
   rounds,
 } from './harness.ts'
+import { GENERATOR } from './load.ts'
 import { startPeers } from './peers.ts'
 import { BenchProcess, cpuSeconds, fileDescriptorsMax, GENERATOR_CORE, residentBytes } from './processes.ts'
 import type { CaseResult, Peer } from './result.ts'
 import { BenchServer } from './server.ts'
 
-const GENERATOR = path.join(import.meta.dirname, 'generator.ts')
 const CONNECTIONS = 10_000
 /** Descriptors that a process needs beside its connections. */
 const OTHER_FILES = 200
@@ -37,7 +36,7 @@ async function connected(url: string, pid: number, connections: number, seconds:
   const flags = ['--url', url, '--level', '4', '--idle', '--connections', String(connections)]
   const generator = new BenchProcess(
     process.execPath,
-    [GENERATOR, ...flags, '--seconds', String(seconds + 1)],
+    [...GENERATOR, ...flags, '--seconds', String(seconds + 1)],
     GENERATOR_CORE,
   )
   await generator.until('connections', () => (generator.output.includes('"started"') ? true : undefined))

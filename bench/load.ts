@@ -3,7 +3,11 @@ import path from 'node:path'
 import { BenchProcess } from './processes.ts'
 import type { Latency } from './result.ts'
 
-const GENERATOR = path.join(import.meta.dirname, 'generator.ts')
+/** First arguments of the Node that generates load: its node:ffi is experimental (ingest/io-uring.ts). */
+export const GENERATOR: readonly string[] = [
+  '--disable-warning=ExperimentalWarning',
+  path.join(import.meta.dirname, 'generator.ts'),
+]
 
 /** What a case asks of the generator: its options, without the values that every run gives. */
 export interface Load {
@@ -64,8 +68,7 @@ export async function runLoad<T>(
 ): Promise<{ report: LoadReport; started: T; stopped: T }> {
   const generator = new BenchProcess(
     process.execPath,
-    // Its node:ffi is experimental (ingest/io-uring.ts).
-    ['--disable-warning=ExperimentalWarning', GENERATOR, ...flags(url, load, timing, schemaIds)],
+    [...GENERATOR, ...flags(url, load, timing, schemaIds)],
     core,
   )
   let started: Promise<T> | undefined
