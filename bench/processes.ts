@@ -156,11 +156,11 @@ export function cpuSeconds(pid: number): number {
 }
 
 /** CPU seconds of each thread so far, those of one name together; libuv's and V8's helpers by one name each. */
-export function threadCpuSeconds(pid: number): Map<string, number> {
+export function threadCpuSeconds(pid: number, part: CpuPart = 'all'): Map<string, number> {
   const result = new Map<string, number>()
   for (const task of fs.readdirSync(`/proc/${pid}/task`)) {
     const name = fs.readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8').trim()
-    const seconds = ticksOf(`/proc/${pid}/task/${task}/stat`) / TICKS_PER_SECOND
+    const seconds = ticksOf(`/proc/${pid}/task/${task}/stat`, part) / TICKS_PER_SECOND
     result.set(name, (result.get(name) ?? 0) + seconds)
   }
   return result
@@ -180,11 +180,14 @@ export function threadShares(
   return Object.fromEntries(shares.sort((a, b) => b[1] - a[1]))
 }
 
-function ticksOf(file: string): number {
+/** `system`: what the kernel did for the thread. */
+type CpuPart = 'all' | 'system'
+
+function ticksOf(file: string, part: CpuPart = 'all'): number {
   const text = fs.readFileSync(file, 'utf8')
   // The name, second field, may hold spaces: what follows its parenthesis begins with field 3 (proc(5)).
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return Number(fields[11]) + Number(fields[12])
+  return (part === 'all' ? Number(fields[11]) : 0) + Number(fields[12])
 }
 
 /** CPU seconds that this virtual machine wanted and others of its host had (proc(5), `steal`). */
