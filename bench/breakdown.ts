@@ -5,7 +5,7 @@
 // of JavaScript is put to the step that its file stands for. Native functions have no share of their own, because their
 // samples are of the clock, and they wait: for the disk, or for the core that whom they woke took at once. What Node,
 // libuv and V8 do in user mode is in the steps in proportion. The write and the fdatasync wait as well: their row is time of
-// the clock.
+// the clock. What belongs to no step, most of it start and end of the process, is left out.
 import fs from 'node:fs'
 import path from 'node:path'
 import { OurSide } from './broker-case.ts'
@@ -43,12 +43,14 @@ type Step = readonly [step: string, matches: (frame: Frame) => boolean]
 
 const SYSTEM = 'system calls'
 const DISK = 'write, fdatasync: waiting, no CPU'
-const isJavaScript = ({ url, lineNumber }: Frame): boolean => url !== '' || lineNumber >= 0
+/** Of Node's own files, what runs in each turn. */
+const NODE_TURN =
+  /^node:(net|fs|buffer|timers|internal\/(stream|timers|event_target|async_hooks|per_context|fs|errors|net))/
 
 /** First match wins. A native function has no file; a generated one has no file, and a line. */
 const INGEST_STEPS: readonly Step[] = [
   ['garbage collection', isCollection],
-  ['find the packet', ({ url }) => /ingest\/(mqtt-parser|mqtt-packets|websocket)/.test(url)],
+  ['find the packet', ({ url }) => /ingest\/(mqtt-parser|mqtt-packets|websocket)|std\/view/.test(url)],
   [
     'topic, session',
     ({ url, functionName }) =>
@@ -61,13 +63,13 @@ const INGEST_STEPS: readonly Step[] = [
   ],
   ['copy into the batch', ({ url }) => /batch-accumulator|record-batch|ingest\/slab|std\/copy/.test(url)],
   ['hand over to the log', ({ url }) => /\/log\/|ingest\/commit/.test(url)],
-  ['read, event loop', isJavaScript],
+  ['read, event loop', ({ url }) => /\/(ingest|std)\//.test(url) || NODE_TURN.test(url)],
 ]
 const LOG_STEPS: readonly Step[] = [
   ['garbage collection', isCollection],
   ['checksum', ({ url }) => /std\/hash/.test(url)],
-  [DISK, ({ url, functionName }) => url === '' && /^(write|fdatasync|fsync)/.test(functionName)],
-  ['group, index, answers', isJavaScript],
+  [DISK, (frame) => frame.url === '' && /^(write|fdatasync|fsync)/.test(frame.functionName)],
+  ['group, index, answers', ({ url }) => /\/(log|std)\//.test(url) || NODE_TURN.test(url)],
 ]
 
 function isCollection({ functionName }: Frame): boolean {

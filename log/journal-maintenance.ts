@@ -1,5 +1,5 @@
 // The background work of the journal, one small step at a time: whoever owns the thread calls `step` when it has
-// nothing to commit, and once between two commits under load.
+// nothing to commit, and at most once between two commits under load.
 //
 // In order of urgency: a checkpoint that was begun, the next segment, retention, compaction, survivors, a new
 // checkpoint. A full disk ends a step quietly (it will be tried again); any other failure stops the log.
